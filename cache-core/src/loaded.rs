@@ -1,0 +1,165 @@
+//! What a loader answers.
+
+use core::time::Duration;
+
+use crate::label::Label;
+
+/// A loader's answer: a value, "not modified", or "missing", with what the origin said about it.
+///
+/// A plain value turns into one by [`From`], and then lives as the cache's policy says.
+///
+/// ```
+/// use core::time::Duration;
+/// use cache_core::Loaded;
+///
+/// let token = Loaded::value("secret").ttl(Duration::from_secs(300));
+/// let gone: Loaded<&str> = Loaded::missing();
+/// let plain: Loaded<&str> = "value".into();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Loaded<V> {
+    pub(crate) answer: Answer<V>,
+    pub(crate) terms: Terms,
+}
+
+/// The three kinds of answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer<V> {
+    Value(V),
+    NotModified,
+    Missing,
+}
+
+/// What the origin said about how long and how the answer may be kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) swr: Option<Duration>,
+    pub(crate) sie: Option<Duration>,
+    pub(crate) no_store: bool,
+    pub(crate) age: Duration,
+    pub(crate) label: Label,
+    /// More tags were given than are kept: the value must not be stored, or an invalidation
+    /// could miss it.
+    pub(crate) too_many_tags: bool,
+}
+
+impl Terms {
+    /// Whether the cache's policy supplies everything.
+    pub(crate) fn are_plain(&self) -> bool {
+        self.ttl.is_none()
+            && self.swr.is_none()
+            && self.sie.is_none()
+            && self.age.is_zero()
+            && self.label.is_empty()
+    }
+}
+
+impl<V> Loaded<V> {
+    /// A new value.
+    pub fn value(value: V) -> Self {
+        Self { answer: Answer::Value(value), terms: Terms::default() }
+    }
+
+    /// The old value still holds and gets new windows. Where there is no old value (any more) the
+    /// load counts as failed.
+    pub fn not_modified() -> Self {
+        Self { answer: Answer::NotModified, terms: Terms::default() }
+    }
+
+    /// The origin knows no such key. Replaces an old value; remembered for the missing-ttl.
+    pub fn missing() -> Self {
+        Self { answer: Answer::Missing, terms: Terms::default() }
+    }
+
+    /// Fresh for `ttl`, whatever the policy says. Jitter is not applied. [`Duration::MAX`] is for
+    /// ever; zero is stale at once.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.terms.ttl = Some(ttl);
+        self
+    }
+
+    /// Stale-while-revalidate of this value alone.
+    pub fn stale_while_revalidate(mut self, swr: Duration) -> Self {
+        self.terms.swr = Some(swr);
+        self
+    }
+
+    /// Stale-if-error of this value alone.
+    pub fn stale_if_error(mut self, sie: Duration) -> Self {
+        self.terms.sie = Some(sie);
+        self
+    }
+
+    /// The value is this old already: its windows are shorter by as much.
+    pub fn age(mut self, age: Duration) -> Self {
+        self.terms.age = age;
+        self
+    }
+
+    /// Delivered to those who wait and not kept; an old entry is removed.
+    pub fn no_store(mut self) -> Self {
+        self.terms.no_store = true;
+        self
+    }
+
+    /// The value, if the answer is one.
+    pub fn into_value(self) -> Option<V> {
+        match self.answer {
+            Answer::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value, if the answer is one.
+    pub const fn as_value(&self) -> Option<&V> {
+        match &self.answer {
+            Answer::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether the answer is "not modified".
+    pub const fn is_not_modified(&self) -> bool {
+        matches!(self.answer, Answer::NotModified)
+    }
+
+    /// Whether the answer is "missing".
+    pub const fn is_missing(&self) -> bool {
+        matches!(self.answer, Answer::Missing)
+    }
+
+    /// The same answer about `value` instead of "not modified": for drivers that kept the old
+    /// value while they asked.
+    pub fn or_unmodified(self, value: Option<V>) -> Self {
+        match (self.answer, value) {
+            (Answer::NotModified, Some(value)) => {
+                Self { answer: Answer::Value(value), terms: self.terms }
+            }
+            (answer, _) => Self { answer, terms: self.terms },
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<V> Loaded<V> {
+    /// Marks the value with `tag`, by which it can be invalidated later. At most
+    /// [`MAX_TAGS`](crate::MAX_TAGS) tags; a value with more is delivered and not kept.
+    pub fn tag(mut self, tag: &str) -> Self {
+        self.terms.too_many_tags |= !self.terms.label.add_tag(crate::tags::hash_of(tag));
+        self
+    }
+
+    /// The origin's name for this version of the value, shown to the next load.
+    pub fn etag(mut self, etag: &str) -> Self {
+        self.terms.label.etag = Some(etag.into());
+        self
+    }
+}
+
+impl<V> From<V> for Loaded<V> {
+    fn from(value: V) -> Self {
+        Self::value(value)
+    }
+}

@@ -1,0 +1,143 @@
+//! An entry at rest: its value and one number.
+
+use crate::time::Instant;
+
+/// A value as tables keep it: with one 64-bit word for its deadline and a few bits.
+///
+/// The deadline is the entry's *next decision*: before it, a read looks nowhere else. All other
+/// windows follow from it and the policy, or stand in the key's record.
+#[derive(Debug)]
+pub struct Resting<V> {
+    pub(crate) value: V,
+    pub(crate) mark: Mark,
+}
+
+impl<V> Resting<V> {
+    pub(crate) const fn new(value: V, mark: Mark) -> Self {
+        Self { value, mark }
+    }
+
+    /// The value.
+    pub const fn value(&self) -> &V {
+        &self.value
+    }
+
+    /// The value, without the rest.
+    pub fn into_value(self) -> V {
+        self.value
+    }
+
+    /// How often the entry was used lately, 0 to 3: for a table's choice of victim.
+    pub const fn uses(&self) -> u8 {
+        (self.mark.0 & USES) as u8
+    }
+
+    /// Halves the memory of uses, as the hand of a clock passes.
+    pub const fn forget_a_use(&mut self) {
+        if self.mark.0 & USES != 0 {
+            self.mark.0 -= 1;
+        }
+    }
+
+    /// Counts a use, up to 3.
+    pub(crate) const fn note_use(&mut self) {
+        if self.mark.0 & USES != USES {
+            self.mark.0 += 1;
+        }
+    }
+}
+
+/// Deadline in the upper 58 bits, in steps of 64 ns over the whole range of [`Instant`]; below it
+/// two bits of use count and one each for "has a record", "stale meanwhile" and "has tags".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(u64);
+
+const USES: u64 = 0b00_0011;
+const RECORD: u64 = 0b00_0100;
+const STALE: u64 = 0b00_1000;
+const TAGGED: u64 = 0b01_0000;
+const BITS: u64 = 63;
+
+impl Mark {
+    pub(crate) const fn new(deadline: Instant) -> Self {
+        Self(deadline.as_nanos() & !BITS)
+    }
+
+    pub(crate) const fn deadline(self) -> Instant {
+        let nanos = self.0 & !BITS;
+        if nanos == !BITS { Instant::FAR_FUTURE } else { Instant::from_nanos(nanos) }
+    }
+
+    /// The same bits of use with another deadline and other flags.
+    #[must_use]
+    pub(crate) const fn moved(
+        self,
+        deadline: Instant,
+        record: bool,
+        stale: bool,
+        tags: bool,
+    ) -> Self {
+        let mut word = (deadline.as_nanos() & !BITS) | (self.0 & USES);
+        if record {
+            word |= RECORD;
+        }
+        if stale {
+            word |= STALE;
+        }
+        if tags {
+            word |= TAGGED;
+        }
+        Self(word)
+    }
+
+    /// Whether a read at `now` can be answered without looking anywhere else.
+    pub(crate) const fn covers(self, now: Instant) -> bool {
+        now.as_nanos() < self.0 & !BITS && self.0 & TAGGED == 0
+    }
+
+    pub(crate) const fn has_record(self) -> bool {
+        self.0 & RECORD != 0
+    }
+
+    pub(crate) const fn is_stale(self) -> bool {
+        self.0 & STALE != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_uses_do_not_disturb_the_deadline() {
+        let deadline = Instant::from_millis(1_234);
+        let mut resting = Resting::new((), Mark::new(deadline).moved(deadline, true, true, true));
+        for _ in 0..9 {
+            resting.note_use();
+        }
+        assert_eq!(resting.uses(), 3);
+        assert_eq!(resting.mark.deadline(), deadline);
+        assert!(resting.mark.has_record() && resting.mark.is_stale());
+        for _ in 0..9 {
+            resting.forget_a_use();
+        }
+        assert_eq!((resting.uses(), resting.mark.deadline()), (0, deadline));
+    }
+
+    #[test]
+    fn whole_milliseconds_are_kept_exactly_and_never_is_kept() {
+        for millis in [0, 1, 59_999, 1 << 40] {
+            let at = Instant::from_millis(millis);
+            assert_eq!(Mark::new(at).deadline(), at);
+        }
+        assert_eq!(Mark::new(Instant::FAR_FUTURE).deadline(), Instant::FAR_FUTURE);
+        assert!(Mark::new(Instant::FAR_FUTURE).covers(Instant::from_secs(1 << 34)));
+    }
+
+    #[test]
+    fn a_tagged_entry_is_always_looked_at_twice() {
+        let deadline = Instant::from_secs(9);
+        assert!(Mark::new(deadline).covers(Instant::ORIGIN));
+        assert!(!Mark::new(deadline).moved(deadline, true, false, true).covers(Instant::ORIGIN));
+    }
+}

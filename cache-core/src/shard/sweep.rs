@@ -1,0 +1,138 @@
+//! Bounded housekeeping: entries and records go when their time has passed, read or not.
+
+use super::{Out, Shard, forget_entry_of};
+use crate::action::Cause;
+use crate::table::{Places, Table};
+use crate::tags::Verdict;
+use crate::time::Instant;
+
+/// Where the sweep stands and when it is next worth while.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// Position in the table, and beyond its end in the records.
+    cursor: usize,
+    record_cursor: usize,
+    /// Nothing goes before this.
+    low: Instant,
+    /// The same for what the present pass has seen so far.
+    pass_low: Instant,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        let never = Instant::FAR_FUTURE;
+        Self { cursor: 0, record_cursor: 0, low: never, pass_low: never }
+    }
+}
+
+impl Sweep {
+    /// Something may go at `at`.
+    pub(super) fn expect(&mut self, at: Instant) {
+        self.low = self.low.min(at);
+        self.pass_low = self.pass_low.min(at);
+    }
+
+    pub(super) const fn next_record(&mut self, slots: usize) -> usize {
+        self.record_cursor += 1;
+        if self.record_cursor >= slots {
+            self.record_cursor = 0;
+        }
+        self.record_cursor
+    }
+
+    /// What is seen in a pass counts for the next one.
+    fn saw(&mut self, at: Instant) {
+        self.pass_low = self.pass_low.min(at);
+    }
+}
+
+impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
+    /// When [`tick`](Self::tick) next has something to do: a lower bound; `None` for never.
+    pub fn poll_at(&self) -> Option<Instant> {
+        Some(self.sweep.low).filter(|low| *low != Instant::FAR_FUTURE)
+    }
+
+    /// Looks at up to `budget` positions and removes what has passed; returns how many entries
+    /// went. Does nothing before [`poll_at`](Self::poll_at); calling early or often is harmless.
+    pub fn tick(&mut self, now: Instant, budget: usize, out: Out<'_, K, V>) -> usize {
+        let mut removed = 0;
+        for _ in 0..budget {
+            if !now.has_reached(self.sweep.low) && self.sweep.cursor == 0 {
+                break;
+            }
+            removed += usize::from(self.step(now, out));
+        }
+        removed
+    }
+
+    /// One position; returns whether an entry went.
+    fn step(&mut self, now: Instant, out: Out<'_, K, V>) -> bool {
+        let (at, entries) = (self.sweep.cursor, self.table.slots());
+        if at == 0 {
+            self.sweep.pass_low = Instant::FAR_FUTURE;
+        }
+        if at >= entries + self.records.slots() {
+            self.sweep.cursor = 0;
+            self.sweep.low = self.sweep.pass_low;
+            return false;
+        }
+        let (stays, removed) = if at < entries {
+            let stays = self.entry_stays(at, now);
+            (stays, !stays && self.sweep_entry(at, out))
+        } else {
+            (self.record_stays(at - entries, now), false)
+        };
+        // A removal may have moved another item to this position.
+        self.sweep.cursor += usize::from(stays);
+        removed
+    }
+
+    fn entry_stays(&mut self, at: usize, now: Instant) -> bool {
+        let Some((hash, key, entry)) = self.table.get(at) else { return true };
+        let record = if entry.mark.has_record() {
+            self.records.find(hash, key).and_then(|at| self.records.get(at))
+        } else {
+            None
+        };
+        let record = record.map(|(_, _, record)| record);
+        let Some(windows) = self.windows_at(at, record) else { return true };
+        let verdict = record.map(|record| self.tags.verdict(record.label.tags(), record.tags_seen));
+        let invalidated = verdict == Some(Verdict::Invalidated);
+        if !invalidated && !now.has_reached(windows.gone_at()) {
+            self.sweep.saw(windows.gone_at());
+            return true;
+        }
+        // The old value of a flight stays until that ends: the origin may say that it still holds.
+        let flight = record.and_then(|record| record.flight.as_ref());
+        let Some(flight) = flight.filter(|flight| !invalidated && flight.is_held(now)) else {
+            return false;
+        };
+        self.sweep.saw(flight.until);
+        true
+    }
+
+    fn sweep_entry(&mut self, at: usize, out: Out<'_, K, V>) -> bool {
+        let Some((hash, _, entry)) = self.table.get(at) else { return false };
+        let has_record = entry.mark.has_record();
+        let Some((key, entry)) = self.table.remove(at) else { return false };
+        if has_record {
+            forget_entry_of(&mut self.records, &mut self.own_records, hash, &key);
+        }
+        self.stats.expirations += 1;
+        out(Cause::Expired, Some(key), entry.value);
+        true
+    }
+
+    fn record_stays(&mut self, at: usize, now: Instant) -> bool {
+        let longest = self.policy.longest_cool_down();
+        let Some(record) = self.records.get_mut(at) else { return true };
+        record.settle(now, longest);
+        if !record.is_idle() {
+            let next = record.poll_at();
+            self.sweep.saw(if now.has_reached(next) { now + longest } else { next });
+            return true;
+        }
+        self.drop_record(at);
+        false
+    }
+}

@@ -1,0 +1,378 @@
+//! Ends of flights, and mutations by hand.
+
+use core::borrow::Borrow;
+use core::fmt;
+
+use super::{Open, Out, Shard, Spare, UNPLACED, forget_entry_of};
+use crate::action::{Cause, Completion, Put};
+use crate::loaded::{Answer, Loaded, Terms};
+use crate::resting::Resting;
+use crate::slot::{Kind, Landing, Site};
+use crate::table::Table;
+use crate::tags::Verdict;
+use crate::ticket::Ticket;
+use crate::time::Instant;
+
+/// Where a slot's value came to rest, or the value if it did not.
+struct Placed<V> {
+    at: Option<usize>,
+    handed_back: Option<V>,
+}
+
+impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
+    /// How many spare keys storing `loaded` under a key takes at most.
+    pub fn takes_two_keys(loaded: &Loaded<V>) -> bool {
+        !loaded.terms.are_plain()
+    }
+
+    /// Ends a flight with the loader's answer. `spare` should hold one key, two if
+    /// [`takes_two_keys`](Self::takes_two_keys).
+    #[allow(clippy::too_many_arguments)] // the seam: everything that is not state comes in here
+    pub fn complete<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        spare: &mut Spare<K>,
+        ticket: Ticket,
+        loaded: Loaded<V>,
+        weight: u32,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) -> Completion<'_, V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        let (kind, value, terms) = parts(loaded);
+        let verdict = self.tags.verdict(terms.label.tags(), ticket.tags_seen);
+        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
+        let tags_hold = verdict == Verdict::Untouched;
+        let tickets = &mut self.tickets;
+        let landing = open.slot.complete(site, &ticket, kind, terms, tags_hold, tickets);
+        match landing {
+            Landing::Superseded => self.stats.superseded += 1,
+            Landing::NothingToRenew => self.stats.failures += 1,
+            _ => self.stats.landed += 1,
+        }
+        let Placed { at, handed_back } =
+            self.settle(open, &landing, value, hash, weight, now, spare, out);
+        let resting = at.and_then(|at| self.table.get(at)).map(|(_, _, entry)| &entry.value);
+        match (landing, resting, handed_back) {
+            (Landing::Superseded, _, value) => Completion::Superseded(value),
+            (Landing::NothingToRenew, ..) => Completion::NothingToRenew,
+            (Landing::Missing, ..) => Completion::Missing,
+            (_, _, Some(value)) => Completion::NotKept(value),
+            (_, Some(value), None) => Completion::Applied(value),
+            (_, None, None) => Completion::NothingToRenew,
+        }
+    }
+
+    /// Ends a flight that failed, and starts or lengthens the cool-down. Returns the old value if
+    /// it may still serve.
+    pub fn fail<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        spare: &mut Spare<K>,
+        ticket: Ticket,
+        error: &dyn fmt::Display,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
+        open.slot.fail(site, &ticket, error, &mut self.tickets);
+        self.stats.failures += 1;
+        let fallback = open.slot.has_fallback(site);
+        let at = self.close(open, hash, now, spare, Cause::Expired, out);
+        let at = at.filter(|_| fallback);
+        at.and_then(|at| self.table.get(at)).map(|(_, _, entry)| &entry.value)
+    }
+
+    /// Ends a flight whose error says that the old value must not serve any more: the old value is
+    /// removed, and the next caller may load.
+    pub fn reject<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        spare: &mut Spare<K>,
+        ticket: Ticket,
+        error: &dyn fmt::Display,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
+        if open.slot.fail(site, &ticket, error, &mut self.tickets) {
+            open.slot.forget_entry();
+        }
+        self.stats.failures += 1;
+        self.close(open, hash, now, spare, Cause::Invalidated, out);
+    }
+
+    /// Ends a flight as if it had not been; the next caller may load at once.
+    pub fn abandon<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        spare: &mut Spare<K>,
+        ticket: Ticket,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        open.slot.give_back(&ticket, &mut self.tickets);
+        self.stats.abandoned += 1;
+        self.close(open, hash, now, spare, Cause::Expired, out);
+    }
+
+    /// Lengthens the lease of a flight to `until`; `false` if another flight has the key now.
+    pub fn renew<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        ticket: &mut Ticket,
+        until: Instant,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        let renewed = open.slot.renew(ticket, until);
+        self.close(open, hash, now, &mut Spare::none(), Cause::Expired, out);
+        renewed
+    }
+
+    /// Stores a value by hand; voids the key's flights. `spare` as for `complete`.
+    pub fn put<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        spare: &mut Spare<K>,
+        loaded: Loaded<V>,
+        weight: u32,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) -> Put<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        let (kind, value, terms) = parts(loaded);
+        if kind == Kind::NotModified && open.slot.windows.is_none() {
+            self.close(open, hash, now, spare, Cause::Expired, out);
+            return Put::Missing;
+        }
+        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
+        let landing = open.slot.put(site, kind, terms, &mut self.tickets);
+        let missing = landing == Landing::Missing;
+        let placed = self.settle(open, &landing, value, hash, weight, now, spare, out);
+        match placed.handed_back {
+            Some(value) => Put::NotKept(value),
+            None if missing => Put::Missing,
+            None => Put::Stored,
+        }
+    }
+
+    /// Stores a value unless a fresh one is there; if it stores, it voids the key's flights.
+    pub fn put_if_absent<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        spare: &mut Spare<K>,
+        loaded: Loaded<V>,
+        weight: u32,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) -> Put<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        match (self.peek(hash, key, now).is_some(), loaded.answer) {
+            (true, Answer::Value(value)) => Put::Present(value),
+            (true, _) => Put::Missing,
+            (false, answer) => {
+                let loaded = Loaded { answer, terms: loaded.terms };
+                self.put(hash, key, spare, loaded, weight, now, out)
+            }
+        }
+    }
+
+    /// Places the value that an operation ended with, and puts the slot back.
+    #[allow(clippy::too_many_arguments)] // one step of the operations above, all their arguments
+    fn settle(
+        &mut self,
+        mut open: Open,
+        landing: &Landing,
+        value: Option<V>,
+        hash: u64,
+        weight: u32,
+        now: Instant,
+        spare: &mut Spare<K>,
+        out: Out<'_, K, V>,
+    ) -> Placed<V> {
+        let (cause, mut handed_back) = match landing {
+            Landing::Store => {
+                let value = value.and_then(|v| self.place(&mut open, v, hash, weight, spare, out));
+                (Cause::Capacity, value)
+            }
+            Landing::Renew => (Cause::Expired, None),
+            Landing::Missing => (Cause::Invalidated, value),
+            _ => (Cause::Replaced, value),
+        };
+        self.stats.not_kept += u64::from(
+            handed_back.is_some() && matches!(landing, Landing::Store | Landing::NotKept),
+        );
+        let mut lost = None;
+        let stored = *landing == Landing::Store && handed_back.is_none();
+        let at = self.close(open, hash, now, spare, cause, &mut |cause, key, value| {
+            // The entry just placed can leave again only if its own windows found no room.
+            if stored && cause == Cause::Capacity {
+                lost = Some(value);
+            } else {
+                out(cause, key, value);
+            }
+        });
+        handed_back = handed_back.or(lost);
+        Placed { at, handed_back }
+    }
+
+    /// Puts `value` into the table; hands it back if there is no room, and then the slot holds
+    /// nothing.
+    fn place(
+        &mut self,
+        open: &mut Open,
+        value: V,
+        hash: u64,
+        weight: u32,
+        spare: &mut Spare<K>,
+        out: Out<'_, K, V>,
+    ) -> Option<V> {
+        if let Some(at) = open.at.filter(|at| self.table.weight_at(*at) == weight) {
+            if let Some(entry) = self.table.get_mut(at) {
+                let old = core::mem::replace(&mut entry.value, value);
+                out(Cause::Replaced, None, old);
+                return None;
+            }
+        }
+        // Another weight: the old entry makes room first.
+        if let Some((key, entry)) = open.at.take().and_then(|at| self.table.remove(at)) {
+            out(Cause::Replaced, None, entry.value);
+            spare.give(key);
+        }
+        let Some(key) = spare.take() else {
+            open.slot.forget_entry();
+            return Some(value);
+        };
+        let Self { table, records, own_records, stats, sweep, .. } = self;
+        let mut evicted = |hash, key: K, entry: Resting<V>| {
+            stats.evictions += 1;
+            if entry.mark.has_record() {
+                forget_entry_of(records, own_records, hash, &key);
+                sweep.expect(Instant::ORIGIN);
+            }
+            out(Cause::Capacity, Some(key), entry.value);
+        };
+        match table.insert(hash, key, Resting::new(value, UNPLACED), weight, &mut evicted) {
+            Ok(at) => {
+                open.at = Some(at);
+                None
+            }
+            Err((key, entry)) => {
+                spare.give(key);
+                open.slot.forget_entry();
+                Some(entry.value)
+            }
+        }
+    }
+
+    /// Makes a key's value stale from now on and keeps it as fallback; voids the key's flights.
+    /// `spare` should hold one key. Returns whether there was a value.
+    pub fn expire<Q>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+        spare: &mut Spare<K>,
+        now: Instant,
+        out: Out<'_, K, V>,
+    ) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
+        open.slot.expire(site, &mut self.tickets);
+        let useful = open.slot.has_fallback(site);
+        let found = open.slot.windows.is_some();
+        if !useful {
+            open.slot.forget_entry();
+        }
+        self.close(open, hash, now, spare, Cause::Expired, out);
+        found
+    }
+
+    /// Removes all that is known of a key; voids its flights. Returns whether there was a value.
+    pub fn invalidate<Q>(&mut self, hash: u64, key: &Q, now: Instant, out: Out<'_, K, V>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut open = self.open(hash, key, now);
+        let found = open.slot.windows.is_some_and(|w| !now.has_reached(w.gone_at()));
+        open.slot.invalidate(&mut self.tickets);
+        self.close(open, hash, now, &mut Spare::none(), Cause::Invalidated, out);
+        found
+    }
+
+    /// Removes everything; voids all flights. O(entries).
+    pub fn clear(&mut self, out: Out<'_, K, V>) {
+        for at in (0..self.table.slots()).rev() {
+            if let Some((key, entry)) = self.table.remove(at) {
+                out(Cause::Cleared, Some(key), entry.value);
+            }
+        }
+        self.records = self.table.records();
+        self.own_records = 0;
+        self.tickets.flights = 0;
+        self.sweep = super::sweep::Sweep::default();
+    }
+
+    /// Makes every value with this tag stale from now on; voids their flights. O(1).
+    #[cfg(feature = "alloc")]
+    pub fn expire_tag(&mut self, tag: &str) {
+        self.tags.expire(crate::tags::hash_of(tag));
+        self.sweep.expect(Instant::ORIGIN);
+    }
+
+    /// Removes every value with this tag; voids their flights. O(1).
+    #[cfg(feature = "alloc")]
+    pub fn invalidate_tag(&mut self, tag: &str) {
+        self.tags.invalidate(crate::tags::hash_of(tag));
+        self.sweep.expect(Instant::ORIGIN);
+    }
+}
+
+fn parts<V>(loaded: Loaded<V>) -> (Kind, Option<V>, Terms) {
+    match loaded.answer {
+        Answer::Value(value) => (Kind::Value, Some(value), loaded.terms),
+        Answer::NotModified => (Kind::NotModified, None, loaded.terms),
+        Answer::Missing => (Kind::Missing, None, loaded.terms),
+    }
+}

@@ -1,0 +1,194 @@
+//! Where entries rest: the seam between the algorithm and memory.
+//!
+//! A [`Table`] owns placement and the choice of victims; it lends resting entries by position and
+//! knows nothing of time or flights. Two come with the crate, both bounded, both with CLOCK
+//! eviction (Corbató 1968): `HashTable` on the heap and `LinearTable` without one.
+
+use core::borrow::Borrow;
+use core::hash::{Hash, Hasher};
+
+use crate::record::Record;
+use crate::resting::Resting;
+
+mod clock;
+#[cfg(feature = "hashbrown")]
+mod hash;
+#[cfg(feature = "heapless")]
+mod linear;
+
+#[cfg(feature = "hashbrown")]
+pub use hash::{HashPlaces, HashTable};
+#[cfg(feature = "heapless")]
+pub use linear::{LinearPlaces, LinearTable};
+
+/// What bounds a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Bound {
+    /// At most so many entries.
+    Entries(usize),
+    /// At most so much weight, as the cache's weigher counts it.
+    Weight(u64),
+}
+
+/// What a full table does with a new key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Evicts an entry that was not used lately.
+    #[default]
+    Evict,
+    /// Hands the new item back.
+    HandBack,
+}
+
+/// Items by key, at positions that hold until the next insertion or removal.
+pub trait Places<K, T> {
+    /// Position of the item under `key`. Calls the key's `Eq` and nothing else of the user's.
+    fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized;
+
+    /// Hash, key and item at a position.
+    fn get(&self, at: usize) -> Option<(u64, &K, &T)>;
+
+    /// The item at a position.
+    fn get_mut(&mut self, at: usize) -> Option<&mut T>;
+
+    /// Adds an item whose key is not there yet.
+    ///
+    /// # Errors
+    /// Hands key and item back when there is no room.
+    fn insert(&mut self, hash: u64, key: K, item: T) -> Result<usize, (K, T)>;
+
+    /// Takes the item at a position out.
+    fn remove(&mut self, at: usize) -> Option<(K, T)>;
+
+    /// Positions are below this number; some may be empty.
+    fn slots(&self) -> usize;
+
+    /// How many items there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Most items there can be.
+    fn capacity(&self) -> usize;
+}
+
+/// A bounded map of resting entries under exclusive access.
+///
+/// An implementor keeps the items, their hashes and weights, and chooses victims by
+/// [`Resting::uses`]. It must keep its bound at all times and must not call user code other than
+/// the key's `Eq` (in `find`) and `Hash` (in `hash`).
+pub trait Table<K, V> {
+    /// Where the records of these keys are kept.
+    type Records: Places<K, Record>;
+
+    /// The hash under which a key is kept.
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64;
+
+    /// An empty place for records.
+    fn records(&self) -> Self::Records;
+
+    /// Position of the entry under `key`.
+    fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized;
+
+    /// Hash, key and entry at a position.
+    fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)>;
+
+    /// The entry at a position.
+    fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>>;
+
+    /// Weight of the entry at a position.
+    fn weight_at(&self, at: usize) -> u32;
+
+    /// Adds an entry whose key is not there yet; what has to go for it goes through `evicted`. The
+    /// number of victims in one call is bounded.
+    ///
+    /// # Errors
+    /// Hands the item back when there is no room and none can be made.
+    fn insert(
+        &mut self,
+        hash: u64,
+        key: K,
+        entry: Resting<V>,
+        weight: u32,
+        evicted: &mut dyn FnMut(u64, K, Resting<V>),
+    ) -> Result<usize, (K, Resting<V>)>;
+
+    /// Takes the entry at a position out.
+    fn remove(&mut self, at: usize) -> Option<(K, Resting<V>)>;
+
+    /// Positions are below this number; some may be empty. A sweep walks them.
+    fn slots(&self) -> usize;
+
+    /// How many entries there are.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Weight of all entries.
+    fn weight(&self) -> u64;
+
+    /// What bounds the table.
+    fn bound(&self) -> Bound;
+}
+
+/// The 64-bit FNV-1a hash (Fowler, Noll, Vo): small, and good enough where keys are found by
+/// comparing them and only jitter needs a hash.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "heapless"), allow(dead_code))]
+pub(crate) struct Fnv1a(u64);
+
+impl Default for Fnv1a {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv1a {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(feature = "alloc")]
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+    let mut hasher = Fnv1a::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fnv1a_agrees_with_its_published_vectors() {
+        let hash = |text: &str| {
+            let mut hasher = Fnv1a::default();
+            hasher.write(text.as_bytes());
+            hasher.finish()
+        };
+        assert_eq!(hash(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(hash("a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(hash("foobar"), 0x8594_4171_f739_67e8);
+    }
+}

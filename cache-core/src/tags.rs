@@ -1,0 +1,156 @@
+//! The log of invalidated tags: invalidation writes one number, entries compare it when read.
+
+/// The hash under which a tag is known (FNV-1a, spread). A collision invalidates too much, never
+/// too little.
+#[cfg(feature = "alloc")]
+pub(crate) fn hash_of(tag: &str) -> u64 {
+    crate::policy::mix(crate::table::fnv1a(tag.as_bytes()))
+}
+
+/// What the log says about an entry's tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Untouched,
+    Expired,
+    Invalidated,
+}
+
+#[cfg(feature = "alloc")]
+pub(crate) use log::TagLog;
+
+#[cfg(not(feature = "alloc"))]
+pub(crate) use none::TagLog;
+
+#[cfg(feature = "alloc")]
+mod log {
+    use super::Verdict;
+    use alloc::collections::BTreeMap;
+
+    /// Latest sequence numbers at which a tag was expired and invalidated.
+    #[derive(Clone, Copy, Debug, Default)]
+    struct Marks {
+        expired: u64,
+        invalidated: u64,
+    }
+
+    /// Tags by hash in two generations of at most `LIMIT` each. When the young one is full, the
+    /// old one is forgotten, and what was last checked before then counts as invalidated.
+    #[derive(Debug, Default)]
+    pub(crate) struct TagLog {
+        sequence: u64,
+        forgotten: u64,
+        turned_at: u64,
+        young: BTreeMap<u64, Marks>,
+        old: BTreeMap<u64, Marks>,
+    }
+
+    impl TagLog {
+        /// Tags in one generation.
+        pub(crate) const LIMIT: usize = 2_048;
+
+        pub(crate) const fn sequence(&self) -> u64 {
+            self.sequence
+        }
+
+        pub(crate) fn expire(&mut self, tag: u64) {
+            self.mark(tag, |marks, sequence| marks.expired = sequence);
+        }
+
+        pub(crate) fn invalidate(&mut self, tag: u64) {
+            self.mark(tag, |marks, sequence| marks.invalidated = sequence);
+        }
+
+        fn mark(&mut self, tag: u64, set: impl FnOnce(&mut Marks, u64)) {
+            self.sequence += 1;
+            if self.young.len() >= Self::LIMIT && !self.young.contains_key(&tag) {
+                self.old = core::mem::take(&mut self.young);
+                self.forgotten = self.turned_at;
+                self.turned_at = self.sequence - 1;
+            }
+            let known = self.old.get(&tag).copied().unwrap_or_default();
+            set(self.young.entry(tag).or_insert(known), self.sequence);
+        }
+
+        /// What happened to any of `tags` after `since`.
+        pub(crate) fn verdict(&self, tags: &[u64], since: u64) -> Verdict {
+            if tags.is_empty() || since == self.sequence {
+                return Verdict::Untouched;
+            }
+            if since < self.forgotten {
+                return Verdict::Invalidated;
+            }
+            let marks = |tag| self.young.get(tag).or_else(|| self.old.get(tag));
+            let verdict = |marks: &Marks| match () {
+                () if marks.invalidated > since => Verdict::Invalidated,
+                () if marks.expired > since => Verdict::Expired,
+                () => Verdict::Untouched,
+            };
+            tags.iter().filter_map(marks).map(verdict).max().unwrap_or(Verdict::Untouched)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn only_what_came_later_counts() {
+            let mut log = TagLog::default();
+            log.invalidate(1);
+            let seen = log.sequence();
+            assert_eq!(log.verdict(&[1], 0), Verdict::Invalidated);
+            assert_eq!(log.verdict(&[1], seen), Verdict::Untouched);
+            log.expire(1);
+            assert_eq!(log.verdict(&[1], seen), Verdict::Expired);
+            assert_eq!(log.verdict(&[1], 0), Verdict::Invalidated);
+            assert_eq!(log.verdict(&[2], 0), Verdict::Untouched);
+            assert_eq!(log.verdict(&[2, 1], seen), Verdict::Expired);
+        }
+
+        #[test]
+        fn memory_is_bounded_and_what_was_forgotten_counts_as_invalidated() {
+            let mut log = TagLog::default();
+            let limit = TagLog::LIMIT as u64;
+            for tag in 0..limit * 2 {
+                log.invalidate(tag);
+            }
+            let seen = log.sequence();
+            for tag in 0..limit * 4 {
+                log.invalidate(1_000_000 + tag);
+                assert!(log.young.len() + log.old.len() <= 2 * TagLog::LIMIT);
+            }
+            assert_eq!(log.verdict(&[3], seen), Verdict::Invalidated);
+            assert_eq!(log.verdict(&[3], log.sequence() - 1), Verdict::Untouched);
+        }
+
+        #[test]
+        fn turning_a_generation_loses_nothing_that_is_still_held() {
+            let mut log = TagLog::default();
+            log.invalidate(7);
+            for tag in 100..100 + TagLog::LIMIT as u64 {
+                log.expire(tag);
+            }
+            assert_eq!(log.verdict(&[7], 0), Verdict::Invalidated);
+            assert_eq!(log.verdict(&[8], 0), Verdict::Untouched);
+        }
+    }
+}
+
+#[cfg(not(feature = "alloc"))]
+mod none {
+    use super::Verdict;
+
+    /// Without a heap there are no tags.
+    #[derive(Debug, Default)]
+    pub(crate) struct TagLog;
+
+    impl TagLog {
+        pub(crate) const fn sequence(&self) -> u64 {
+            0
+        }
+
+        pub(crate) const fn verdict(&self, _tags: &[u64], _since: u64) -> Verdict {
+            Verdict::Untouched
+        }
+    }
+}
