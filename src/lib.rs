@@ -1,1 +1,29 @@
-//! x
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub use cache_core::{
+    Action, Cause, Clock, Completion, Contract, Decision, Entry, Explanation, FlightId, Freshness,
+    Instant, Lease, Lifetime, Loaded, ManualClock, Policy, PolicyBuilder, PolicyError, Put,
+    Refusal, Standing, Stats, TickClock, Ticket, WrappingTicks, decide, shard, table,
+};
+
+/// The cache driven by hand: microcontrollers, WebAssembly, simulations.
+pub mod local {
+    pub use cache_core::local::*;
+    pub use cache_core::{Action, Completion, Ticket};
+}
+
+#[cfg(feature = "alloc")]
+pub use cache_core::schedule;
+pub use cache_core::store;
+
+/// The cache for threads.
+#[cfg(feature = "std")]
+pub mod sync {
+    pub use cache_std::background::*;
+    pub use cache_std::sync::*;
+}
+
+#[cfg(feature = "std")]
+pub use cache_std::{ManualTime, MonotonicTime, Signal, Time};

@@ -61,9 +61,12 @@ pub mod local;
 mod policy;
 mod record;
 mod resting;
+#[cfg(feature = "alloc")]
+pub mod schedule;
 pub mod shard;
 mod slot;
 mod stats;
+pub mod store;
 pub mod table;
 mod tags;
 mod ticket;

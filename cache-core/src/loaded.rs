@@ -130,6 +130,11 @@ impl<V> Loaded<V> {
         matches!(self.answer, Answer::Missing)
     }
 
+    /// Whether the origin said nothing beyond the answer, so that the cache's policy supplies all.
+    pub fn is_plain(&self) -> bool {
+        self.terms.are_plain()
+    }
+
     /// The same answer about `value` instead of "not modified": for drivers that kept the old
     /// value while they asked.
     pub fn or_unmodified(self, value: Option<V>) -> Self {

@@ -32,6 +32,8 @@ pub struct Contract {
     pub max_stale: Option<Duration>,
     /// When this caller stops waiting.
     pub give_up: Instant,
+    /// Whether the driver has room for another load; without it the read is refused a flight.
+    pub room: bool,
 }
 
 impl Default for Contract {
@@ -43,7 +45,7 @@ impl Default for Contract {
 impl Contract {
     /// Whatever the cache's windows allow, and patience without end.
     pub const fn new() -> Self {
-        Self { max_stale: None, give_up: Instant::FAR_FUTURE }
+        Self { max_stale: None, give_up: Instant::FAR_FUTURE, room: true }
     }
 
     /// Accepts nothing older than `max_stale` past its freshness.
@@ -57,6 +59,13 @@ impl Contract {
     #[must_use]
     pub const fn give_up(mut self, give_up: Instant) -> Self {
         self.give_up = give_up;
+        self
+    }
+
+    /// Says whether the driver has room for another load.
+    #[must_use]
+    pub const fn room(mut self, room: bool) -> Self {
+        self.room = room;
         self
     }
 }
@@ -168,7 +177,7 @@ impl Slot {
         if let Some(retry_at) = self.cooling(now).filter(|_| fallback || site.policy.fails_fast()) {
             return Lease::Cooling { retry_at, cause: Refusal::CoolingDown };
         }
-        if self.record.flight.is_none() && (!room || tickets.flights >= tickets.limit) {
+        if !room || (self.record.flight.is_none() && tickets.flights >= tickets.limit) {
             return Lease::Refused;
         }
         Lease::Granted(self.start(site, tickets))

@@ -139,7 +139,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         now: Instant,
     ) -> Completion<'_, V> {
         let (hash, loaded) = (self.shard.table.hash(key), loaded.into());
-        let mut spare = Self::spare(key, &loaded);
+        let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(key, &loaded);
         let out = &mut self.listener;
         self.shard.complete(hash, key, &mut spare, ticket, loaded, weight, now, out)
@@ -181,7 +181,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     /// Stores a value. Loads under way for the key will not land.
     pub fn put(&mut self, key: K, loaded: impl Into<Loaded<V>>, now: Instant) -> Put<V> {
         let (hash, loaded) = (self.shard.table.hash(&key), loaded.into());
-        let mut spare = Self::spare(&key, &loaded);
+        let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
         self.shard.put(hash, &key, &mut spare, loaded, weight, now, &mut self.listener)
     }
@@ -189,17 +189,9 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     /// Stores a value unless a fresh one is there.
     pub fn put_if_absent(&mut self, key: K, loaded: impl Into<Loaded<V>>, now: Instant) -> Put<V> {
         let (hash, loaded) = (self.shard.table.hash(&key), loaded.into());
-        let mut spare = Self::spare(&key, &loaded);
+        let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
         self.shard.put_if_absent(hash, &key, &mut spare, loaded, weight, now, &mut self.listener)
-    }
-
-    fn spare(key: &K, loaded: &Loaded<V>) -> Spare<K> {
-        if Shard::<K, V, T>::takes_two_keys(loaded) {
-            Spare::two(key.clone(), key.clone())
-        } else {
-            Spare::one(key.clone())
-        }
     }
 
     fn weight_of(&self, key: &K, loaded: &Loaded<V>) -> u32 {

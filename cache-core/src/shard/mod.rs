@@ -11,6 +11,7 @@ use core::marker::PhantomData;
 
 use crate::action::Cause;
 use crate::entry::Windows;
+use crate::loaded::Loaded;
 use crate::policy::{Policy, mix};
 use crate::record::Record;
 use crate::resting::Mark;
@@ -64,6 +65,14 @@ impl<K> Spare<K> {
     /// Two keys: for a value with windows or labels of its own.
     pub const fn two(first: K, second: K) -> Self {
         Self([Some(first), Some(second)])
+    }
+
+    /// The keys that storing `loaded` under `key` may use up.
+    pub fn storing<V>(key: K, loaded: &Loaded<V>) -> Self
+    where
+        K: Clone,
+    {
+        if loaded.is_plain() { Self::one(key) } else { Self::two(key.clone(), key) }
     }
 
     fn take(&mut self) -> Option<K> {

@@ -121,7 +121,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         Q: Eq + ?Sized,
     {
         let known = self.records.find(hash, key).is_some();
-        let room = known || self.make_room(now);
+        let room = contract.room && (known || self.make_room(now));
         let mut open = self.open(hash, key, now);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         let decision = open.slot.lookup(site, Ask::Load, contract, &mut self.tickets, room);
@@ -195,6 +195,24 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         let windows = slot.windows.filter(|windows| !now.has_reached(windows.gone_at()))?;
         let (_, _, entry) = self.table.get(self.table.find(hash, key)?)?;
         Some(Entry::new(&entry.value, windows))
+    }
+
+    /// The value for a caller whose load failed: whatever the windows and the contract still allow.
+    /// Counts as no use, starts no load.
+    pub fn fallback<Q>(
+        &self,
+        hash: u64,
+        key: &Q,
+        contract: &Contract,
+        now: Instant,
+    ) -> Option<Entry<&V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let entry = self.entry(hash, key, now)?;
+        let accepted = |most| !now.has_reached(entry.fresh_until() + most);
+        (entry.is_fresh(now) || contract.max_stale.is_none_or(accepted)).then_some(entry)
     }
 
     /// The fresh value of a key. Counts as no use, starts no load.

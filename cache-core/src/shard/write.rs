@@ -20,13 +20,7 @@ struct Placed<V> {
 }
 
 impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
-    /// How many spare keys storing `loaded` under a key takes at most.
-    pub fn takes_two_keys(loaded: &Loaded<V>) -> bool {
-        !loaded.terms.are_plain()
-    }
-
-    /// Ends a flight with the loader's answer. `spare` should hold one key, two if
-    /// [`takes_two_keys`](Self::takes_two_keys).
+    /// Ends a flight with the loader's answer. `spare` should hold what [`Spare::storing`] makes.
     #[allow(clippy::too_many_arguments)] // the seam: everything that is not state comes in here
     pub fn complete<Q>(
         &mut self,

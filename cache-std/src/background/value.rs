@@ -1,0 +1,365 @@
+//! One value and the job that keeps it.
+
+use core::fmt;
+use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use cache_core::Instant;
+use cache_core::schedule::{InsertError, Job, JobBuilder, JobError, MissedTick};
+
+use super::scheduler::{AddError, Scheduler};
+use crate::error::Failure;
+use crate::time::Signal;
+
+type OnError = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
+
+/// Builds a [`Background`] value.
+///
+/// | setting | default |
+/// |---|---|
+/// | `every` | must be said |
+/// | `run_immediately` | yes |
+/// | `valid_for` | for ever: the next run comes after `every` |
+/// | `back_off` | 1 s, doubling up to 30 s; neither more than the interval |
+/// | `ready_timeout` | 30 s |
+/// | `scheduler` | [`Scheduler::shared`] |
+#[must_use = "a builder does nothing until `start`"]
+pub struct BackgroundBuilder {
+    name: Arc<str>,
+    job: Option<JobBuilder>,
+    changes: Vec<Box<dyn FnOnce(JobBuilder) -> JobBuilder>>,
+    on_error: Option<OnError>,
+    ready_timeout: Duration,
+    scheduler: Option<Scheduler>,
+}
+
+impl BackgroundBuilder {
+    fn change(mut self, change: impl FnOnce(JobBuilder) -> JobBuilder + 'static) -> Self {
+        self.changes.push(Box::new(change));
+        self
+    }
+
+    /// Time between two runs.
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.job = Some(Job::every(interval));
+        self
+    }
+
+    /// With `false`, the first run comes after one interval, not at once.
+    pub fn run_immediately(self, on: bool) -> Self {
+        self.change(move |job| job.run_immediately(on))
+    }
+
+    /// How long a value is good for: the next run comes before that, whatever the interval. A
+    /// value that could not be replaced in time is kept all the same.
+    pub fn valid_for(self, ttl: Duration) -> Self {
+        self.change(move |job| job.valid_for(ttl))
+    }
+
+    /// What becomes of runs that should have been while one was late.
+    pub fn missed(self, missed: MissedTick) -> Self {
+        self.change(move |job| job.missed(missed))
+    }
+
+    /// How soon a failed run is tried again: at first after `initial`, then `factor` times as long
+    /// for each further failure, up to `maximum`.
+    pub fn back_off(self, initial: Duration, factor: u32, maximum: Duration) -> Self {
+        self.change(move |job| job.back_off(initial, factor, maximum))
+    }
+
+    /// Told of every run that fails or panics.
+    pub fn on_error(mut self, told: impl Fn(&dyn fmt::Display) + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Box::new(told));
+        self
+    }
+
+    /// How long [`Background::ready`] waits.
+    pub const fn ready_timeout(mut self, patience: Duration) -> Self {
+        self.ready_timeout = patience;
+        self
+    }
+
+    /// Runs on `scheduler`.
+    pub fn scheduler(mut self, scheduler: &Scheduler) -> Self {
+        self.scheduler = Some(scheduler.clone());
+        self
+    }
+
+    /// Starts loading in the background.
+    ///
+    /// # Errors
+    /// A wrong setting, a name that is taken, a scheduler that is full or was shut down.
+    pub fn start<T, E, F>(self, loader: F) -> Result<Background<T>, StartError>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + Send + Sync + 'static,
+        F: Fn() -> Result<T, E> + Send + Sync + 'static,
+    {
+        let job = self.job.ok_or(StartError::NoInterval)?;
+        let job = self.changes.into_iter().fold(job, |job, change| change(job)).build()?;
+        let scheduler = self.scheduler.unwrap_or_else(Scheduler::shared);
+        let shared = Arc::new(Shared {
+            value: ArcSwapOption::empty(),
+            news: Mutex::default(),
+            on_error: self.on_error,
+        });
+        let kept = Arc::clone(&shared);
+        let run = Arc::new(move || kept.run(&loader));
+        scheduler.add(&self.name, job, run)?;
+        let handle = Handle { name: self.name, scheduler, ready_timeout: self.ready_timeout };
+        Ok(Background { shared, handle: Arc::new(handle) })
+    }
+}
+
+impl fmt::Debug for BackgroundBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackgroundBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Why a background value was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartError {
+    /// `every` was not said.
+    NoInterval,
+    /// A setting that cannot be.
+    Job(JobError),
+    /// The scheduler has a job of this name, or is full.
+    Insert(InsertError),
+    /// The scheduler was shut down.
+    Closed,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoInterval => f.write_str("every is not set: say every(..)"),
+            Self::Job(error) => error.fmt(f),
+            Self::Insert(error) => error.fmt(f),
+            Self::Closed => f.write_str("the scheduler was shut down: start another"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+impl From<JobError> for StartError {
+    fn from(error: JobError) -> Self {
+        Self::Job(error)
+    }
+}
+
+impl From<AddError> for StartError {
+    fn from(error: AddError) -> Self {
+        match error {
+            AddError::Insert(error) => Self::Insert(error),
+            AddError::Closed => Self::Closed,
+        }
+    }
+}
+
+/// A value that a job loads again and again. Clones share it; when the last is dropped, the job
+/// ends.
+///
+/// The last good value stays, however long loading fails.
+pub struct Background<T> {
+    shared: Arc<Shared<T>>,
+    handle: Arc<Handle>,
+}
+
+impl<T> Clone for Background<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), handle: Arc::clone(&self.handle) }
+    }
+}
+
+struct Handle {
+    name: Arc<str>,
+    scheduler: Scheduler,
+    ready_timeout: Duration,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.scheduler.remove(&self.name);
+    }
+}
+
+struct Shared<T> {
+    value: ArcSwapOption<T>,
+    news: Mutex<News>,
+    on_error: Option<OnError>,
+}
+
+#[derive(Default)]
+struct News {
+    running: bool,
+    last_error: Option<Arc<str>>,
+    waiters: Vec<Arc<Signal>>,
+}
+
+/// How a background value stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Time since the last run that succeeded.
+    pub last_ok: Option<Duration>,
+    /// Time since the last run that failed, and what it said.
+    pub last_error: Option<(Duration, Arc<str>)>,
+    /// Time until the next run; `None` while one is running.
+    pub next_run: Option<Duration>,
+    /// Runs that failed since the last one that succeeded.
+    pub failures: u32,
+    /// Whether a run is under way.
+    pub running: bool,
+    /// Runs that were skipped because an earlier one was late.
+    pub missed: u64,
+}
+
+/// Why there is no value yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotReady {
+    /// The last run failed, with this text; the job goes on trying.
+    Failed(Arc<str>),
+    /// The first run takes longer than the caller may wait.
+    TimedOut,
+    /// The job was stopped before it had a value.
+    Stopped,
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(text) => f.write_str(text),
+            Self::TimedOut => f.write_str("the first run takes too long; it goes on"),
+            Self::Stopped => f.write_str("the job was stopped before it had a value"),
+        }
+    }
+}
+
+impl core::error::Error for NotReady {}
+
+impl Background<()> {
+    /// Starts building a value known by `name`, which is unique in its scheduler.
+    pub fn builder(name: &str) -> BackgroundBuilder {
+        BackgroundBuilder {
+            name: name.into(),
+            job: None,
+            changes: Vec::new(),
+            on_error: None,
+            ready_timeout: Duration::from_secs(30),
+            scheduler: None,
+        }
+    }
+}
+
+impl<T> Background<T> {
+    /// The last good value; `None` only before the first. Never waits.
+    pub fn get(&self) -> Option<Arc<T>> {
+        self.shared.value.load_full()
+    }
+
+    /// The value; waits for the first if need be.
+    ///
+    /// # Errors
+    /// The first run failed, takes too long, or will not come. Loading goes on, and a later call
+    /// may find the value.
+    pub fn ready(&self) -> Result<Arc<T>, NotReady> {
+        let time = self.handle.scheduler.time();
+        let until = time.now() + self.handle.ready_timeout;
+        loop {
+            let signal = Arc::new(Signal::new());
+            let mut news = self.shared.news();
+            if let Some(value) = self.get() {
+                return Ok(value);
+            }
+            if let Some(text) = news.last_error.as_ref().filter(|_| !news.running) {
+                return Err(NotReady::Failed(Arc::clone(text)));
+            }
+            if self.handle.scheduler.status(&self.handle.name).is_none() {
+                return Err(NotReady::Stopped);
+            }
+            news.waiters.push(Arc::clone(&signal));
+            drop(news);
+            if !time.wait(&signal, until) {
+                return Err(NotReady::TimedOut);
+            }
+        }
+    }
+
+    /// Runs the job now; if it is running, once more when it ends. Does not wait. `false` if the
+    /// job was stopped.
+    pub fn refresh_now(&self) -> bool {
+        self.handle.scheduler.trigger(&self.handle.name)
+    }
+
+    /// How the job stands; `None` if it was stopped.
+    pub fn status(&self) -> Option<Status> {
+        let status = self.handle.scheduler.status(&self.handle.name)?;
+        let now = self.handle.scheduler.time().now();
+        let since = |at: Instant| now.saturating_since(at);
+        let text = self.shared.news().last_error.clone();
+        Some(Status {
+            last_ok: status.last_ok.map(since),
+            last_error: status.last_error.map(since).zip(text),
+            next_run: status.next_run.map(|at| at.remaining_at(now)),
+            failures: status.failures,
+            running: status.running,
+            missed: status.missed,
+        })
+    }
+
+    /// Ends the job; the value stays. A run under way goes on to its end.
+    pub fn stop(&self) {
+        self.handle.scheduler.remove(&self.handle.name);
+        self.shared.wake(&mut self.shared.news());
+    }
+}
+
+impl<T> Shared<T> {
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One run; `true` if it went well.
+    fn run<E: fmt::Display + Send + Sync + 'static>(
+        &self,
+        loader: &impl Fn() -> Result<T, E>,
+    ) -> bool {
+        self.news().running = true;
+        let failure = match catch_unwind(AssertUnwindSafe(loader)) {
+            Ok(Ok(value)) => {
+                self.value.store(Some(Arc::new(value)));
+                None
+            }
+            Ok(Err(error)) => Some(Failure::of(error)),
+            Err(payload) => Some(Failure::of_panic(&*payload)),
+        };
+        if let Some((told, failure)) = self.on_error.as_ref().zip(failure.as_ref()) {
+            // A listener that panics must not make a run look unended.
+            let _ = catch_unwind(AssertUnwindSafe(|| told(&failure.text())));
+        }
+        let well = failure.is_none();
+        let mut news = self.news();
+        news.running = false;
+        if let Some(failure) = failure {
+            news.last_error = Some(failure.text().into());
+        }
+        self.wake(&mut news);
+        well
+    }
+
+    fn wake(&self, news: &mut News) {
+        core::mem::take(&mut news.waiters).iter().for_each(|signal| signal.set());
+    }
+}
+
+impl<T> fmt::Debug for Background<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").field("name", &self.handle.name).finish_non_exhaustive()
+    }
+}

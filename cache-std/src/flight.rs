@@ -1,0 +1,117 @@
+//! One load in progress and those who wait for it.
+
+use core::task::Waker;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use crate::error::Failure;
+use crate::pool::Job;
+use crate::time::Signal;
+
+/// How a flight ended, for all who waited.
+#[derive(Clone)]
+pub(crate) enum Outcome<V> {
+    Value(V),
+    Missing,
+    Failed(Failure),
+    /// The load was given up without an end; those who waited look again.
+    Abandoned,
+}
+
+/// Who waits: a thread, or a task.
+enum Waiter {
+    Thread(Arc<Signal>),
+    // Registered by the async driver, which shares these flights.
+    #[allow(dead_code)]
+    Task(Waker),
+}
+
+/// One load in progress.
+pub(crate) struct Flight<V> {
+    state: Mutex<State<V>>,
+}
+
+struct State<V> {
+    outcome: Option<Outcome<V>>,
+    waiters: Vec<Waiter>,
+    /// The thread that runs the loader, to find a loader that waits for itself.
+    runner: Option<ThreadId>,
+    /// The load, while it waits in a queue: whoever needs it first takes it.
+    queued: Option<Job>,
+}
+
+impl<V> Flight<V> {
+    pub(crate) fn new() -> Arc<Self> {
+        let state = State { outcome: None, waiters: Vec::new(), runner: None, queued: None };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<V>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves the load where a worker, or a caller who cannot wait for one, takes it.
+    pub(crate) fn queue(&self, job: Job) {
+        self.lock().queued = Some(job);
+    }
+
+    pub(crate) fn take_queued(&self) -> Option<Job> {
+        self.lock().queued.take()
+    }
+
+    /// Says that the current thread runs the loader.
+    pub(crate) fn runs_here(&self) {
+        self.lock().runner = Some(thread::current().id());
+    }
+
+    /// Whether the current thread runs the loader: to wait would be to wait for itself.
+    pub(crate) fn is_mine(&self) -> bool {
+        self.lock().runner == Some(thread::current().id())
+    }
+
+    /// Ends the flight, once, and wakes all who wait.
+    pub(crate) fn finish(&self, outcome: Outcome<V>) {
+        let mut state = self.lock();
+        if state.outcome.is_some() {
+            return;
+        }
+        state.outcome = Some(outcome);
+        state.runner = None;
+        let (waiters, queued) = (core::mem::take(&mut state.waiters), state.queued.take());
+        drop(state);
+        for waiter in waiters {
+            match waiter {
+                Waiter::Thread(signal) => signal.set(),
+                Waiter::Task(waker) => waker.wake(),
+            }
+        }
+        drop(queued);
+    }
+
+    /// Registers a thread that waits; `false` if the flight has ended.
+    pub(crate) fn join(&self, signal: &Arc<Signal>) -> bool {
+        let mut state = self.lock();
+        if state.outcome.is_some() {
+            return false;
+        }
+        state.waiters.push(Waiter::Thread(Arc::clone(signal)));
+        true
+    }
+
+    /// Takes a thread back that stopped waiting.
+    pub(crate) fn leave(&self, signal: &Arc<Signal>) {
+        let is_not = |waiter: &Waiter| match waiter {
+            Waiter::Thread(other) => !Arc::ptr_eq(other, signal),
+            Waiter::Task(_) => true,
+        };
+        self.lock().waiters.retain(is_not);
+    }
+
+    /// How the flight ended, if it has. The value's `Clone` runs under the flight's own lock.
+    pub(crate) fn outcome(&self) -> Option<Outcome<V>>
+    where
+        V: Clone,
+    {
+        self.lock().outcome.clone()
+    }
+}

@@ -1,0 +1,21 @@
+//! `advanced-caching` for threads: a bounded cache with single flight, stale-while-revalidate and
+//! stale-if-error, values loaded in the background, and a clock for tests.
+//!
+//! Start at [`sync::Cache`]. The algorithm is `cache-core`'s; this crate holds locks, waiters,
+//! workers and clocks, and decides nothing.
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod background;
+mod error;
+mod flight;
+mod pool;
+pub mod sync;
+mod time;
+
+pub use cache_core::{
+    Cause, Clock, Contract, Entry, Explanation, Freshness, Instant, Lifetime, Loaded, Policy,
+    PolicyBuilder, PolicyError, Put, Stats,
+};
+pub use time::{ManualTime, MonotonicTime, Signal, Time};

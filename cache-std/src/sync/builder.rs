@@ -1,0 +1,412 @@
+//! Builds a cache.
+
+use core::any::Any;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use core::marker::PhantomData;
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use cache_core::shard::Limits;
+use cache_core::table::Bound;
+use cache_core::{PolicyBuilder, PolicyError};
+
+use super::bay::Bay;
+use super::cache::{Cache, Inner};
+use super::loading::LoadingBuilder;
+use crate::time::{MonotonicTime, Time};
+
+/// The hasher of a cache that was given no other: fast, and seeded anew for each cache. Which one
+/// it is may change between versions. Where keys come from an adversary who can time answers, give
+/// the builder a keyed hash such as the standard library's `RandomState`.
+#[derive(Clone, Debug, Default)]
+pub struct DefaultHasher(foldhash::fast::RandomState);
+
+impl BuildHasher for DefaultHasher {
+    type Hasher = foldhash::fast::FoldHasher<'static>;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        self.0.build_hasher()
+    }
+}
+
+pub(super) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+/// Whether an error (of the type that the predicate was made for) lets the old value serve.
+pub(super) type ServeOld = Arc<dyn Fn(&(dyn Any + Send + Sync)) -> bool + Send + Sync>;
+
+/// Why a cache could not be built; names the setting and the mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A setting of the policy.
+    Policy(PolicyError),
+    /// A setting of the cache: its name, and what to do about it.
+    Setting {
+        /// The builder's method.
+        field: &'static str,
+        /// What to do.
+        mend: &'static str,
+    },
+}
+
+impl BuildError {
+    /// The setting that is wrong, by the name of its builder method.
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Policy(error) => error.field(),
+            Self::Setting { field, .. } => field,
+        }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(error) => error.fmt(f),
+            Self::Setting { field, mend } => write!(f, "{field} cannot be: {mend}"),
+        }
+    }
+}
+
+impl core::error::Error for BuildError {}
+
+impl From<PolicyError> for BuildError {
+    fn from(error: PolicyError) -> Self {
+        Self::Policy(error)
+    }
+}
+
+/// Builds a [`Cache`].
+///
+/// | setting | default |
+/// |---|---|
+/// | `capacity` or `weight_limit` | 10,000 entries |
+/// | `max_loads` | 1,024 at a time |
+/// | `max_waiters` | 65,536 threads |
+/// | `hasher` | [`DefaultHasher`] |
+/// | `time` | the system's monotonic clock |
+///
+/// and those of [`PolicyBuilder`]: the ttl must be said.
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder<K, V, S = DefaultHasher> {
+    policy: PolicyBuilder,
+    capacity: Option<usize>,
+    weight_limit: Option<u64>,
+    weigher: Option<Weigher<K, V>>,
+    serve_old: Option<ServeOld>,
+    max_loads: usize,
+    max_waiters: usize,
+    hasher: S,
+    time: Option<Arc<dyn Time>>,
+    values: PhantomData<fn(K) -> V>,
+}
+
+impl<K, V> Builder<K, V> {
+    pub(super) fn new() -> Self {
+        Self {
+            policy: PolicyBuilder::new(),
+            capacity: None,
+            weight_limit: None,
+            weigher: None,
+            serve_old: None,
+            max_loads: 1_024,
+            max_waiters: 65_536,
+            hasher: DefaultHasher::default(),
+            time: None,
+            values: PhantomData,
+        }
+    }
+}
+
+/// The settings of the policy, each as in [`PolicyBuilder`].
+impl<K, V, S> Builder<K, V, S> {
+    fn policy_with(mut self, change: impl FnOnce(PolicyBuilder) -> PolicyBuilder) -> Self {
+        self.policy = change(self.policy);
+        self
+    }
+
+    /// All settings of the policy at once.
+    pub fn policy(self, policy: PolicyBuilder) -> Self {
+        self.policy_with(|_| policy)
+    }
+
+    /// Values stay fresh for `ttl`.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.policy_with(|policy| policy.ttl(ttl))
+    }
+
+    /// Values stay fresh until they are expired or removed.
+    pub fn forever(self) -> Self {
+        self.policy_with(PolicyBuilder::forever)
+    }
+
+    /// Nothing is kept; loads are still shared by those who wait.
+    pub fn no_store(self) -> Self {
+        self.policy_with(PolicyBuilder::no_store)
+    }
+
+    /// Extra time after freshness in which the old value is served at once while one refresh runs.
+    pub fn stale_while_revalidate(self, swr: Duration) -> Self {
+        self.policy_with(|policy| policy.stale_while_revalidate(swr))
+    }
+
+    /// Extra time after freshness in which the old value is served when the load fails or is late.
+    pub fn stale_if_error(self, sie: Duration) -> Self {
+        self.policy_with(|policy| policy.stale_if_error(sie))
+    }
+
+    /// Shortens each ttl by up to `percent` of it; 0 switches jitter off.
+    pub fn jitter_percent(self, percent: u8) -> Self {
+        self.policy_with(|policy| policy.jitter_percent(percent))
+    }
+
+    /// Refreshes a value that is read after `percent` of its ttl, before it is stale.
+    pub fn early_refresh_percent(self, percent: u8) -> Self {
+        self.policy_with(|policy| policy.early_refresh_percent(percent))
+    }
+
+    /// How long a key that the origin does not know is remembered as missing.
+    pub fn missing_ttl(self, ttl: Duration) -> Self {
+        self.policy_with(|policy| policy.missing_ttl(ttl))
+    }
+
+    /// Missing keys are not remembered.
+    pub fn forget_missing(self) -> Self {
+        self.policy_with(PolicyBuilder::forget_missing)
+    }
+
+    /// Back-off after failed loads.
+    pub fn cool_down(self, initial: Duration, factor: u32, maximum: Duration) -> Self {
+        self.policy_with(|policy| policy.cool_down(initial, factor, maximum))
+    }
+
+    /// With `true`, the cool-down holds back loads of cold keys, too.
+    pub fn fail_fast(self, on: bool) -> Self {
+        self.policy_with(|policy| policy.fail_fast(on))
+    }
+
+    /// How long a flight keeps others from loading the same key.
+    pub fn lease(self, lease: Duration) -> Self {
+        self.policy_with(|policy| policy.lease(lease))
+    }
+
+    /// How long a caller who could have an old value waits before it takes that.
+    pub fn soft_timeout(self, soft: Duration) -> Self {
+        self.policy_with(|policy| policy.soft_timeout(soft))
+    }
+
+    /// How long any caller waits for a load. With [`Duration::MAX`], and where no old value could
+    /// serve earlier, loads run on the caller's own thread.
+    pub fn hard_timeout(self, hard: Duration) -> Self {
+        self.policy_with(|policy| policy.hard_timeout(hard))
+    }
+}
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Most entries held.
+    pub const fn capacity(mut self, entries: usize) -> Self {
+        self.capacity = Some(entries);
+        self
+    }
+
+    /// Most weight held, as the [`weigher`](Self::weigher) counts it.
+    pub const fn weight_limit(mut self, weight: u64) -> Self {
+        self.weight_limit = Some(weight);
+        self
+    }
+
+    /// Weighs each value once, outside any lock, when it is stored.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    /// Says for which errors of type `E` an old value may serve. An error for which it answers
+    /// `false` ("permission revoked", say) goes to the caller and removes the old value. Errors of
+    /// other types let the old value serve.
+    pub fn stale_if_error_when<E: Send + Sync + 'static>(
+        mut self,
+        serve_old: impl Fn(&E) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.serve_old =
+            Some(Arc::new(move |error| error.downcast_ref::<E>().is_none_or(&serve_old)));
+        self
+    }
+
+    /// Most loads of this cache at a time; beyond it, callers without an old value are told that
+    /// the cache is busy.
+    pub const fn max_loads(mut self, loads: usize) -> Self {
+        self.max_loads = loads;
+        self
+    }
+
+    /// Most threads that wait for loads of this cache at a time.
+    pub const fn max_waiters(mut self, waiters: usize) -> Self {
+        self.max_waiters = waiters;
+        self
+    }
+
+    /// Hashes keys by `hasher`.
+    pub fn hasher<H: BuildHasher>(self, hasher: H) -> Builder<K, V, H> {
+        Builder {
+            policy: self.policy,
+            capacity: self.capacity,
+            weight_limit: self.weight_limit,
+            weigher: self.weigher,
+            serve_old: self.serve_old,
+            max_loads: self.max_loads,
+            max_waiters: self.max_waiters,
+            hasher,
+            time: self.time,
+            values: PhantomData,
+        }
+    }
+
+    /// Takes the time from `time`: a [`ManualTime`](crate::ManualTime) in tests.
+    pub fn time(mut self, time: impl Time) -> Self {
+        self.time = Some(Arc::new(time));
+        self
+    }
+
+    /// Gives the cache one loader for all keys, and with it
+    /// [`load`](super::LoadingCache::load).
+    pub fn loader<F, R, E>(self, loader: F) -> LoadingBuilder<K, V, S, E>
+    where
+        F: Fn(&K) -> Result<R, E> + Send + Sync + 'static,
+        R: Into<cache_core::Loaded<V>>,
+    {
+        LoadingBuilder::new(self, move |key, _| loader(key).map(Into::into))
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let wrong = |field, mend| Err(BuildError::Setting { field, mend });
+        if self.capacity == Some(0) {
+            return wrong("capacity", "give at least 1, or say no_store() to keep nothing");
+        }
+        if self.weight_limit == Some(0) {
+            return wrong("weight_limit", "give at least 1, or say no_store() to keep nothing");
+        }
+        if self.capacity.is_some() && self.weight_limit.is_some() {
+            return wrong("weight_limit", "leave out capacity(..): one of the two bounds a cache");
+        }
+        if self.weight_limit.is_some() != self.weigher.is_some() {
+            return wrong("weigher", "say weight_limit(..) and weigher(..) together");
+        }
+        if self.max_loads == 0 {
+            return wrong("max_loads", "give at least 1");
+        }
+        if self.max_waiters == 0 {
+            return wrong("max_waiters", "give at least 1");
+        }
+        Ok(())
+    }
+
+    fn bound(&self) -> Bound {
+        match self.weight_limit {
+            Some(weight) => Bound::Weight(weight),
+            None => Bound::Entries(self.capacity.unwrap_or(10_000)),
+        }
+    }
+}
+
+impl<K, V, S> Builder<K, V, S>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The cache.
+    ///
+    /// # Errors
+    /// A setting that is zero, contradicts another, or is not said: the error names the field and
+    /// how to mend it.
+    pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
+        self.check()?;
+        let bound = self.bound();
+        let policy = self.policy.build()?;
+        let seed = self.hasher.hash_one("the seed of this cache's jitter");
+        let bounds = split(bound);
+        let remembered = (self.capacity.unwrap_or(10_000) / bounds.len()).max(64);
+        let mut limits = Limits::default();
+        (limits.flights, limits.remembered) = (self.max_loads, remembered);
+        let bays =
+            bounds.into_iter().map(|bound| Bay::new(bound, policy.clone(), limits, seed)).collect();
+        Ok(Cache::from(Inner {
+            bays,
+            policy,
+            hasher: self.hasher,
+            time: self.time.unwrap_or_else(|| Arc::new(MonotonicTime::new())),
+            weigher: self.weigher,
+            serve_old: self.serve_old,
+            max_loads: self.max_loads,
+            max_waiters: self.max_waiters,
+            loads: AtomicUsize::new(0),
+            waiters: AtomicUsize::new(0),
+            pool: std::sync::OnceLock::new(),
+        }))
+    }
+}
+
+impl<K, V, S> fmt::Debug for Builder<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+/// Fewest entries in a shard, so that eviction has a choice.
+const SHARD_ENTRIES: usize = 64;
+/// Least weight of a shard, so that no sizeable value is too heavy for it.
+const SHARD_WEIGHT: u64 = 1 << 20;
+
+/// Splits a bound over shards, a power of two of them, without losing any of it.
+fn split(bound: Bound) -> Vec<Bound> {
+    let cores = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
+    let most = (8 * cores).next_power_of_two();
+    let shards = match bound {
+        Bound::Entries(entries) => most.min(floor_power_of_two(entries / SHARD_ENTRIES)),
+        Bound::Weight(weight) => {
+            let fit = usize::try_from(weight / SHARD_WEIGHT).unwrap_or(usize::MAX);
+            most.min(floor_power_of_two(fit))
+        }
+        _ => 1,
+    };
+    (0..shards)
+        .map(|n| match bound {
+            Bound::Entries(entries) => {
+                Bound::Entries(entries / shards + usize::from(n < entries % shards))
+            }
+            Bound::Weight(weight) => {
+                let (n, shards) = (n as u64, shards as u64);
+                Bound::Weight(weight / shards + u64::from(n < weight % shards))
+            }
+            other => other,
+        })
+        .collect()
+}
+
+const fn floor_power_of_two(n: usize) -> usize {
+    if n == 0 { 1 } else { 1 << n.ilog2() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_the_bound_exactly() {
+        for entries in [1, 2, 63, 64, 128, 1_000, 10_000, 1_000_003] {
+            let shards = split(Bound::Entries(entries));
+            assert!(shards.len().is_power_of_two());
+            let sum: usize = shards
+                .iter()
+                .map(|bound| match bound {
+                    Bound::Entries(entries) => *entries,
+                    _ => panic!("entries stay entries"),
+                })
+                .sum();
+            assert_eq!(sum, entries);
+        }
+        assert_eq!(split(Bound::Weight(100)), [Bound::Weight(100)]);
+    }
+}

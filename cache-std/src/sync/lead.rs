@@ -1,0 +1,199 @@
+//! Leading a flight: running the loader, and ending the flight whatever happens.
+
+use core::any::Any;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use cache_core::shard::Spare;
+use cache_core::{Completion, Loaded, Ticket};
+
+use super::bay::Leaving;
+use super::cache::{Inner, SWEEP};
+use crate::error::Failure;
+use crate::flight::{Flight, Outcome};
+
+/// The old value as a loader sees it: to ask the origin whether it still holds.
+#[derive(Clone, Debug)]
+pub struct Previous<V> {
+    pub(super) value: Option<V>,
+    pub(super) age: Duration,
+    pub(super) etag: Option<Box<str>>,
+}
+
+impl<V> Previous<V> {
+    pub(super) const fn none() -> Self {
+        Self { value: None, age: Duration::ZERO, etag: None }
+    }
+
+    /// The old value, whose windows may have passed.
+    pub const fn value(&self) -> Option<&V> {
+        self.value.as_ref()
+    }
+
+    /// Time since the old value was stored; zero without one.
+    pub const fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// The origin's name for the old version.
+    pub fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+}
+
+/// The right and the duty to end one flight. Dropped without an end, it gives the flight up.
+pub(super) struct Lead<K: Eq, V, S>
+where
+    S: BuildHasher,
+{
+    pub(super) inner: Weak<Inner<K, V, S>>,
+    pub(super) hash: u64,
+    pub(super) key: K,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) flight: Arc<Flight<V>>,
+    pub(super) previous: Previous<V>,
+}
+
+/// What a loader's answer comes to, with all user code behind it.
+struct Answer<V> {
+    loaded: Loaded<V>,
+    /// For those who wait, whatever becomes of the one that is stored.
+    copy: Option<V>,
+    weight: u32,
+}
+
+/// A failure, and whether the old value may serve those who wait.
+struct Failed {
+    failure: Failure,
+    serve_old: bool,
+}
+
+impl<K, V, S> Lead<K, V, S>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// Runs the loader here and ends the flight. Returns what the loader panicked with, if it did.
+    pub(super) fn run<E>(
+        mut self,
+        loader: impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
+    ) -> Option<Box<dyn Any + Send>>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        self.flight.runs_here();
+        match catch_unwind(AssertUnwindSafe(|| self.ask(loader))) {
+            Ok(Ok(answer)) => self.complete(answer),
+            Ok(Err(failed)) => self.fail(failed),
+            Err(payload) => {
+                self.fail(Failed { failure: Failure::of_panic(&*payload), serve_old: true });
+                return Some(payload);
+            }
+        }
+        None
+    }
+
+    /// All user code of a load: the loader, the value's `Clone`, the weigher, the error's text.
+    fn ask<E>(
+        &self,
+        loader: impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
+    ) -> Result<Answer<V>, Failed>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let inner = self.inner.upgrade();
+        match loader(&self.previous) {
+            Ok(loaded) => {
+                let value = loaded.as_value();
+                let unmodified = self.previous.value().filter(|_| loaded.is_not_modified());
+                let copy = value.or(unmodified).cloned();
+                let weight = inner.map_or(1, |inner| inner.weigh(&self.key, &loaded));
+                Ok(Answer { loaded, copy, weight })
+            }
+            Err(error) => {
+                let serve_old = inner.and_then(|inner| inner.serve_old.clone());
+                let serve_old = serve_old.is_none_or(|serve_old| serve_old(&error));
+                Err(Failed { failure: Failure::of(error), serve_old })
+            }
+        }
+    }
+
+    fn complete(&mut self, answer: Answer<V>) {
+        let Answer { mut loaded, copy, weight } = answer;
+        let outcome = match copy {
+            Some(value) => Outcome::Value(value),
+            None if loaded.is_missing() => Outcome::Missing,
+            None => Outcome::Failed(Failure::NothingToRenew),
+        };
+        let (Some(inner), Some(ticket)) = (self.inner.upgrade(), self.ticket.take()) else {
+            // The cache is gone; those who waited are answered all the same.
+            return self.flight.finish(outcome);
+        };
+        let pinned = self.previous.value.take().filter(|_| loaded.is_not_modified());
+        let (now, flight) = (inner.now(), ticket.flight());
+        let mut spare = Spare::storing(self.key.clone(), &loaded);
+        let mut leaving = Leaving::new();
+        let mut bay = inner.bay(self.hash).lock();
+        if pinned.is_some() && bay.shard.previous(self.hash, &self.key).is_none() {
+            // The entry was evicted meanwhile, but the flight kept its value.
+            loaded = loaded.or_unmodified(pinned);
+        }
+        let out = &mut |cause, key, value| leaving.take(cause, key, value);
+        let (hash, key) = (self.hash, &self.key);
+        let end = bay.shard.complete(hash, key, &mut spare, ticket, loaded, weight, now, out);
+        let handed_back = match end {
+            Completion::Superseded(value) => value,
+            Completion::NotKept(value) => Some(value),
+            Completion::Applied(_) | Completion::Missing | Completion::NothingToRenew => None,
+        };
+        bay.flights.remove(&flight);
+        bay.shard.tick(now, SWEEP, out);
+        drop(bay);
+        inner.loads.fetch_sub(1, Ordering::Relaxed);
+        self.flight.finish(outcome);
+        drop((spare, leaving, handed_back));
+    }
+
+    fn fail(&mut self, failed: Failed) {
+        let Failed { failure, serve_old } = failed;
+        if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
+            let (now, flight, text) = (inner.now(), ticket.flight(), failure.text());
+            let (hash, key) = (self.hash, &self.key);
+            let mut spare = Spare::one(key.clone());
+            let mut leaving = Leaving::new();
+            let mut bay = inner.bay(hash).lock();
+            let out = &mut |cause, key, value| leaving.take(cause, key, value);
+            if serve_old {
+                bay.shard.fail(hash, key, &mut spare, ticket, &text, now, out);
+            } else {
+                bay.shard.reject(hash, key, &mut spare, ticket, &text, now, out);
+            }
+            bay.flights.remove(&flight);
+            drop(bay);
+            inner.loads.fetch_sub(1, Ordering::Relaxed);
+            drop((spare, leaving));
+        }
+        self.flight.finish(Outcome::Failed(failure));
+    }
+}
+
+impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
+    fn drop(&mut self) {
+        if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
+            let (now, flight) = (inner.now(), ticket.flight());
+            let mut leaving = Leaving::new();
+            let mut bay = inner.bay(self.hash).lock();
+            let out = &mut |cause, key, value| leaving.take(cause, key, value);
+            bay.shard.abandon(self.hash, &self.key, &mut Spare::none(), ticket, now, out);
+            bay.flights.remove(&flight);
+            drop(bay);
+            inner.loads.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.flight.finish(Outcome::Abandoned);
+    }
+}

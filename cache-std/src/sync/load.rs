@@ -1,0 +1,497 @@
+//! Reads that may load.
+
+use core::any::Any;
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cache_core::shard::Spare;
+use cache_core::{Action, Contract, FlightId, Instant, Loaded, Refusal, Ticket};
+
+use super::bay::{Inner as BayInner, Leaving};
+use super::cache::{Cache, Inner};
+use super::lead::{Lead, Previous};
+use crate::error::LoadError;
+use crate::flight::{Flight, Outcome};
+use crate::pool::{self, Pool};
+use crate::time::Signal;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The value: from memory, from a load that is under way, or from `loader`. However many
+    /// threads ask for a key at once, one load runs.
+    ///
+    /// A load runs on a worker thread, so that time-outs hold; where none is set, or inside another
+    /// load, it runs here. A stale value is returned at once and refreshed behind the caller's back.
+    ///
+    /// # Errors
+    /// See [`LoadError`]. An old value within its windows is returned instead of any of them.
+    pub fn get_or_load<Q, F, E>(&self, key: &Q, loader: F) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce() -> Result<V, E> + Send + 'static,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        self.begin(
+            key,
+            Detached { loader: |_: &Previous<V>| loader().map(Loaded::value), pins: false },
+        )
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), for a loader that wants to see the old value, or has
+    /// more to say than a value: its own ttl, tags, "not modified", "missing".
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load); [`LoadError::Missing`] where the origin knows no such
+    /// key.
+    pub fn get_or_load_with<Q, F, E>(&self, key: &Q, loader: F) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce(&Previous<V>) -> Result<Loaded<V>, E> + Send + 'static,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        self.begin(key, Detached { loader, pins: true })
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), with a loader that may borrow and runs on this
+    /// thread: there are no time-outs for this caller, and a refresh, if this caller is to make it,
+    /// is waited for. A panic of the loader goes on in this thread.
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load).
+    pub fn get_or_load_here<Q, F, E>(&self, key: &Q, loader: F) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        F: FnOnce() -> Result<V, E>,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        self.begin(key, Here { loader })
+    }
+
+    fn begin<Q, E, R: Run<K, V, S, E>>(&self, key: &Q, run: R) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        self.begin_with(key, || run)
+    }
+
+    /// The one entrance: a hit goes out at once, and `run` is made only if it is no hit.
+    pub(super) fn begin_with<Q, E, R: Run<K, V, S, E>>(
+        &self,
+        key: &Q,
+        run: impl FnOnce() -> R,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let (hash, now) = (self.inner.hash(key), self.inner.now());
+        if let Some(value) = self.inner.hit(hash, key, now) {
+            return Ok(value);
+        }
+        let contract = Contract::new().give_up(now + self.inner.policy.hard_timeout());
+        Call { inner: &self.inner, hash, key, contract }.drive(run())
+    }
+}
+
+/// One read: everything that its steps share.
+pub(super) struct Call<'a, Q: ?Sized, K, V, S> {
+    inner: &'a Arc<Inner<K, V, S>>,
+    hash: u64,
+    key: &'a Q,
+    contract: Contract,
+}
+
+/// What the algorithm said, with everything needed to follow it without the lock.
+enum Step<K: Eq, V, S: BuildHasher> {
+    Serve(V),
+    Refresh(V, Lead<K, V, S>),
+    Load(Lead<K, V, S>, Patience),
+    Follow(Arc<Flight<V>>, Instant),
+    Missing,
+    Fail(Instant, Refusal),
+    Busy,
+}
+
+/// How long the leader of a flight waits for it.
+pub(super) struct Patience {
+    /// When an old value serves instead; `None` without one.
+    soft_at: Option<Instant>,
+    hard_at: Instant,
+    lease_until: Instant,
+}
+
+/// How a granted load runs.
+pub(super) trait Run<K: Eq, V, S: BuildHasher, E> {
+    /// Whether the loader sees the old value.
+    fn pins(&self) -> bool;
+
+    /// Refreshes a value of which `old` is a copy.
+    fn refresh(
+        self,
+        inner: &Inner<K, V, S>,
+        lead: Lead<K, V, S>,
+        old: V,
+    ) -> Result<V, LoadError<E>>;
+
+    /// Loads for a caller who has no value.
+    fn load<Q>(
+        self,
+        call: &Call<'_, Q, K, V, S>,
+        lead: Lead<K, V, S>,
+        patience: Patience,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
+}
+
+impl<Q, K, V, S> Call<'_, Q, K, V, S>
+where
+    K: Borrow<Q> + Clone + Eq + Hash,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// Does what the algorithm says until there is an answer. Only who waited for a flight that
+    /// was given up, or outwaited its lease, comes round again.
+    fn drive<E, R: Run<K, V, S, E>>(&self, run: R) -> Result<V, LoadError<E>>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        loop {
+            match self.step(run.pins()) {
+                Step::Serve(value) => return Ok(value),
+                Step::Refresh(old, lead) => return run.refresh(self.inner, lead, old),
+                Step::Load(lead, patience) => return run.load(self, lead, patience),
+                Step::Follow(flight, _) if flight.is_mine() => return Err(LoadError::Recursive),
+                Step::Follow(flight, until) => match self.inner.wait(&flight, until)? {
+                    None | Some(Outcome::Abandoned) => {}
+                    Some(outcome) => return self.deliver(outcome),
+                },
+                Step::Missing => return Err(LoadError::Missing),
+                Step::Fail(retry_at, cause) => return Err(self.refusal(retry_at, cause)),
+                Step::Busy => return Err(LoadError::Busy),
+            }
+        }
+    }
+
+    /// Asks the algorithm once, under the lock.
+    fn step(&self, pins: bool) -> Step<K, V, S> {
+        let inner = self.inner;
+        let (key, mut spare) = (self.key.to_owned(), Spare::one(self.key.to_owned()));
+        let room = inner.loads.load(Ordering::Relaxed) < inner.max_loads;
+        let contract = self.contract.room(room);
+        let mut leaving = Leaving::new();
+        let out = &mut |cause, key, value| leaving.take(cause, key, value);
+        let now = inner.now();
+        let mut bay = inner.bay(self.hash).lock();
+        let told = tell(bay.shard.lookup(self.hash, self.key, &mut spare, &contract, now, out));
+        let step = match told {
+            Told::Serve(value) => Step::Serve(value),
+            Told::Refresh(old, ticket) => {
+                Step::Refresh(old, self.lead(&mut bay, key, ticket, pins, now))
+            }
+            Told::Load(ticket, fallback) => {
+                let patience = Patience::of(&ticket, fallback);
+                Step::Load(self.lead(&mut bay, key, ticket, pins, now), patience)
+            }
+            Told::Wait(flight, until) => match bay.flights.get(&flight) {
+                Some(flight) => Step::Follow(Arc::clone(flight), until),
+                None => Step::Busy,
+            },
+            Told::Missing => Step::Missing,
+            Told::Fail(retry_at, cause) => Step::Fail(retry_at, cause),
+            Told::Busy => Step::Busy,
+            Told::Panicked(payload, ticket) => {
+                bay.shard.abandon(self.hash, self.key, &mut spare, ticket, now, out);
+                drop(bay);
+                resume_unwind(payload)
+            }
+        };
+        drop(bay);
+        step
+    }
+
+    /// Registers a flight that was granted.
+    fn lead(
+        &self,
+        bay: &mut BayInner<K, V>,
+        key: K,
+        ticket: Ticket,
+        pins: bool,
+        now: Instant,
+    ) -> Lead<K, V, S> {
+        let flight = Flight::new();
+        bay.flights.insert(ticket.flight(), Arc::clone(&flight));
+        self.inner.loads.fetch_add(1, Ordering::Relaxed);
+        // From here on the lead ends the flight, whatever panics; but it takes this lock to do so.
+        let previous = bay.shard.previous(self.hash, self.key).filter(|_| pins);
+        let previous = previous.map(|previous| Previous {
+            value: catch_unwind(AssertUnwindSafe(|| previous.entry.value.clone())).ok(),
+            age: previous.age(now),
+            etag: previous.etag.map(Box::from),
+        });
+        Lead {
+            inner: Arc::downgrade(self.inner),
+            hash: self.hash,
+            key,
+            ticket: Some(ticket),
+            flight,
+            previous: previous.unwrap_or_else(Previous::none),
+        }
+    }
+
+    /// What a caller who waited gets when the flight has ended.
+    fn deliver<E: Send + Sync + 'static>(&self, outcome: Outcome<V>) -> Result<V, LoadError<E>> {
+        match outcome {
+            Outcome::Value(value) => Ok(value),
+            Outcome::Missing => Err(LoadError::Missing),
+            Outcome::Failed(failure) => self.fallback().ok_or_else(|| failure.told_to()),
+            Outcome::Abandoned => self.fallback().ok_or(LoadError::Busy),
+        }
+    }
+
+    /// The old value, if it may serve now that the load has failed or is late.
+    fn fallback(&self) -> Option<V> {
+        let now = self.inner.now();
+        let bay = self.inner.bay(self.hash).lock();
+        bay.shard.fallback(self.hash, self.key, &self.contract, now).map(|old| old.value.clone())
+    }
+
+    fn refusal<E>(&self, retry_at: Instant, cause: Refusal) -> LoadError<E> {
+        let retry_in = retry_at.remaining_at(self.inner.now());
+        match cause {
+            Refusal::CoolingDown => LoadError::CoolingDown { retry_in },
+            _ => LoadError::TimedOut { retry_in },
+        }
+    }
+
+    /// Waits, as its leader, for a flight that runs elsewhere.
+    fn await_own<E>(&self, flight: &Flight<V>, patience: &Patience) -> Result<V, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        if let Some(soft_at) = patience.soft_at {
+            if let Some(outcome) = self.inner.wait(flight, soft_at)? {
+                return self.deliver(outcome);
+            }
+            if let Some(old) = self.fallback() {
+                return Ok(old);
+            }
+        }
+        match self.inner.wait(flight, patience.hard_at)? {
+            Some(outcome) => self.deliver(outcome),
+            None => Err(self.refusal(patience.lease_until, Refusal::TimedOut)),
+        }
+    }
+}
+
+/// An action without the borrow.
+enum Told<V> {
+    Serve(V),
+    Refresh(V, Ticket),
+    Load(Ticket, bool),
+    Wait(FlightId, Instant),
+    Missing,
+    Fail(Instant, Refusal),
+    Busy,
+    /// The value's `Clone` panicked while there was a ticket to give back.
+    Panicked(Box<dyn Any + Send>, Ticket),
+}
+
+fn tell<V: Clone>(action: Action<'_, V>) -> Told<V> {
+    match action {
+        Action::Serve { value, .. } => Told::Serve(value.clone()),
+        Action::ServeAndRefresh { value, ticket, .. } => {
+            match catch_unwind(AssertUnwindSafe(|| value.clone())) {
+                Ok(value) => Told::Refresh(value, ticket),
+                Err(payload) => Told::Panicked(payload, ticket),
+            }
+        }
+        Action::Load { ticket, fallback } => Told::Load(ticket, fallback.is_some()),
+        Action::Wait { flight, until, .. } => Told::Wait(flight, until),
+        Action::Missing => Told::Missing,
+        Action::Fail { retry_at, cause } => Told::Fail(retry_at, cause),
+        Action::Busy => Told::Busy,
+    }
+}
+
+impl Patience {
+    fn of(ticket: &Ticket, fallback: bool) -> Self {
+        Self {
+            soft_at: fallback.then(|| ticket.soft_at()),
+            hard_at: ticket.hard_at(),
+            lease_until: ticket.lease_until(),
+        }
+    }
+
+    /// Whether the caller waits to the end, whenever that is: then it may as well load itself.
+    fn is_endless(&self) -> bool {
+        self.hard_at == Instant::FAR_FUTURE
+            && self.soft_at.is_none_or(|soft_at| soft_at == Instant::FAR_FUTURE)
+    }
+}
+
+impl<K, V, S> Inner<K, V, S> {
+    pub(super) fn pool(&self) -> &Pool {
+        self.pool.get_or_init(Pool::shared)
+    }
+
+    /// Waits for a flight; `None` when `until` came first. A load that is still queued is pulled
+    /// forward: nobody waits for what only waits itself.
+    fn wait<E>(
+        &self,
+        flight: &Flight<V>,
+        until: Instant,
+    ) -> Result<Option<Outcome<V>>, LoadError<E>>
+    where
+        V: Clone,
+    {
+        if self.waiters.fetch_add(1, Ordering::Relaxed) >= self.max_waiters {
+            self.waiters.fetch_sub(1, Ordering::Relaxed);
+            return Err(LoadError::Busy);
+        }
+        let signal = Arc::new(Signal::new());
+        if flight.join(&signal) {
+            if let Some(job) = flight.take_queued() {
+                self.pool().load(job).unwrap_or_else(|job| job());
+            }
+            self.time.wait(&signal, until);
+            flight.leave(&signal);
+        }
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
+        Ok(flight.outcome())
+    }
+}
+
+/// A loader that owns what it needs and runs on a worker.
+pub(super) struct Detached<F> {
+    pub(super) loader: F,
+    pub(super) pins: bool,
+}
+
+impl<K, V, S, E, F> Run<K, V, S, E> for Detached<F>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+    F: FnOnce(&Previous<V>) -> Result<Loaded<V>, E> + Send + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    fn pins(&self) -> bool {
+        self.pins
+    }
+
+    fn refresh(
+        self,
+        inner: &Inner<K, V, S>,
+        lead: Lead<K, V, S>,
+        old: V,
+    ) -> Result<V, LoadError<E>> {
+        let flight = Arc::clone(&lead.flight);
+        flight.queue(Box::new(move || drop(lead.run(self.loader))));
+        let queued = Arc::clone(&flight);
+        let turn = Box::new(move || {
+            if let Some(job) = queued.take_queued() {
+                job();
+            }
+        });
+        if inner.pool().refresh(turn).is_err() {
+            // Too many refreshes wait: this one is given up, and the next reader may try.
+            drop(flight.take_queued());
+        }
+        Ok(old)
+    }
+
+    fn load<Q>(
+        self,
+        call: &Call<'_, Q, K, V, S>,
+        lead: Lead<K, V, S>,
+        patience: Patience,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let flight = Arc::clone(&lead.flight);
+        if patience.is_endless() || pool::on_worker() {
+            drop(lead.run(self.loader));
+        } else {
+            let job = Box::new(move || drop(lead.run(self.loader)));
+            call.inner.pool().load(job).unwrap_or_else(|job| job());
+        }
+        call.await_own(&flight, &patience)
+    }
+}
+
+/// A loader that borrows and runs on the caller's thread.
+struct Here<F> {
+    loader: F,
+}
+
+impl<K, V, S, E, F> Run<K, V, S, E> for Here<F>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+    F: FnOnce() -> Result<V, E>,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    fn pins(&self) -> bool {
+        false
+    }
+
+    fn refresh(self, _: &Inner<K, V, S>, lead: Lead<K, V, S>, old: V) -> Result<V, LoadError<E>> {
+        match self.run(lead) {
+            Outcome::Value(value) => Ok(value),
+            Outcome::Missing => Err(LoadError::Missing),
+            Outcome::Failed(_) | Outcome::Abandoned => Ok(old),
+        }
+    }
+
+    fn load<Q>(
+        self,
+        call: &Call<'_, Q, K, V, S>,
+        lead: Lead<K, V, S>,
+        _: Patience,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let outcome = self.run(lead);
+        call.deliver(outcome)
+    }
+}
+
+impl<F> Here<F> {
+    fn run<K, V, S, E>(self, lead: Lead<K, V, S>) -> Outcome<V>
+    where
+        K: Clone + Eq + Hash,
+        V: Clone,
+        S: BuildHasher,
+        F: FnOnce() -> Result<V, E>,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let flight = Arc::clone(&lead.flight);
+        let loader = self.loader;
+        if let Some(payload) = lead.run(|_| loader().map(Loaded::value)) {
+            resume_unwind(payload);
+        }
+        flight.outcome().unwrap_or(Outcome::Abandoned)
+    }
+}

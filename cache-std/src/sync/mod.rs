@@ -1,0 +1,35 @@
+//! The cache for threads.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use cache_std::sync::Cache;
+//!
+//! # fn query(id: u64) -> Result<Arc<str>, std::io::Error> { Ok("Ada".into()) }
+//! let users: Cache<u64, Arc<str>> = Cache::builder()
+//!     .capacity(10_000)
+//!     .ttl(Duration::from_secs(60))
+//!     .stale_while_revalidate(Duration::from_secs(30))
+//!     .stale_if_error(Duration::from_secs(24 * 3_600))
+//!     .build()?;
+//!
+//! let user = users.get_or_load(&42, || query(42))?; // one load, however many threads ask
+//! assert_eq!(&*user, "Ada");
+//!
+//! users.put(7, Arc::from("Grace"));
+//! users.invalidate(&7);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod bay;
+mod builder;
+mod cache;
+mod lead;
+mod load;
+mod loading;
+
+pub use crate::error::LoadError;
+pub use builder::{BuildError, Builder, DefaultHasher};
+pub use cache::Cache;
+pub use lead::Previous;
+pub use loading::{LoadingBuilder, LoadingCache};
