@@ -63,10 +63,9 @@ impl Windows {
         }
     }
 
-    /// Stale from `now` on, if it is not stale already.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        self.fresh_until = self.fresh_until.min(now.floor());
-        self.stored_at = self.stored_at.min(self.fresh_until);
+    /// Stale from `at` on, if it is not stale already; at the earliest, since it was stored.
+    pub(crate) fn expire(&mut self, at: Instant) {
+        self.fresh_until = self.fresh_until.min(at.floor().max(self.stored_at));
     }
 
     fn lifetime(&self, now: Instant) -> Lifetime {

@@ -1,5 +1,7 @@
 //! The log of invalidated tags: invalidation writes one number, entries compare it when read.
 
+use crate::time::Instant;
+
 /// The hash under which a tag is known (FNV-1a, spread). A collision invalidates too much, never
 /// too little.
 #[cfg(feature = "alloc")]
@@ -8,10 +10,13 @@ pub(crate) fn hash_of(tag: &str) -> u64 {
 }
 
 /// What the log says about an entry's tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Untouched,
-    Expired,
+    /// Stale since then.
+    #[cfg_attr(not(feature = "alloc"), allow(dead_code))]
+    Expired(Instant),
+    #[cfg_attr(not(feature = "alloc"), allow(dead_code))]
     Invalidated,
 }
 
@@ -24,13 +29,30 @@ pub(crate) use none::TagLog;
 #[cfg(feature = "alloc")]
 mod log {
     use super::Verdict;
+    use crate::time::Instant;
     use alloc::collections::BTreeMap;
 
-    /// Latest sequence numbers at which a tag was expired and invalidated.
+    /// What happened to one tag: the sequence number of its latest invalidation, and its latest
+    /// expirations with their time, newest first.
     #[derive(Clone, Copy, Debug, Default)]
     struct Marks {
-        expired: u64,
         invalidated: u64,
+        expired: [(u64, Instant); 4],
+    }
+
+    impl Marks {
+        fn verdict(&self, since: u64) -> Verdict {
+            if self.invalidated > since {
+                return Verdict::Invalidated;
+            }
+            let later = self.expired.iter().take_while(|(sequence, _)| *sequence > since);
+            match later.clone().count() {
+                0 => Verdict::Untouched,
+                // Perhaps more than are remembered: stale for as long as can be.
+                4 => Verdict::Expired(Instant::ORIGIN),
+                _ => Verdict::Expired(later.last().map_or(Instant::ORIGIN, |(_, at)| *at)),
+            }
+        }
     }
 
     /// Tags by hash in two generations of at most `LIMIT` each. When the young one is full, the
@@ -52,15 +74,18 @@ mod log {
             self.sequence
         }
 
-        pub(crate) fn expire(&mut self, tag: u64) {
-            self.mark(tag, |marks, sequence| marks.expired = sequence);
+        pub(crate) fn expire(&mut self, tag: u64, now: Instant) {
+            let (sequence, marks) = self.mark(tag);
+            marks.expired.rotate_right(1);
+            marks.expired[0] = (sequence, now);
         }
 
         pub(crate) fn invalidate(&mut self, tag: u64) {
-            self.mark(tag, |marks, sequence| marks.invalidated = sequence);
+            let (sequence, marks) = self.mark(tag);
+            marks.invalidated = sequence;
         }
 
-        fn mark(&mut self, tag: u64, set: impl FnOnce(&mut Marks, u64)) {
+        fn mark(&mut self, tag: u64) -> (u64, &mut Marks) {
             self.sequence += 1;
             if self.young.len() >= Self::LIMIT && !self.young.contains_key(&tag) {
                 self.old = core::mem::take(&mut self.young);
@@ -68,10 +93,10 @@ mod log {
                 self.turned_at = self.sequence - 1;
             }
             let known = self.old.get(&tag).copied().unwrap_or_default();
-            set(self.young.entry(tag).or_insert(known), self.sequence);
+            (self.sequence, self.young.entry(tag).or_insert(known))
         }
 
-        /// What happened to any of `tags` after `since`.
+        /// What happened to any of `tags` after `since`: the worst of it.
         pub(crate) fn verdict(&self, tags: &[u64], since: u64) -> Verdict {
             if tags.is_empty() || since == self.sequence {
                 return Verdict::Untouched;
@@ -80,12 +105,16 @@ mod log {
                 return Verdict::Invalidated;
             }
             let marks = |tag| self.young.get(tag).or_else(|| self.old.get(tag));
-            let verdict = |marks: &Marks| match () {
-                () if marks.invalidated > since => Verdict::Invalidated,
-                () if marks.expired > since => Verdict::Expired,
-                () => Verdict::Untouched,
-            };
-            tags.iter().filter_map(marks).map(verdict).max().unwrap_or(Verdict::Untouched)
+            let verdicts = tags.iter().filter_map(marks).map(|marks| marks.verdict(since));
+            verdicts.fold(Verdict::Untouched, worse)
+        }
+    }
+
+    fn worse(one: Verdict, other: Verdict) -> Verdict {
+        match (one, other) {
+            (Verdict::Invalidated, _) | (_, Verdict::Invalidated) => Verdict::Invalidated,
+            (Verdict::Expired(a), Verdict::Expired(b)) => Verdict::Expired(a.min(b)),
+            (Verdict::Untouched, verdict) | (verdict, Verdict::Untouched) => verdict,
         }
     }
 
@@ -100,11 +129,24 @@ mod log {
             let seen = log.sequence();
             assert_eq!(log.verdict(&[1], 0), Verdict::Invalidated);
             assert_eq!(log.verdict(&[1], seen), Verdict::Untouched);
-            log.expire(1);
-            assert_eq!(log.verdict(&[1], seen), Verdict::Expired);
+            let at = Instant::from_secs(1);
+            log.expire(1, at);
+            assert_eq!(log.verdict(&[1], seen), Verdict::Expired(at));
             assert_eq!(log.verdict(&[1], 0), Verdict::Invalidated);
             assert_eq!(log.verdict(&[2], 0), Verdict::Untouched);
-            assert_eq!(log.verdict(&[2, 1], seen), Verdict::Expired);
+            assert_eq!(log.verdict(&[2, 1], seen), Verdict::Expired(at));
+        }
+
+        #[test]
+        fn the_first_expiration_that_concerns_an_entry_counts() {
+            let mut log = TagLog::default();
+            let at = Instant::from_secs;
+            for n in 1..=9 {
+                log.expire(1, at(n));
+            }
+            assert_eq!(log.verdict(&[1], 8), Verdict::Expired(at(9)));
+            assert_eq!(log.verdict(&[1], 6), Verdict::Expired(at(7)));
+            assert_eq!(log.verdict(&[1], 2), Verdict::Expired(Instant::ORIGIN), "forgotten");
         }
 
         #[test]
@@ -128,7 +170,7 @@ mod log {
             let mut log = TagLog::default();
             log.invalidate(7);
             for tag in 100..100 + TagLog::LIMIT as u64 {
-                log.expire(tag);
+                log.expire(tag, Instant::ORIGIN);
             }
             assert_eq!(log.verdict(&[7], 0), Verdict::Invalidated);
             assert_eq!(log.verdict(&[8], 0), Verdict::Untouched);

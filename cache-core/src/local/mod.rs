@@ -220,13 +220,13 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         self.shard.clear(&mut self.listener);
     }
 
-    /// Makes every value with this tag stale from now on. O(1).
+    /// Makes every value with this tag stale from now on, without looking for them: O(log tags).
     #[cfg(feature = "alloc")]
-    pub fn expire_tag(&mut self, tag: &str) {
-        self.shard.expire_tag(tag);
+    pub fn expire_tag(&mut self, tag: &str, now: Instant) {
+        self.shard.expire_tag(tag, now);
     }
 
-    /// Removes every value with this tag. O(1).
+    /// Removes every value with this tag, without looking for them: O(log tags).
     #[cfg(feature = "alloc")]
     pub fn invalidate_tag(&mut self, tag: &str) {
         self.shard.invalidate_tag(tag);

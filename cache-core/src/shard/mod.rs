@@ -187,7 +187,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         let site = Site { policy: &self.policy, hash: mix(hash ^ self.seed), now };
         match self.tags.verdict(slot.record.label.tags(), slot.record.tags_seen) {
             Verdict::Untouched => {}
-            Verdict::Expired => slot.expire(site, &mut self.tickets),
+            Verdict::Expired(at) => slot.expire(Site { now: at, ..site }, &mut self.tickets),
             Verdict::Invalidated => slot.invalidate(&mut self.tickets),
         }
         slot.record.tags_seen = self.tags.sequence();

@@ -246,10 +246,10 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         let mut slot = Slot { windows, record: record.cloned().unwrap_or_default() };
         match self.tags.verdict(slot.record.label.tags(), slot.record.tags_seen) {
             Verdict::Untouched => {}
-            Verdict::Expired => {
+            Verdict::Expired(at) => {
                 slot.record.void();
                 slot.windows = slot.windows.map(|mut windows| {
-                    windows.expire(now);
+                    windows.expire(at);
                     windows
                 });
             }

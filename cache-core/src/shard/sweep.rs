@@ -95,8 +95,11 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             None
         };
         let record = record.map(|(_, _, record)| record);
-        let Some(windows) = self.windows_at(at, record) else { return true };
+        let Some(mut windows) = self.windows_at(at, record) else { return true };
         let verdict = record.map(|record| self.tags.verdict(record.label.tags(), record.tags_seen));
+        if let Some(Verdict::Expired(at)) = verdict {
+            windows.expire(at);
+        }
         let invalidated = verdict == Some(Verdict::Invalidated);
         if !invalidated && !now.has_reached(windows.gone_at()) {
             self.sweep.saw(windows.gone_at());

@@ -348,14 +348,14 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         self.sweep = super::sweep::Sweep::default();
     }
 
-    /// Makes every value with this tag stale from now on; voids their flights. O(1).
+    /// Makes every value with this tag stale from now on; voids their flights. O(log tags).
     #[cfg(feature = "alloc")]
-    pub fn expire_tag(&mut self, tag: &str) {
-        self.tags.expire(crate::tags::hash_of(tag));
+    pub fn expire_tag(&mut self, tag: &str, now: Instant) {
+        self.tags.expire(crate::tags::hash_of(tag), now);
         self.sweep.expect(Instant::ORIGIN);
     }
 
-    /// Removes every value with this tag; voids their flights. O(1).
+    /// Removes every value with this tag; voids their flights. O(log tags).
     #[cfg(feature = "alloc")]
     pub fn invalidate_tag(&mut self, tag: &str) {
         self.tags.invalidate(crate::tags::hash_of(tag));

@@ -182,7 +182,8 @@ where
 
     /// Makes every value with this tag stale from now on. O(shards).
     pub fn expire_tag(&self, tag: &str) {
-        self.inner.bays.iter().for_each(|bay| bay.lock().shard.expire_tag(tag));
+        let now = self.inner.now();
+        self.inner.bays.iter().for_each(|bay| bay.lock().shard.expire_tag(tag, now));
     }
 
     /// Removes every value with this tag. O(shards).
