@@ -14,6 +14,8 @@ pub mod local {
     pub use cache_core::{Action, Completion, Ticket};
 }
 
+#[cfg(feature = "conformance")]
+pub use cache_core::conformance;
 #[cfg(feature = "alloc")]
 pub use cache_core::schedule;
 pub use cache_core::store;
@@ -26,4 +28,4 @@ pub mod sync {
 }
 
 #[cfg(feature = "std")]
-pub use cache_std::{ManualTime, MonotonicTime, Signal, Time};
+pub use cache_std::{ManualTime, MemoryStore, MonotonicTime, Signal, Time};

@@ -43,6 +43,10 @@
 //! [`Lifetime`] and [`Stats`]. `conformance`: tests for stores of your own.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(clippy::alloc_instead_of_core, clippy::std_instead_of_alloc, clippy::std_instead_of_core)
+)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -50,6 +54,8 @@ extern crate alloc;
 extern crate std;
 
 mod action;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod decide;
 #[cfg(feature = "embassy-time")]
 mod embassy;

@@ -10,12 +10,15 @@ extern crate alloc;
 pub mod background;
 mod error;
 mod flight;
+mod memory;
 mod pool;
 pub mod sync;
 mod time;
 
+pub use cache_core::store;
 pub use cache_core::{
     Cause, Clock, Contract, Entry, Explanation, Freshness, Instant, Lifetime, Loaded, Policy,
     PolicyBuilder, PolicyError, Put, Stats,
 };
+pub use memory::MemoryStore;
 pub use time::{ManualTime, MonotonicTime, Signal, Time};

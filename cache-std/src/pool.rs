@@ -143,11 +143,11 @@ impl Shared {
             if let Some(job) = state.loads.pop_front() {
                 return Some((job, false));
             }
-            if state.refreshing < self.refreshers {
-                if let Some(job) = state.refreshes.pop_front() {
-                    state.refreshing += 1;
-                    return Some((job, true));
-                }
+            if state.refreshing < self.refreshers
+                && let Some(job) = state.refreshes.pop_front()
+            {
+                state.refreshing += 1;
+                return Some((job, true));
             }
             if state.closed {
                 break;

@@ -1,6 +1,5 @@
 //! Rules about entries without regard to time.
 
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +9,7 @@ use super::harness::StoreHarness;
 use super::trial::{Finding, Rule, Trial, ensure};
 use crate::store::{Store, StoreError};
 
-pub(super) const fn rules<H: StoreHarness>() -> [Rule<H>; 8] {
+pub(super) const fn rules<H: StoreHarness>() -> [Rule<H>; 7] {
     [
         Rule {
             id: "absent-is-none",
@@ -46,11 +45,6 @@ pub(super) const fn rules<H: StoreHarness>() -> [Rule<H>; 8] {
             id: "none-value-kept",
             demand: "a value that means nothing is kept like any other",
             check: none_value_kept,
-        },
-        Rule {
-            id: "get-many-agrees",
-            demand: "get_many answers what get answers, by position",
-            check: get_many_agrees,
         },
     ]
 }
@@ -169,40 +163,4 @@ fn none_value_kept<H: StoreHarness>(harness: &H) -> Result<Finding, String> {
     ensure(found, "get did not answer it")?;
     ensure(trial.remove(0)?, "remove took it for absent")?;
     Ok(Finding::Holds)
-}
-
-fn get_many_agrees<H: StoreHarness>(harness: &H) -> Result<Finding, String> {
-    let trial = Trial::new(harness);
-    trial.put(1, 11, trial.fresh_for(100))?;
-    trial.put(2, 12, trial.fresh_for(100))?;
-    trial.put(3, 13, trial.fresh_for(1))?;
-    trial.pass(1);
-    // Absent, present, over, present, the same again.
-    let mut found = many(&trial, &[0, 1, 3, 2, 1])?;
-    found.sort_by_key(|(position, _)| *position);
-    let positions: Vec<usize> = found.iter().map(|(position, _)| *position).collect();
-    ensure(positions == [1, 3, 4], &format!("positions {positions:?} were told, not [1, 3, 4]"))?;
-    let values = [11, 12, 11].map(|n| harness.value(n));
-    let same = found.iter().map(|(_, value)| value).eq(&values);
-    ensure(same, "a value was told at the position of another key")?;
-    ensure(many(&trial, &[])?.is_empty(), "something was told of no keys")?;
-    Ok(Finding::Holds)
-}
-
-/// What `get_many` tells, in its order.
-pub(super) fn many<H: StoreHarness>(
-    trial: &Trial<'_, H>,
-    keys: &[u64],
-) -> Result<Vec<(usize, H::Value)>, String> {
-    let owned: Vec<<H::Key as ToOwned>::Owned> = keys.iter().map(|n| trial.key(*n)).collect();
-    let borrowed: Vec<&H::Key> = owned.iter().map(Borrow::borrow).collect();
-    let mut found = Vec::new();
-    let mut note = |position, stored: crate::store::Stored<H::Value>| {
-        found.push((position, stored.value));
-    };
-    trial
-        .store
-        .get_many(&borrowed, trial.now(), &mut note)
-        .map_err(|error| format!("get_many failed: {error}"))?;
-    Ok(found)
 }

@@ -1,16 +1,23 @@
-//! Rules about the operations that a store may lack.
+//! Rules about the operations beyond the required three, most of which a store may lack.
 
+use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::borrow::Borrow;
 
 use super::harness::StoreHarness;
 use super::trial::{Finding, Rule, Trial, ensure, unless_unsupported};
 use crate::entry::Lifetime;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Stored};
 
-pub(super) const fn rules<H: StoreHarness>() -> [Rule<H>; 7] {
+pub(super) const fn rules<H: StoreHarness>() -> [Rule<H>; 8] {
     [
+        Rule {
+            id: "get-many-agrees",
+            demand: "get_many answers what get answers, by position",
+            check: get_many_agrees,
+        },
         Rule {
             id: "put-if-absent-once",
             demand: "put_if_absent stores where nothing is, and only there",
@@ -66,6 +73,42 @@ fn put_if_absent<H: StoreHarness>(
 
 fn purge<H: StoreHarness>(trial: &Trial<'_, H>, budget: usize) -> Result<Option<usize>, String> {
     unless_unsupported(trial.store.purge(trial.now(), budget), "purge")
+}
+
+fn get_many_agrees<H: StoreHarness>(harness: &H) -> Result<Finding, String> {
+    let trial = Trial::new(harness);
+    trial.put(1, 11, trial.fresh_for(100))?;
+    trial.put(2, 12, trial.fresh_for(100))?;
+    trial.put(3, 13, trial.fresh_for(1))?;
+    trial.pass(1);
+    // Absent, present, over, present, the same again.
+    let mut found = many(&trial, &[0, 1, 3, 2, 1])?;
+    found.sort_by_key(|(position, _)| *position);
+    let positions: Vec<usize> = found.iter().map(|(position, _)| *position).collect();
+    ensure(positions == [1, 3, 4], &format!("positions {positions:?} were told, not [1, 3, 4]"))?;
+    let values = [11, 12, 11].map(|n| harness.value(n));
+    let same = found.iter().map(|(_, value)| value).eq(&values);
+    ensure(same, "a value was told at the position of another key")?;
+    ensure(many(&trial, &[])?.is_empty(), "something was told of no keys")?;
+    Ok(Finding::Holds)
+}
+
+/// What `get_many` tells, in its order.
+pub(super) fn many<H: StoreHarness>(
+    trial: &Trial<'_, H>,
+    keys: &[u64],
+) -> Result<Vec<(usize, H::Value)>, String> {
+    let owned: Vec<<H::Key as ToOwned>::Owned> = keys.iter().map(|n| trial.key(*n)).collect();
+    let borrowed: Vec<&H::Key> = owned.iter().map(Borrow::borrow).collect();
+    let mut found = Vec::new();
+    let mut note = |position, stored: Stored<H::Value>| {
+        found.push((position, stored.value));
+    };
+    trial
+        .store
+        .get_many(&borrowed, trial.now(), &mut note)
+        .map_err(|error| format!("get_many failed: {error}"))?;
+    Ok(found)
 }
 
 fn put_if_absent_once<H: StoreHarness>(harness: &H) -> Result<Finding, String> {

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::borrow::Borrow;
 
-use super::basics::many;
+use super::capabilities::many;
 use super::harness::StoreHarness;
 use super::trial::{Finding, Rule, Trial, ensure};
 use crate::store::{Store, StoreError};

@@ -52,7 +52,7 @@ pub trait StoreHarness: Harness {
     /// The store.
     type Store: Store<Self::Key, Self::Value>;
 
-    /// An empty store that shares nothing with those made before.
+    /// An empty store that shares nothing with those made before, and loses none of 100 entries.
     fn make(&self) -> Self::Store;
 
     /// The `n`-th value, different for each `n`.

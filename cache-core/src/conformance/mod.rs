@@ -72,7 +72,7 @@ mod capabilities;
 mod faults;
 mod harness;
 mod hostile;
-mod leases;
+mod leasing;
 mod report;
 mod sharing;
 mod trial;
@@ -104,7 +104,7 @@ pub fn store<H: StoreHarness>(harness: &H) -> Result<Report, Violation> {
 /// # Errors
 /// The first rule that the leases break.
 pub fn leases<H: LeaseHarness>(harness: &H) -> Result<Report, Violation> {
-    run(harness, &leases::rules())
+    run(harness, &leasing::rules())
 }
 
 /// The plain rules first, so that a store that breaks several is told of the plainest.

@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::explain::Explanation;
 use crate::loaded::Loaded;
 use crate::policy::Policy;
-use crate::shard::{Limits, Previous, Shard, Spare};
+use crate::shard::{At, Limits, Previous, Shard, Spare};
 use crate::slot::Contract;
 use crate::stats::Stats;
 use crate::table::Table;
@@ -106,9 +106,9 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
 
     /// A read with a contract of its own.
     pub fn lookup_within(&mut self, key: &K, contract: &Contract, now: Instant) -> Action<'_, V> {
-        let hash = self.shard.table.hash(key);
+        let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.lookup(hash, key, &mut spare, contract, now, &mut self.listener)
+        self.shard.lookup(at, &mut spare, contract, &mut self.listener)
     }
 
     /// The fresh value. Starts no load.
@@ -126,8 +126,8 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.shard.table.hash(key);
-        self.shard.get(hash, key, contract, now, &mut self.listener)
+        let at = self.at(key, now);
+        self.shard.get(at, contract, &mut self.listener)
     }
 
     /// Ends a load with its answer: a plain value, or a [`Loaded`] with more to say.
@@ -138,11 +138,11 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         loaded: impl Into<Loaded<V>>,
         now: Instant,
     ) -> Completion<'_, V> {
-        let (hash, loaded) = (self.shard.table.hash(key), loaded.into());
+        let (at, loaded) = (self.at(key, now), loaded.into());
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(key, &loaded);
         let out = &mut self.listener;
-        self.shard.complete(hash, key, &mut spare, ticket, loaded, weight, now, out)
+        self.shard.complete(at, &mut spare, ticket, loaded, weight, out)
     }
 
     /// Ends a load that failed. Returns the old value if it may still serve.
@@ -153,45 +153,49 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         error: &dyn fmt::Display,
         now: Instant,
     ) -> Option<&V> {
-        let hash = self.shard.table.hash(key);
+        let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.fail(hash, key, &mut spare, ticket, error, now, &mut self.listener)
+        self.shard.fail(at, &mut spare, ticket, error, &mut self.listener)
     }
 
     /// Ends a load whose error says that the old value must not serve any more.
     pub fn reject(&mut self, key: &K, ticket: Ticket, error: &dyn fmt::Display, now: Instant) {
-        let hash = self.shard.table.hash(key);
+        let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.reject(hash, key, &mut spare, ticket, error, now, &mut self.listener);
+        self.shard.reject(at, &mut spare, ticket, error, &mut self.listener);
     }
 
     /// Ends a load as if it had not been asked for: the next caller may load at once.
     pub fn abandon(&mut self, key: &K, ticket: Ticket, now: Instant) {
-        let hash = self.shard.table.hash(key);
+        let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.abandon(hash, key, &mut spare, ticket, now, &mut self.listener);
+        self.shard.abandon(at, &mut spare, ticket, &mut self.listener);
     }
 
     /// Lengthens the lease of a load to `until`. `false` if another load has the key now.
     pub fn renew(&mut self, key: &K, ticket: &mut Ticket, until: Instant, now: Instant) -> bool {
-        let hash = self.shard.table.hash(key);
-        self.shard.renew(hash, key, ticket, until, now, &mut self.listener)
+        let at = self.at(key, now);
+        self.shard.renew(at, ticket, until, &mut self.listener)
     }
 
     /// Stores a value. Loads under way for the key will not land.
     pub fn put(&mut self, key: K, loaded: impl Into<Loaded<V>>, now: Instant) -> Put<V> {
-        let (hash, loaded) = (self.shard.table.hash(&key), loaded.into());
+        let (at, loaded) = (self.at(&key, now), loaded.into());
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
-        self.shard.put(hash, &key, &mut spare, loaded, weight, now, &mut self.listener)
+        self.shard.put(at, &mut spare, loaded, weight, &mut self.listener)
     }
 
     /// Stores a value unless a fresh one is there.
     pub fn put_if_absent(&mut self, key: K, loaded: impl Into<Loaded<V>>, now: Instant) -> Put<V> {
-        let (hash, loaded) = (self.shard.table.hash(&key), loaded.into());
+        let (at, loaded) = (self.at(&key, now), loaded.into());
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
-        self.shard.put_if_absent(hash, &key, &mut spare, loaded, weight, now, &mut self.listener)
+        self.shard.put_if_absent(at, &mut spare, loaded, weight, &mut self.listener)
+    }
+
+    fn at<'a, Q: Hash + ?Sized>(&self, key: &'a Q, now: Instant) -> At<'a, Q> {
+        At { hash: self.shard.table.hash(key), key, now }
     }
 
     fn weight_of(&self, key: &K, loaded: &Loaded<V>) -> u32 {
@@ -200,9 +204,9 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
 
     /// Makes a value stale from now on and keeps it as fallback. `true` if there was one.
     pub fn expire(&mut self, key: &K, now: Instant) -> bool {
-        let hash = self.shard.table.hash(key);
+        let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.expire(hash, key, &mut spare, now, &mut self.listener)
+        self.shard.expire(at, &mut spare, &mut self.listener)
     }
 
     /// Removes a value. `true` if there was one.
@@ -211,8 +215,8 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.shard.table.hash(key);
-        self.shard.invalidate(hash, key, now, &mut self.listener)
+        let at = self.at(key, now);
+        self.shard.invalidate(at, &mut self.listener)
     }
 
     /// Removes everything. O(entries).
@@ -247,7 +251,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shard.peek(self.shard.table.hash(key), key, now)
+        self.shard.peek(self.at(key, now))
     }
 
     /// The entry while anything may serve it, with freshness and age. Counts as no use.
@@ -256,7 +260,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shard.entry(self.shard.table.hash(key), key, now)
+        self.shard.entry(self.at(key, now))
     }
 
     /// The old value with age and etag, for a loader to compare with. Counts as no use.
@@ -274,7 +278,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shard.explain(self.shard.table.hash(key), key, now)
+        self.shard.explain(self.at(key, now))
     }
 
     /// Visits every entry that may still be served. Counts as no use. O(positions).

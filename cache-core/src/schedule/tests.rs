@@ -146,6 +146,27 @@ fn a_run_that_fails_slowly_still_backs_off() {
 }
 
 #[test]
+fn the_default_back_off_is_not_longer_than_the_period() {
+    for (period, waits) in [(s(3), [1_000, 2_000, 3_000]), (s(1) / 10, [100, 100, 100])] {
+        let mut schedule = schedule_of(Job::every(period));
+        for wait in waits {
+            let end = schedule.poll_at().unwrap() + s(50);
+            schedule.pop_due(end - s(50)).unwrap();
+            schedule.failed(&1, end);
+            assert_eq!(schedule.poll_at(), Some(end + Duration::from_millis(wait)));
+        }
+    }
+}
+
+#[test]
+fn a_value_that_expires_first_shortens_the_period() {
+    let period = |interval, ttl| Job::every(interval).valid_for(ttl).build().unwrap().period();
+    assert_eq!(period(s(300), s(600)), s(300));
+    assert_eq!(period(s(300), s(300)), s(300) * 7 / 8);
+    assert_eq!(period(s(300), Duration::MAX), s(300));
+}
+
+#[test]
 fn a_trigger_makes_due_at_once() {
     let mut schedule = schedule_of(Job::every(s(10)));
     run(&mut schedule, 100, 101);

@@ -47,6 +47,26 @@ impl Default for Limits {
     }
 }
 
+/// Which key an operation is about, and when it happens.
+#[derive(Debug)]
+#[allow(clippy::exhaustive_structs)] // the seam's three plain arguments, always together
+pub struct At<'a, Q: ?Sized> {
+    /// The key's hash, always from the same hasher.
+    pub hash: u64,
+    /// The key.
+    pub key: &'a Q,
+    /// The time.
+    pub now: Instant,
+}
+
+impl<Q: ?Sized> Clone for At<'_, Q> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Q: ?Sized> Copy for At<'_, Q> {}
+
 /// Owned keys that an operation may use up: made before it, dropped after it, outside any lock.
 #[derive(Debug)]
 pub struct Spare<K>([Option<K>; 2]);
@@ -103,6 +123,8 @@ pub struct Shard<K, V, T: Table<K, V>> {
 
 /// A key's slot while an operation runs on it.
 struct Open {
+    hash: u64,
+    now: Instant,
     at: Option<usize>,
     record_at: Option<usize>,
     was_own: bool,
@@ -171,11 +193,12 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     }
 
     /// Takes a key's slot out, with invalidated tags applied.
-    fn open<Q>(&mut self, hash: u64, key: &Q, now: Instant) -> Open
+    fn open<Q>(&mut self, here: At<'_, Q>) -> Open
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let At { hash, key, now } = here;
         let at = self.table.find(hash, key);
         let record_at = self.records.find(hash, key);
         let record = record_at.and_then(|record_at| self.records.get_mut(record_at));
@@ -191,7 +214,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             Verdict::Invalidated => slot.invalidate(&mut self.tickets),
         }
         slot.record.tags_seen = self.tags.sequence();
-        Open { at, record_at, was_own, slot }
+        Open { hash, now, at, record_at, was_own, slot }
     }
 
     /// Puts a key's slot back: keeps or drops its record, sets the entry's next decision, removes
@@ -199,13 +222,11 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     fn close(
         &mut self,
         open: Open,
-        hash: u64,
-        now: Instant,
         spare: &mut Spare<K>,
         cause: Cause,
         out: Out<'_, K, V>,
     ) -> Option<usize> {
-        let Open { mut at, record_at, was_own, mut slot } = open;
+        let Open { hash, now, mut at, record_at, was_own, mut slot } = open;
         if slot.windows.is_none() {
             slot.record.forget_entry();
             self.remove_entry(at.take(), cause, out);

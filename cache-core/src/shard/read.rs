@@ -3,7 +3,7 @@
 use core::borrow::Borrow;
 use core::time::Duration;
 
-use super::{Open, Out, Shard, Spare};
+use super::{At, Open, Out, Shard, Spare};
 use crate::action::{Action, Cause};
 use crate::decide::Decision;
 use crate::entry::{Entry, Freshness};
@@ -43,11 +43,12 @@ impl<V> Previous<'_, V> {
 
 impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// The fast way: a value whose next decision lies ahead. O(1), one comparison of time.
-    pub fn hit<Q>(&mut self, hash: u64, key: &Q, now: Instant) -> Option<Hit<'_, V>>
+    pub fn hit<Q>(&mut self, here: At<'_, Q>) -> Option<Hit<'_, V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let At { hash, key, now } = here;
         let at = self.table.find(hash, key)?;
         let entry = self.table.get_mut(at)?;
         if !entry.mark.covers(now) {
@@ -62,18 +63,12 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     }
 
     /// A fresh value, or within `max_stale` a stale one. Starts no load.
-    pub fn get<Q>(
-        &mut self,
-        hash: u64,
-        key: &Q,
-        contract: &Contract,
-        now: Instant,
-        out: Out<'_, K, V>,
-    ) -> Option<&V>
+    pub fn get<Q>(&mut self, here: At<'_, Q>, contract: &Contract, out: Out<'_, K, V>) -> Option<&V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let At { hash, key, now } = here;
         let Some(at) = self.table.find(hash, key) else {
             // A key known to be missing has no entry and answers as any other miss.
             self.stats.misses += 1;
@@ -85,11 +80,11 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             entry.note_use();
             return Some(&entry.value);
         }
-        let mut open = self.open(hash, key, now);
+        let mut open = self.open(here);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         let decision = open.slot.lookup(site, Ask::Look, contract, &mut self.tickets, false);
         let freshness = open.slot.windows.map(|windows| windows.freshness(now));
-        let at = self.close_read(open, hash, now, &mut Spare::none(), out);
+        let at = self.close_read(open, &mut Spare::none(), out);
         let at = at.filter(|_| matches!(decision, Decision::Serve));
         let Some(entry) = at.and_then(|at| self.table.get_mut(at)) else {
             self.stats.misses += 1;
@@ -109,24 +104,23 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// Decides a read that may load. `spare` should hold one key, used if a flight is granted.
     pub fn lookup<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         spare: &mut Spare<K>,
         contract: &Contract,
-        now: Instant,
         out: Out<'_, K, V>,
     ) -> Action<'_, V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let At { hash, key, now } = here;
         let known = self.records.find(hash, key).is_some();
         let room = contract.room && (known || self.make_room(now));
-        let mut open = self.open(hash, key, now);
+        let mut open = self.open(here);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         let decision = open.slot.lookup(site, Ask::Load, contract, &mut self.tickets, room);
         let freshness = open.slot.windows.map(|windows| windows.freshness(now));
-        let at = self.close_read(open, hash, now, spare, out);
+        let at = self.close_read(open, spare, out);
         self.count(&decision, freshness);
         let tags_seen = self.tags.sequence();
         if let Some(entry) = at.and_then(|at| self.table.get_mut(at)) {
@@ -141,18 +135,16 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     fn close_read(
         &mut self,
         mut open: Open,
-        hash: u64,
-        now: Instant,
         spare: &mut Spare<K>,
         out: Out<'_, K, V>,
     ) -> Option<usize> {
         let invalidated = open.at.is_some() && open.slot.windows.is_none();
         let cause = if invalidated { Cause::Invalidated } else { Cause::Expired };
-        let gone = open.slot.windows.is_some_and(|windows| now.has_reached(windows.gone_at()));
+        let gone = open.slot.windows.is_some_and(|w| open.now.has_reached(w.gone_at()));
         if gone && open.slot.record.flight.is_none() {
             open.slot.forget_entry();
         }
-        self.close(open, hash, now, spare, cause, out)
+        self.close(open, spare, cause, out)
     }
 
     fn count(&mut self, decision: &Decision<Ticket>, freshness: Option<Freshness>) {
@@ -186,12 +178,13 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
 
     /// The entry of a key while anything may serve it, with its freshness and age. Counts as no
     /// use, starts no load.
-    pub fn entry<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<Entry<&V>>
+    pub fn entry<Q>(&self, here: At<'_, Q>) -> Option<Entry<&V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let slot = self.view(hash, key, now);
+        let At { hash, key, now } = here;
+        let slot = self.view(here);
         let windows = slot.windows.filter(|windows| !now.has_reached(windows.gone_at()))?;
         let (_, _, entry) = self.table.get(self.table.find(hash, key)?)?;
         Some(Entry::new(&entry.value, windows))
@@ -199,48 +192,46 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
 
     /// The value for a caller whose load failed: whatever the windows and the contract still allow.
     /// Counts as no use, starts no load.
-    pub fn fallback<Q>(
-        &self,
-        hash: u64,
-        key: &Q,
-        contract: &Contract,
-        now: Instant,
-    ) -> Option<Entry<&V>>
+    pub fn fallback<Q>(&self, here: At<'_, Q>, contract: &Contract) -> Option<Entry<&V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let entry = self.entry(hash, key, now)?;
+        let now = here.now;
+        let entry = self.entry(here)?;
         let accepted = |most| !now.has_reached(entry.fresh_until() + most);
         (entry.is_fresh(now) || contract.max_stale.is_none_or(accepted)).then_some(entry)
     }
 
     /// The fresh value of a key. Counts as no use, starts no load.
-    pub fn peek<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<&V>
+    pub fn peek<Q>(&self, here: At<'_, Q>) -> Option<&V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.entry(hash, key, now).filter(|entry| entry.is_fresh(now)).map(|entry| entry.value)
+        let now = here.now;
+        self.entry(here).filter(|entry| entry.is_fresh(now)).map(|entry| entry.value)
     }
 
     /// What the cache knows of a key and would decide now. Counts as no use, starts no load.
-    pub fn explain<Q>(&self, hash: u64, key: &Q, now: Instant) -> Explanation
+    pub fn explain<Q>(&self, here: At<'_, Q>) -> Explanation
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let slot = self.view(hash, key, now);
+        let At { hash, now, .. } = here;
+        let slot = self.view(here);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         Explanation::of(&slot, site, self.tickets.flights < self.tickets.limit)
     }
 
     /// A copy of a key's slot as it stands at `now`, tags applied, for reads of metadata.
-    fn view<Q>(&self, hash: u64, key: &Q, now: Instant) -> Slot
+    fn view<Q>(&self, here: At<'_, Q>) -> Slot
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let At { hash, key, now } = here;
         let record = self.record(hash, key);
         let windows = self.table.find(hash, key).and_then(|at| self.windows_at(at, record));
         let mut slot = Slot { windows, record: record.cloned().unwrap_or_default() };
@@ -278,7 +269,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     ) -> Option<usize> {
         for at in from..self.table.slots() {
             let Some((hash, key, _)) = self.table.get(at) else { continue };
-            let Some(entry) = self.entry(hash, key, now) else { continue };
+            let Some(entry) = self.entry(At { hash, key, now }) else { continue };
             if !visit(key, entry) {
                 return Some(at + 1);
             }

@@ -3,7 +3,7 @@
 use core::borrow::Borrow;
 use core::fmt;
 
-use super::{Open, Out, Shard, Spare, UNPLACED, forget_entry_of};
+use super::{At, Open, Out, Shard, Spare, UNPLACED, forget_entry_of};
 use crate::action::{Cause, Completion, Put};
 use crate::loaded::{Answer, Loaded, Terms};
 use crate::resting::Resting;
@@ -21,23 +21,21 @@ struct Placed<V> {
 
 impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// Ends a flight with the loader's answer. `spare` should hold what [`Spare::storing`] makes.
-    #[allow(clippy::too_many_arguments)] // the seam: everything that is not state comes in here
     pub fn complete<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         spare: &mut Spare<K>,
         ticket: Ticket,
         loaded: Loaded<V>,
         weight: u32,
-        now: Instant,
         out: Out<'_, K, V>,
     ) -> Completion<'_, V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
+        let At { hash, now, .. } = here;
+        let mut open = self.open(here);
         let (kind, value, terms) = parts(loaded);
         let verdict = self.tags.verdict(terms.label.tags(), ticket.tags_seen);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
@@ -49,8 +47,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             Landing::NothingToRenew => self.stats.failures += 1,
             _ => self.stats.landed += 1,
         }
-        let Placed { at, handed_back } =
-            self.settle(open, &landing, value, hash, weight, now, spare, out);
+        let Placed { at, handed_back } = self.settle(open, &landing, value, weight, spare, out);
         let resting = at.and_then(|at| self.table.get(at)).map(|(_, _, entry)| &entry.value);
         match (landing, resting, handed_back) {
             (Landing::Superseded, _, value) => Completion::Superseded(value),
@@ -66,24 +63,23 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// it may still serve.
     pub fn fail<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         spare: &mut Spare<K>,
         ticket: Ticket,
         error: &dyn fmt::Display,
-        now: Instant,
         out: Out<'_, K, V>,
     ) -> Option<&V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
+        let At { hash, now, .. } = here;
+        let mut open = self.open(here);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         open.slot.fail(site, &ticket, error, &mut self.tickets);
         self.stats.failures += 1;
         let fallback = open.slot.has_fallback(site);
-        let at = self.close(open, hash, now, spare, Cause::Expired, out);
+        let at = self.close(open, spare, Cause::Expired, out);
         let at = at.filter(|_| fallback);
         at.and_then(|at| self.table.get(at)).map(|(_, _, entry)| &entry.value)
     }
@@ -92,90 +88,84 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// removed, and the next caller may load.
     pub fn reject<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         spare: &mut Spare<K>,
         ticket: Ticket,
         error: &dyn fmt::Display,
-        now: Instant,
         out: Out<'_, K, V>,
     ) where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
+        let At { hash, now, .. } = here;
+        let mut open = self.open(here);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         if open.slot.fail(site, &ticket, error, &mut self.tickets) {
             open.slot.forget_entry();
         }
         self.stats.failures += 1;
-        self.close(open, hash, now, spare, Cause::Invalidated, out);
+        self.close(open, spare, Cause::Invalidated, out);
     }
 
     /// Ends a flight as if it had not been; the next caller may load at once.
     pub fn abandon<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         spare: &mut Spare<K>,
         ticket: Ticket,
-        now: Instant,
         out: Out<'_, K, V>,
     ) where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
+        let mut open = self.open(here);
         open.slot.give_back(&ticket, &mut self.tickets);
         self.stats.abandoned += 1;
-        self.close(open, hash, now, spare, Cause::Expired, out);
+        self.close(open, spare, Cause::Expired, out);
     }
 
     /// Lengthens the lease of a flight to `until`; `false` if another flight has the key now.
     pub fn renew<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         ticket: &mut Ticket,
         until: Instant,
-        now: Instant,
         out: Out<'_, K, V>,
     ) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
+        let mut open = self.open(here);
         let renewed = open.slot.renew(ticket, until);
-        self.close(open, hash, now, &mut Spare::none(), Cause::Expired, out);
+        self.close(open, &mut Spare::none(), Cause::Expired, out);
         renewed
     }
 
     /// Stores a value by hand; voids the key's flights. `spare` as for `complete`.
     pub fn put<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         spare: &mut Spare<K>,
         loaded: Loaded<V>,
         weight: u32,
-        now: Instant,
         out: Out<'_, K, V>,
     ) -> Put<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
+        let At { hash, now, .. } = here;
+        let mut open = self.open(here);
         let (kind, value, terms) = parts(loaded);
         if kind == Kind::NotModified && open.slot.windows.is_none() {
-            self.close(open, hash, now, spare, Cause::Expired, out);
+            self.close(open, spare, Cause::Expired, out);
             return Put::Missing;
         }
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         let landing = open.slot.put(site, kind, terms, &mut self.tickets);
         let missing = landing == Landing::Missing;
-        let placed = self.settle(open, &landing, value, hash, weight, now, spare, out);
+        let placed = self.settle(open, &landing, value, weight, spare, out);
         match placed.handed_back {
             Some(value) => Put::NotKept(value),
             None if missing => Put::Missing,
@@ -186,44 +176,39 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// Stores a value unless a fresh one is there; if it stores, it voids the key's flights.
     pub fn put_if_absent<Q>(
         &mut self,
-        hash: u64,
-        key: &Q,
+        here: At<'_, Q>,
         spare: &mut Spare<K>,
         loaded: Loaded<V>,
         weight: u32,
-        now: Instant,
         out: Out<'_, K, V>,
     ) -> Put<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match (self.peek(hash, key, now).is_some(), loaded.answer) {
+        match (self.peek(here).is_some(), loaded.answer) {
             (true, Answer::Value(value)) => Put::Present(value),
             (true, _) => Put::Missing,
             (false, answer) => {
                 let loaded = Loaded { answer, terms: loaded.terms };
-                self.put(hash, key, spare, loaded, weight, now, out)
+                self.put(here, spare, loaded, weight, out)
             }
         }
     }
 
     /// Places the value that an operation ended with, and puts the slot back.
-    #[allow(clippy::too_many_arguments)] // one step of the operations above, all their arguments
     fn settle(
         &mut self,
         mut open: Open,
         landing: &Landing,
         value: Option<V>,
-        hash: u64,
         weight: u32,
-        now: Instant,
         spare: &mut Spare<K>,
         out: Out<'_, K, V>,
     ) -> Placed<V> {
         let (cause, mut handed_back) = match landing {
             Landing::Store => {
-                let value = value.and_then(|v| self.place(&mut open, v, hash, weight, spare, out));
+                let value = value.and_then(|v| self.place(&mut open, v, weight, spare, out));
                 (Cause::Capacity, value)
             }
             Landing::Renew => (Cause::Expired, None),
@@ -235,7 +220,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         );
         let mut lost = None;
         let stored = *landing == Landing::Store && handed_back.is_none();
-        let at = self.close(open, hash, now, spare, cause, &mut |cause, key, value| {
+        let at = self.close(open, spare, cause, &mut |cause, key, value| {
             // The entry just placed can leave again only if its own windows found no room.
             if stored && cause == Cause::Capacity {
                 lost = Some(value);
@@ -253,17 +238,16 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         &mut self,
         open: &mut Open,
         value: V,
-        hash: u64,
         weight: u32,
         spare: &mut Spare<K>,
         out: Out<'_, K, V>,
     ) -> Option<V> {
-        if let Some(at) = open.at.filter(|at| self.table.weight_at(*at) == weight) {
-            if let Some(entry) = self.table.get_mut(at) {
-                let old = core::mem::replace(&mut entry.value, value);
-                out(Cause::Replaced, None, old);
-                return None;
-            }
+        if let Some(at) = open.at.filter(|at| self.table.weight_at(*at) == weight)
+            && let Some(entry) = self.table.get_mut(at)
+        {
+            let old = core::mem::replace(&mut entry.value, value);
+            out(Cause::Replaced, None, old);
+            return None;
         }
         // Another weight: the old entry makes room first.
         if let Some((key, entry)) = open.at.take().and_then(|at| self.table.remove(at)) {
@@ -283,7 +267,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             }
             out(Cause::Capacity, Some(key), entry.value);
         };
-        match table.insert(hash, key, Resting::new(value, UNPLACED), weight, &mut evicted) {
+        match table.insert(open.hash, key, Resting::new(value, UNPLACED), weight, &mut evicted) {
             Ok(at) => {
                 open.at = Some(at);
                 None
@@ -298,19 +282,13 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
 
     /// Makes a key's value stale from now on and keeps it as fallback; voids the key's flights.
     /// `spare` should hold one key. Returns whether there was a value.
-    pub fn expire<Q>(
-        &mut self,
-        hash: u64,
-        key: &Q,
-        spare: &mut Spare<K>,
-        now: Instant,
-        out: Out<'_, K, V>,
-    ) -> bool
+    pub fn expire<Q>(&mut self, here: At<'_, Q>, spare: &mut Spare<K>, out: Out<'_, K, V>) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
+        let At { hash, now, .. } = here;
+        let mut open = self.open(here);
         let site = Site { policy: &self.policy, hash: self.spread(hash), now };
         open.slot.expire(site, &mut self.tickets);
         let useful = open.slot.has_fallback(site);
@@ -318,20 +296,20 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         if !useful {
             open.slot.forget_entry();
         }
-        self.close(open, hash, now, spare, Cause::Expired, out);
+        self.close(open, spare, Cause::Expired, out);
         found
     }
 
     /// Removes all that is known of a key; voids its flights. Returns whether there was a value.
-    pub fn invalidate<Q>(&mut self, hash: u64, key: &Q, now: Instant, out: Out<'_, K, V>) -> bool
+    pub fn invalidate<Q>(&mut self, here: At<'_, Q>, out: Out<'_, K, V>) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut open = self.open(hash, key, now);
-        let found = open.slot.windows.is_some_and(|w| !now.has_reached(w.gone_at()));
+        let mut open = self.open(here);
+        let found = open.slot.windows.is_some_and(|w| !open.now.has_reached(w.gone_at()));
         open.slot.invalidate(&mut self.tickets);
-        self.close(open, hash, now, &mut Spare::none(), Cause::Invalidated, out);
+        self.close(open, &mut Spare::none(), Cause::Invalidated, out);
         found
     }
 

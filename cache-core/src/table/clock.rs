@@ -3,6 +3,7 @@
 /// Most positions that the hand passes for one victim.
 pub(super) const STEPS: usize = 256;
 /// Most victims of one insertion. What needs more room is handed back, and finds more next time.
+#[cfg(feature = "hashbrown")]
 pub(super) const VICTIMS: usize = 256;
 
 /// Moves `hand` over `slots` positions to the first entry without a use; if none comes within the

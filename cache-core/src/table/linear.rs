@@ -172,10 +172,11 @@ impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, 
         _weight: u32,
         evicted: &mut dyn FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
-        if self.places.items.is_full() && self.when_full == WhenFull::Evict {
-            if let Some((hash, key, entry)) = self.evict_one() {
-                evicted(hash, key, entry);
-            }
+        if self.places.items.is_full()
+            && self.when_full == WhenFull::Evict
+            && let Some((hash, key, entry)) = self.evict_one()
+        {
+            evicted(hash, key, entry);
         }
         self.places.insert(hash, key, entry)
     }

@@ -10,6 +10,7 @@ use core::hash::{Hash, Hasher};
 use crate::record::Record;
 use crate::resting::Resting;
 
+#[cfg(any(feature = "hashbrown", feature = "heapless", test))]
 mod clock;
 #[cfg(feature = "hashbrown")]
 mod hash;

@@ -6,7 +6,7 @@ use core::hash::{BuildHasher, Hash};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
-use cache_core::shard::Spare;
+use cache_core::shard::{At, Spare};
 use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
 use super::bay::{Bay, Leaving};
@@ -86,7 +86,7 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        self.bay(hash).lock().shard.hit(hash, key, now).map(|hit| hit.value.clone())
+        self.bay(hash).lock().shard.hit(At { hash, key, now }).map(|hit| hit.value.clone())
     }
 }
 
@@ -106,7 +106,7 @@ where
         let mut leaving = Leaving::new();
         let mut bay = self.inner.bay(hash).lock();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let value = bay.shard.get(hash, key, &Contract::new(), now, out).cloned();
+        let value = bay.shard.get(At { hash, key, now }, &Contract::new(), out).cloned();
         drop(bay);
         value
     }
@@ -130,9 +130,9 @@ where
         let mut bay = inner.bay(hash).lock();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let put = if if_absent {
-            bay.shard.put_if_absent(hash, &key, &mut spare, loaded, weight, now, out)
+            bay.shard.put_if_absent(At { hash, key: &key, now }, &mut spare, loaded, weight, out)
         } else {
-            bay.shard.put(hash, &key, &mut spare, loaded, weight, now, out)
+            bay.shard.put(At { hash, key: &key, now }, &mut spare, loaded, weight, out)
         };
         bay.shard.tick(now, SWEEP, out);
         drop(bay);
@@ -150,7 +150,7 @@ where
         let mut leaving = Leaving::new();
         let mut bay = self.inner.bay(hash).lock();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let found = bay.shard.expire(hash, key, &mut spare, now, out);
+        let found = bay.shard.expire(At { hash, key, now }, &mut spare, out);
         drop(bay);
         found
     }
@@ -165,7 +165,7 @@ where
         let mut leaving = Leaving::new();
         let mut bay = self.inner.bay(hash).lock();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let found = bay.shard.invalidate(hash, key, now, out);
+        let found = bay.shard.invalidate(At { hash, key, now }, out);
         drop(bay);
         found
     }
@@ -220,7 +220,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        self.inner.bay(hash).lock().shard.peek(hash, key, now).is_some()
+        self.inner.bay(hash).lock().shard.peek(At { hash, key, now }).is_some()
     }
 
     /// A copy of the fresh value. Counts as no use.
@@ -230,7 +230,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        self.inner.bay(hash).lock().shard.peek(hash, key, now).cloned()
+        self.inner.bay(hash).lock().shard.peek(At { hash, key, now }).cloned()
     }
 
     /// The entry while anything may serve it: a copy of the value, with its windows. Counts as no
@@ -242,7 +242,7 @@ where
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
         let bay = self.inner.bay(hash).lock();
-        bay.shard.entry(hash, key, now).map(|entry| entry.map(Clone::clone))
+        bay.shard.entry(At { hash, key, now }).map(|entry| entry.map(Clone::clone))
     }
 
     /// How fresh the entry is; `None` when nothing may serve. Counts as no use.
@@ -261,7 +261,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        self.inner.bay(hash).lock().shard.explain(hash, key, now)
+        self.inner.bay(hash).lock().shard.explain(At { hash, key, now })
     }
 
     /// Entries held, whatever their freshness. O(shards).

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use cache_core::shard::Spare;
+use cache_core::shard::{At, Spare};
 use cache_core::{Completion, Loaded, Ticket};
 
 use super::bay::Leaving;
@@ -145,7 +145,8 @@ where
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let (hash, key) = (self.hash, &self.key);
-        let end = bay.shard.complete(hash, key, &mut spare, ticket, loaded, weight, now, out);
+        let end =
+            bay.shard.complete(At { hash, key, now }, &mut spare, ticket, loaded, weight, out);
         let handed_back = match end {
             Completion::Superseded(value) => value,
             Completion::NotKept(value) => Some(value),
@@ -169,9 +170,9 @@ where
             let mut bay = inner.bay(hash).lock();
             let out = &mut |cause, key, value| leaving.take(cause, key, value);
             if serve_old {
-                bay.shard.fail(hash, key, &mut spare, ticket, &text, now, out);
+                bay.shard.fail(At { hash, key, now }, &mut spare, ticket, &text, out);
             } else {
-                bay.shard.reject(hash, key, &mut spare, ticket, &text, now, out);
+                bay.shard.reject(At { hash, key, now }, &mut spare, ticket, &text, out);
             }
             bay.flights.remove(&flight);
             drop(bay);
@@ -189,7 +190,12 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
             let mut leaving = Leaving::new();
             let mut bay = inner.bay(self.hash).lock();
             let out = &mut |cause, key, value| leaving.take(cause, key, value);
-            bay.shard.abandon(self.hash, &self.key, &mut Spare::none(), ticket, now, out);
+            bay.shard.abandon(
+                At { hash: self.hash, key: &self.key, now },
+                &mut Spare::none(),
+                ticket,
+                out,
+            );
             bay.flights.remove(&flight);
             drop(bay);
             inner.loads.fetch_sub(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cache_core::shard::Spare;
+use cache_core::shard::{At, Spare};
 use cache_core::{Action, Contract, FlightId, Instant, Loaded, Refusal, Ticket};
 
 use super::bay::{Inner as BayInner, Leaving};
@@ -199,7 +199,12 @@ where
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let now = inner.now();
         let mut bay = inner.bay(self.hash).lock();
-        let told = tell(bay.shard.lookup(self.hash, self.key, &mut spare, &contract, now, out));
+        let told = tell(bay.shard.lookup(
+            At { hash: self.hash, key: self.key, now },
+            &mut spare,
+            &contract,
+            out,
+        ));
         let step = match told {
             Told::Serve(value) => Step::Serve(value),
             Told::Refresh(old, ticket) => {
@@ -217,7 +222,12 @@ where
             Told::Fail(retry_at, cause) => Step::Fail(retry_at, cause),
             Told::Busy => Step::Busy,
             Told::Panicked(payload, ticket) => {
-                bay.shard.abandon(self.hash, self.key, &mut spare, ticket, now, out);
+                bay.shard.abandon(
+                    At { hash: self.hash, key: self.key, now },
+                    &mut spare,
+                    ticket,
+                    out,
+                );
                 drop(bay);
                 resume_unwind(payload)
             }
@@ -269,7 +279,9 @@ where
     fn fallback(&self) -> Option<V> {
         let now = self.inner.now();
         let bay = self.inner.bay(self.hash).lock();
-        bay.shard.fallback(self.hash, self.key, &self.contract, now).map(|old| old.value.clone())
+        bay.shard
+            .fallback(At { hash: self.hash, key: self.key, now }, &self.contract)
+            .map(|old| old.value.clone())
     }
 
     fn refusal<E>(&self, retry_at: Instant, cause: Refusal) -> LoadError<E> {

@@ -1,0 +1,235 @@
+//! A store in this process's memory: the simplest of all stores, bounded, for tests and as a
+//! stand-in where a shared store is optional.
+
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use core::time::Duration;
+use std::collections::HashMap;
+use std::hash::RandomState;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cache_core::shard::{At, Limits, Shard, Spare};
+use cache_core::store::{HeldLease, Leases, Store, StoreError, Stored};
+use cache_core::table::{Bound, HashTable};
+use cache_core::{Instant, Lifetime, Loaded, Policy, Put};
+
+/// Entries in memory, at most `capacity` of them; a full store evicts what was not used lately.
+///
+/// Counts time by its callers' `now`. Also grants [`Leases`], at most as many as entries.
+///
+/// ```
+/// use std::time::Duration;
+/// use cache_std::{Clock, Lifetime, ManualTime, MemoryStore};
+/// use cache_std::store::Store;
+///
+/// let (time, store) = (ManualTime::new(), MemoryStore::<String, u32>::new(1_000));
+/// let minute = Lifetime::fresh_for(Duration::from_secs(60));
+/// store.put("answer", &42, minute, time.now())?;
+/// time.advance(Duration::from_secs(20));
+/// let stored = store.get("answer", time.now())?.expect("still fresh");
+/// assert_eq!((stored.value, stored.lifetime.age), (42, Duration::from_secs(20)));
+/// # Ok::<(), cache_std::store::StoreError>(())
+/// ```
+pub struct MemoryStore<K, V> {
+    shard: Mutex<Shard<K, V, HashTable<K, V, RandomState>>>,
+    leases: Mutex<Held<K>>,
+    hasher: RandomState,
+    capacity: usize,
+}
+
+/// The leases that are out.
+struct Held<K> {
+    by_key: HashMap<K, Lease>,
+    last_fence: u64,
+}
+
+struct Lease {
+    token: [u8; 16],
+    until: Instant,
+}
+
+impl<K: Eq + Hash, V> MemoryStore<K, V> {
+    /// An empty store of at most `capacity` entries; 0 keeps none.
+    pub fn new(capacity: usize) -> Self {
+        let hasher = RandomState::new();
+        let table = HashTable::new(Bound::Entries(capacity), hasher.clone());
+        // Every entry brings its own windows, so the policy supplies nothing that is used.
+        #[allow(clippy::expect_used)]
+        let policy = Policy::forever().build().expect("`forever` alone contradicts nothing");
+        Self {
+            shard: Mutex::new(Shard::new(table, policy, Limits::default(), 0)),
+            leases: Mutex::new(Held { by_key: HashMap::new(), last_fence: 0 }),
+            hasher,
+            capacity,
+        }
+    }
+
+    /// Entries held, whatever their age.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether no entry is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shard<K, V, HashTable<K, V, RandomState>>> {
+        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at<'a, Q: Hash + ?Sized>(&self, key: &'a Q, now: Instant) -> At<'a, Q> {
+        At { hash: self.hasher.hash_one(key), key, now }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held<K>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A value with all its windows said, so that none is the policy's.
+fn loaded<V>(value: V, lifetime: Lifetime) -> Loaded<V> {
+    Loaded::value(value)
+        .ttl(lifetime.ttl)
+        .stale_while_revalidate(lifetime.swr)
+        .stale_if_error(lifetime.sie)
+        .age(lifetime.age)
+}
+
+impl<K, V, Q> Store<Q, V> for MemoryStore<K, V>
+where
+    K: Borrow<Q> + Clone + Eq + Hash,
+    V: Clone,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    fn get(&self, key: &Q, now: Instant) -> Result<Option<Stored<V>>, StoreError> {
+        let at = self.at(key, now);
+        let shard = self.lock();
+        let entry = shard.entry(at);
+        Ok(entry.map(|entry| Stored::new(entry.value.clone(), entry.lifetime(now))))
+    }
+
+    fn put(&self, key: &Q, value: &V, lifetime: Lifetime, now: Instant) -> Result<(), StoreError> {
+        let (at, loaded) = (self.at(key, now), loaded(value.clone(), lifetime));
+        let mut spare = Spare::storing(key.to_owned(), &loaded);
+        let mut gone = Vec::new();
+        let out = &mut |_, key, value| gone.push((key, value));
+        let put = self.lock().put(at, &mut spare, loaded, 1, out);
+        drop(put);
+        Ok(())
+    }
+
+    fn remove(&self, key: &Q, now: Instant) -> Result<bool, StoreError> {
+        let mut gone = Vec::new();
+        let out = &mut |_, key, value| gone.push((key, value));
+        Ok(self.lock().invalidate(self.at(key, now), out))
+    }
+
+    fn put_if_absent(
+        &self,
+        key: &Q,
+        value: &V,
+        lifetime: Lifetime,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        let (at, loaded) = (self.at(key, now), loaded(value.clone(), lifetime));
+        let mut spare = Spare::storing(key.to_owned(), &loaded);
+        let mut gone = Vec::new();
+        let out = &mut |_, key, value| gone.push((key, value));
+        let mut shard = self.lock();
+        if shard.entry(at).is_some() {
+            return Ok(false);
+        }
+        let put = shard.put(at, &mut spare, loaded, 1, out);
+        drop(shard);
+        Ok(matches!(put, Put::Stored))
+    }
+
+    fn clear(&self, _now: Instant) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        self.lock().clear(&mut |_, key, value| gone.push((key, value)));
+        Ok(())
+    }
+
+    fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
+        let (mut removed, mut gone) = (0, Vec::new());
+        let out = &mut |_, key, value| gone.push((key, value));
+        let mut shard = self.lock();
+        while removed < budget && shard.poll_at().is_some_and(|at| now.has_reached(at)) {
+            removed += shard.tick(now, (budget - removed).min(64), out);
+        }
+        drop(shard);
+        Ok(removed)
+    }
+}
+
+impl<K, V, Q> Leases<Q> for MemoryStore<K, V>
+where
+    K: Borrow<Q> + Eq + Hash,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    fn acquire(
+        &self,
+        key: &Q,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Option<HeldLease>, StoreError> {
+        let owned = key.to_owned();
+        let mut held = self.held();
+        if held.by_key.get(key).is_some_and(|lease| !now.has_reached(lease.until)) {
+            return Ok(None);
+        }
+        if held.by_key.len() >= self.capacity {
+            held.by_key.retain(|_, lease| !now.has_reached(lease.until));
+        }
+        if held.by_key.len() >= self.capacity {
+            return Err(StoreError::unavailable("as many leases are out as the store may hold"));
+        }
+        held.last_fence += 1;
+        let (token, fence) = (self.token(held.last_fence), held.last_fence);
+        held.by_key.insert(owned, Lease { token, until: now + ttl });
+        Ok(Some(HeldLease::new(token, fence)))
+    }
+
+    fn renew(
+        &self,
+        key: &Q,
+        lease: &HeldLease,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        let mut held = self.held();
+        let mine = held.by_key.get_mut(key).filter(|held| held.is(lease, now));
+        Ok(mine.map(|held| held.until = now + ttl).is_some())
+    }
+
+    fn release(&self, key: &Q, lease: HeldLease, now: Instant) -> Result<bool, StoreError> {
+        let mut held = self.held();
+        let mine = held.by_key.get(key).is_some_and(|held| held.is(&lease, now));
+        if mine {
+            held.by_key.remove(key);
+        }
+        Ok(mine)
+    }
+}
+
+impl<K: Eq + Hash, V> MemoryStore<K, V> {
+    /// Sixteen bytes that nobody can guess who does not know this store's hash keys.
+    fn token(&self, fence: u64) -> [u8; 16] {
+        let (low, high) = (self.hasher.hash_one((fence, 0)), self.hasher.hash_one((fence, 1)));
+        ((u128::from(high) << 64) | u128::from(low)).to_le_bytes()
+    }
+}
+
+impl Lease {
+    fn is(&self, lease: &HeldLease, now: Instant) -> bool {
+        self.token == *lease.token() && !now.has_reached(self.until)
+    }
+}
+
+impl<K: Eq + Hash, V> fmt::Debug for MemoryStore<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
