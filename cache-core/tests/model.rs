@@ -372,6 +372,7 @@ impl Pair {
     }
 
     fn check(&self) {
+        self.cache.check_invariants();
         let now = self.now();
         for key in 0..4 {
             let expected = self.model.live(key);

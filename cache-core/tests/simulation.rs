@@ -67,6 +67,8 @@ struct Known {
     value: Option<Value>,
     /// Lease end of the newest live ticket and the length of that lease.
     lease: Option<(Instant, Duration)>,
+    /// The load that landed last.
+    landed: Option<FlightId>,
 }
 
 struct World {
@@ -219,10 +221,13 @@ impl World {
                 self.refused += u64::from(!applied);
                 let known = self.known(key);
                 if applied {
+                    assert!(known.landed < Some(ended), "landed over a load that began later");
+                    known.landed = Some(ended);
                     assert_eq!(mutations, known.mutations, "landed over a later mutation");
                     known.value = Some(value);
                     known.stored_at = Some(now);
                     known.expired_at = None;
+                    assert_eq!(self.cache.explain(&key, now).failures, 0);
                 }
             }
             6..=7 => {
@@ -292,6 +297,7 @@ impl World {
     }
 
     fn check(&self) {
+        self.cache.check_invariants();
         assert!(self.cache.len() <= CAPACITY, "grew past its bound");
         assert!(self.cache.flights() <= FLIGHTS, "more flights than allowed");
         if let Some(at) = self.cache.poll_at() {
@@ -303,6 +309,8 @@ impl World {
     fn drain(&mut self) {
         for _ in 0..200 {
             let Some(next) = self.followers.iter().map(|follower| follower.until).min() else {
+                (0..KEYS as u8).for_each(|key| self.invalidate(key));
+                assert_eq!(self.cache.flights(), 0, "a mutation voids the flights");
                 return;
             };
             self.now = next.max(self.now);

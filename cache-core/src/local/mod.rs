@@ -107,7 +107,8 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     /// A read with a contract of its own.
     pub fn lookup_within(&mut self, key: &K, contract: &Contract, now: Instant) -> Action<'_, V> {
         let at = self.at(key, now);
-        let mut spare = Spare::one(key.clone());
+        let covered = self.shard.covered(at).is_some();
+        let mut spare = if covered { Spare::none() } else { Spare::one(key.clone()) };
         self.shard.lookup(at, &mut spare, contract, &mut self.listener)
     }
 
@@ -313,6 +314,15 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     /// Weight of all entries held.
     pub fn weight(&self) -> u64 {
         self.shard.weight()
+    }
+
+    /// Checks the whole structure. For tests. O(entries).
+    ///
+    /// # Panics
+    /// If the cache is broken inside; that is a bug in this crate, or in a table.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        self.shard.check_invariants();
     }
 
     /// Flights under way, lapsed ones included.

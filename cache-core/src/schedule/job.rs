@@ -208,7 +208,7 @@ impl JobBuilder {
 
 fn default_back_off(period: Duration) -> CoolDown {
     CoolDown {
-        initial: Duration::from_secs(1).min(period),
+        initial: Duration::from_secs(1),
         factor: 2,
         maximum: Duration::from_secs(30).min(period),
     }

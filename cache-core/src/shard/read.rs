@@ -42,18 +42,28 @@ impl<V> Previous<'_, V> {
 }
 
 impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
+    /// Where the value is if its next decision lies ahead. O(1), one comparison of time.
+    pub(crate) fn covered<Q>(&self, here: At<'_, Q>) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let at = self.table.find(here.hash, here.key)?;
+        self.table.get(at).is_some_and(|(_, _, entry)| entry.mark.covers(here.now)).then_some(at)
+    }
+
     /// The fast way: a value whose next decision lies ahead. O(1), one comparison of time.
     pub fn hit<Q>(&mut self, here: At<'_, Q>) -> Option<Hit<'_, V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let At { hash, key, now } = here;
-        let at = self.table.find(hash, key)?;
+        let at = self.covered(here)?;
+        self.serve(at)
+    }
+
+    fn serve(&mut self, at: usize) -> Option<Hit<'_, V>> {
         let entry = self.table.get_mut(at)?;
-        if !entry.mark.covers(now) {
-            return None;
-        }
         entry.note_use();
         let stale = entry.mark.is_stale();
         self.stats.hits += u64::from(!stale);
@@ -113,6 +123,13 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let covered = self.covered(here).filter(|_| contract.max_stale.is_none());
+        if let Some(at) = covered {
+            return self.serve(at).map_or(Action::Busy, |hit| Action::Serve {
+                value: hit.value,
+                freshness: hit.freshness,
+            });
+        }
         let At { hash, key, now } = here;
         let known = self.records.find(hash, key).is_some();
         let room = contract.room && (known || self.make_room(now));

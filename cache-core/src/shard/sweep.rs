@@ -138,4 +138,27 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         self.drop_record(at);
         false
     }
+
+    /// Checks that table, records and counters agree. For tests. O(entries).
+    ///
+    /// # Panics
+    /// If they do not.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        let (mut own, mut flights) = (0, 0);
+        for (hash, key, record) in (0..self.records.slots()).filter_map(|at| self.records.get(at)) {
+            own += usize::from(record.own);
+            flights += usize::from(record.flight.is_some());
+            let entry = self.table.find(hash, key).and_then(|at| self.table.get(at));
+            let linked = entry.is_some_and(|(_, _, entry)| entry.mark.has_record());
+            assert_eq!(record.windows.is_some(), linked, "a record and its entry disagree");
+            assert!(record.windows.is_some() || !record.own, "windows of an entry that is gone");
+        }
+        assert_eq!(own, self.own_records, "records that must stay are miscounted");
+        assert_eq!(flights, self.tickets.flights, "flights are miscounted");
+        for (hash, key, entry) in (0..self.table.slots()).filter_map(|at| self.table.get(at)) {
+            let recorded = self.records.find(hash, key).is_some();
+            assert!(recorded || !entry.mark.has_record(), "an entry without its record");
+        }
+    }
 }
