@@ -156,6 +156,11 @@ impl<V> Loaded<V> {
         self
     }
 
+    /// The same answer, with this etag if it has none.
+    pub fn or_etag(self, etag: &str) -> Self {
+        if self.terms.label.etag.is_some() { self } else { self.etag(etag) }
+    }
+
     /// The origin's name for this version of the value, shown to the next load.
     pub fn etag(mut self, etag: &str) -> Self {
         self.terms.label.etag = Some(etag.into());

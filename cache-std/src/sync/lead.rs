@@ -106,8 +106,10 @@ where
     where
         E: fmt::Display + Send + Sync + 'static,
     {
+        let answer = loader(&self.previous);
+        // Only now: a load that hangs must not keep a cache alive that everybody else has dropped.
         let inner = self.inner.upgrade();
-        match loader(&self.previous) {
+        match answer {
             Ok(loaded) => {
                 let value = loaded.as_value();
                 let unmodified = self.previous.value().filter(|_| loaded.is_not_modified());
@@ -134,14 +136,16 @@ where
             // The cache is gone; those who waited are answered all the same.
             return self.flight.finish(outcome);
         };
-        let pinned = self.previous.value.take().filter(|_| loaded.is_not_modified());
+        let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
+        let pinned = value.filter(|_| loaded.is_not_modified());
         let (now, flight) = (inner.now(), ticket.flight());
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = Leaving::new();
         let mut bay = inner.bay(self.hash).lock();
         if pinned.is_some() && bay.shard.previous(self.hash, &self.key).is_none() {
-            // The entry was evicted meanwhile, but the flight kept its value.
+            // The entry was evicted meanwhile, but the flight kept its value and its name.
             loaded = loaded.or_unmodified(pinned);
+            loaded = etag.iter().fold(loaded, |loaded, etag| loaded.or_etag(etag));
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let (hash, key) = (self.hash, &self.key);

@@ -6,7 +6,7 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cache_core::shard::{At, Spare};
 use cache_core::{Action, Contract, FlightId, Instant, Loaded, Refusal, Ticket};
@@ -14,9 +14,10 @@ use cache_core::{Action, Contract, FlightId, Instant, Loaded, Refusal, Ticket};
 use super::bay::{Inner as BayInner, Leaving};
 use super::cache::{Cache, Inner};
 use super::lead::{Lead, Previous};
+use super::run::{Detached, Here, Run};
 use crate::error::LoadError;
 use crate::flight::{Flight, Outcome};
-use crate::pool::{self, Pool};
+use crate::pool::Pool;
 use crate::time::Signal;
 
 impl<K, V, S> Cache<K, V, S>
@@ -109,7 +110,7 @@ where
 
 /// One read: everything that its steps share.
 pub(super) struct Call<'a, Q: ?Sized, K, V, S> {
-    inner: &'a Arc<Inner<K, V, S>>,
+    pub(super) inner: &'a Arc<Inner<K, V, S>>,
     hash: u64,
     key: &'a Q,
     contract: Contract,
@@ -134,31 +135,6 @@ pub(super) struct Patience {
     lease_until: Instant,
 }
 
-/// How a granted load runs.
-pub(super) trait Run<K: Eq, V, S: BuildHasher, E> {
-    /// Whether the loader sees the old value.
-    fn pins(&self) -> bool;
-
-    /// Refreshes a value of which `old` is a copy.
-    fn refresh(
-        self,
-        inner: &Inner<K, V, S>,
-        lead: Lead<K, V, S>,
-        old: V,
-    ) -> Result<V, LoadError<E>>;
-
-    /// Loads for a caller who has no value.
-    fn load<Q>(
-        self,
-        call: &Call<'_, Q, K, V, S>,
-        lead: Lead<K, V, S>,
-        patience: Patience,
-    ) -> Result<V, LoadError<E>>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
-}
-
 impl<Q, K, V, S> Call<'_, Q, K, V, S>
 where
     K: Borrow<Q> + Clone + Eq + Hash,
@@ -178,9 +154,10 @@ where
                 Step::Refresh(old, lead) => return run.refresh(self.inner, lead, old),
                 Step::Load(lead, patience) => return run.load(self, lead, patience),
                 Step::Follow(flight, _) if flight.is_mine() => return Err(LoadError::Recursive),
-                Step::Follow(flight, until) => match self.inner.wait(&flight, until)? {
-                    None | Some(Outcome::Abandoned) => {}
-                    Some(outcome) => return self.deliver(outcome),
+                Step::Follow(flight, until) => match self.inner.wait(&flight, until) {
+                    Ok(None | Some(Outcome::Abandoned)) => {}
+                    Ok(Some(outcome)) => return self.deliver(outcome),
+                    Err(TooManyWait) => return self.fallback().ok_or(LoadError::Busy),
                 },
                 Step::Missing => return Err(LoadError::Missing),
                 Step::Fail(retry_at, cause) => return Err(self.refusal(retry_at, cause)),
@@ -193,18 +170,18 @@ where
     fn step(&self, pins: bool) -> Step<K, V, S> {
         let inner = self.inner;
         let (key, mut spare) = (self.key.to_owned(), Spare::one(self.key.to_owned()));
-        let room = inner.loads.load(Ordering::Relaxed) < inner.max_loads;
-        let contract = self.contract.room(room);
+        let mut room = LoadRoom::reserve(inner);
+        let contract = self.contract.room(room.reserved);
         let mut leaving = Leaving::new();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let now = inner.now();
         let mut bay = inner.bay(self.hash).lock();
-        let told = tell(bay.shard.lookup(
-            At { hash: self.hash, key: self.key, now },
-            &mut spare,
-            &contract,
-            out,
-        ));
+        let here = At { hash: self.hash, key: self.key, now };
+        let told = tell(bay.shard.lookup(here, &mut spare, &contract, out));
+        if matches!(told, Told::Refresh(..) | Told::Load(..)) {
+            // From here on the lead gives the place back.
+            room.reserved = false;
+        }
         let step = match told {
             Told::Serve(value) => Step::Serve(value),
             Told::Refresh(old, ticket) => {
@@ -247,8 +224,8 @@ where
     ) -> Lead<K, V, S> {
         let flight = Flight::new();
         bay.flights.insert(ticket.flight(), Arc::clone(&flight));
-        self.inner.loads.fetch_add(1, Ordering::Relaxed);
-        // From here on the lead ends the flight, whatever panics; but it takes this lock to do so.
+        // The lead ends the flight whatever panics, but takes this lock to do so: not before it is
+        // released may anything panic here.
         let previous = bay.shard.previous(self.hash, self.key).filter(|_| pins);
         let previous = previous.map(|previous| Previous {
             value: catch_unwind(AssertUnwindSafe(|| previous.entry.value.clone())).ok(),
@@ -266,7 +243,10 @@ where
     }
 
     /// What a caller who waited gets when the flight has ended.
-    fn deliver<E: Send + Sync + 'static>(&self, outcome: Outcome<V>) -> Result<V, LoadError<E>> {
+    pub(super) fn deliver<E: Send + Sync + 'static>(
+        &self,
+        outcome: Outcome<V>,
+    ) -> Result<V, LoadError<E>> {
         match outcome {
             Outcome::Value(value) => Ok(value),
             Outcome::Missing => Err(LoadError::Missing),
@@ -293,21 +273,53 @@ where
     }
 
     /// Waits, as its leader, for a flight that runs elsewhere.
-    fn await_own<E>(&self, flight: &Flight<V>, patience: &Patience) -> Result<V, LoadError<E>>
+    pub(super) fn await_own<E>(
+        &self,
+        flight: &Flight<V>,
+        patience: &Patience,
+    ) -> Result<V, LoadError<E>>
     where
         E: Send + Sync + 'static,
     {
         if let Some(soft_at) = patience.soft_at {
-            if let Some(outcome) = self.inner.wait(flight, soft_at)? {
+            if let Ok(Some(outcome)) = self.inner.wait(flight, soft_at) {
                 return self.deliver(outcome);
             }
             if let Some(old) = self.fallback() {
                 return Ok(old);
             }
         }
-        match self.inner.wait(flight, patience.hard_at)? {
-            Some(outcome) => self.deliver(outcome),
-            None => Err(self.refusal(patience.lease_until, Refusal::TimedOut)),
+        match self.inner.wait(flight, patience.hard_at) {
+            Ok(Some(outcome)) => self.deliver(outcome),
+            Ok(None) => Err(self.refusal(patience.lease_until, Refusal::TimedOut)),
+            Err(TooManyWait) => Err(LoadError::Busy),
+        }
+    }
+}
+
+/// As many threads wait as may.
+struct TooManyWait;
+
+/// A place among the loads of a cache, given back unless a lead takes it over.
+struct LoadRoom<'a> {
+    loads: &'a AtomicUsize,
+    reserved: bool,
+}
+
+impl<'a> LoadRoom<'a> {
+    fn reserve<K, V, S>(inner: &'a Inner<K, V, S>) -> Self {
+        let reserved = inner.loads.fetch_add(1, Ordering::Relaxed) < inner.max_loads;
+        if !reserved {
+            inner.loads.fetch_sub(1, Ordering::Relaxed);
+        }
+        Self { loads: &inner.loads, reserved }
+    }
+}
+
+impl Drop for LoadRoom<'_> {
+    fn drop(&mut self) {
+        if self.reserved {
+            self.loads.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -352,7 +364,7 @@ impl Patience {
     }
 
     /// Whether the caller waits to the end, whenever that is: then it may as well load itself.
-    fn is_endless(&self) -> bool {
+    pub(super) fn is_endless(&self) -> bool {
         self.hard_at == Instant::FAR_FUTURE
             && self.soft_at.is_none_or(|soft_at| soft_at == Instant::FAR_FUTURE)
     }
@@ -365,17 +377,13 @@ impl<K, V, S> Inner<K, V, S> {
 
     /// Waits for a flight; `None` when `until` came first. A load that is still queued is pulled
     /// forward: nobody waits for what only waits itself.
-    fn wait<E>(
-        &self,
-        flight: &Flight<V>,
-        until: Instant,
-    ) -> Result<Option<Outcome<V>>, LoadError<E>>
+    fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<Outcome<V>>, TooManyWait>
     where
         V: Clone,
     {
         if self.waiters.fetch_add(1, Ordering::Relaxed) >= self.max_waiters {
             self.waiters.fetch_sub(1, Ordering::Relaxed);
-            return Err(LoadError::Busy);
+            return Err(TooManyWait);
         }
         let signal = Arc::new(Signal::new());
         if flight.join(&signal) {
@@ -387,123 +395,5 @@ impl<K, V, S> Inner<K, V, S> {
         }
         self.waiters.fetch_sub(1, Ordering::Relaxed);
         Ok(flight.outcome())
-    }
-}
-
-/// A loader that owns what it needs and runs on a worker.
-pub(super) struct Detached<F> {
-    pub(super) loader: F,
-    pub(super) pins: bool,
-}
-
-impl<K, V, S, E, F> Run<K, V, S, E> for Detached<F>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-    S: BuildHasher + Send + Sync + 'static,
-    F: FnOnce(&Previous<V>) -> Result<Loaded<V>, E> + Send + 'static,
-    E: fmt::Display + Send + Sync + 'static,
-{
-    fn pins(&self) -> bool {
-        self.pins
-    }
-
-    fn refresh(
-        self,
-        inner: &Inner<K, V, S>,
-        lead: Lead<K, V, S>,
-        old: V,
-    ) -> Result<V, LoadError<E>> {
-        let flight = Arc::clone(&lead.flight);
-        flight.queue(Box::new(move || drop(lead.run(self.loader))));
-        let queued = Arc::clone(&flight);
-        let turn = Box::new(move || {
-            if let Some(job) = queued.take_queued() {
-                job();
-            }
-        });
-        if inner.pool().refresh(turn).is_err() {
-            // Too many refreshes wait: this one is given up, and the next reader may try.
-            drop(flight.take_queued());
-        }
-        Ok(old)
-    }
-
-    fn load<Q>(
-        self,
-        call: &Call<'_, Q, K, V, S>,
-        lead: Lead<K, V, S>,
-        patience: Patience,
-    ) -> Result<V, LoadError<E>>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let flight = Arc::clone(&lead.flight);
-        if patience.is_endless() || pool::on_worker() {
-            drop(lead.run(self.loader));
-        } else {
-            let job = Box::new(move || drop(lead.run(self.loader)));
-            call.inner.pool().load(job).unwrap_or_else(|job| job());
-        }
-        call.await_own(&flight, &patience)
-    }
-}
-
-/// A loader that borrows and runs on the caller's thread.
-struct Here<F> {
-    loader: F,
-}
-
-impl<K, V, S, E, F> Run<K, V, S, E> for Here<F>
-where
-    K: Clone + Eq + Hash,
-    V: Clone,
-    S: BuildHasher,
-    F: FnOnce() -> Result<V, E>,
-    E: fmt::Display + Send + Sync + 'static,
-{
-    fn pins(&self) -> bool {
-        false
-    }
-
-    fn refresh(self, _: &Inner<K, V, S>, lead: Lead<K, V, S>, old: V) -> Result<V, LoadError<E>> {
-        match self.run(lead) {
-            Outcome::Value(value) => Ok(value),
-            Outcome::Missing => Err(LoadError::Missing),
-            Outcome::Failed(_) | Outcome::Abandoned => Ok(old),
-        }
-    }
-
-    fn load<Q>(
-        self,
-        call: &Call<'_, Q, K, V, S>,
-        lead: Lead<K, V, S>,
-        _: Patience,
-    ) -> Result<V, LoadError<E>>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let outcome = self.run(lead);
-        call.deliver(outcome)
-    }
-}
-
-impl<F> Here<F> {
-    fn run<K, V, S, E>(self, lead: Lead<K, V, S>) -> Outcome<V>
-    where
-        K: Clone + Eq + Hash,
-        V: Clone,
-        S: BuildHasher,
-        F: FnOnce() -> Result<V, E>,
-        E: fmt::Display + Send + Sync + 'static,
-    {
-        let flight = Arc::clone(&lead.flight);
-        let loader = self.loader;
-        if let Some(payload) = lead.run(|_| loader().map(Loaded::value)) {
-            resume_unwind(payload);
-        }
-        flight.outcome().unwrap_or(Outcome::Abandoned)
     }
 }

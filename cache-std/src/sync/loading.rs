@@ -11,7 +11,7 @@ use cache_core::Loaded;
 use super::builder::{BuildError, Builder, DefaultHasher};
 use super::cache::Cache;
 use super::lead::Previous;
-use super::load::Detached;
+use super::run::Detached;
 use crate::error::LoadError;
 
 type Loader<K, V, E> = Arc<dyn Fn(&K, &Previous<V>) -> Result<Loaded<V>, E> + Send + Sync>;

@@ -27,6 +27,7 @@ mod cache;
 mod lead;
 mod load;
 mod loading;
+mod run;
 
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher};

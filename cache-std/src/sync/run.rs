@@ -1,0 +1,170 @@
+//! Where a granted load runs: on a worker, or on the caller's thread.
+
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use cache_core::Loaded;
+
+use super::cache::Inner;
+use super::lead::{Lead, Previous};
+use super::load::{Call, Patience};
+use crate::error::LoadError;
+use crate::flight::{Flight, Outcome};
+use crate::pool;
+
+/// How a granted load runs.
+pub(super) trait Run<K: Eq, V, S: BuildHasher, E> {
+    /// Whether the loader sees the old value.
+    fn pins(&self) -> bool;
+
+    /// Refreshes a value of which `old` is a copy.
+    fn refresh(
+        self,
+        inner: &Inner<K, V, S>,
+        lead: Lead<K, V, S>,
+        old: V,
+    ) -> Result<V, LoadError<E>>;
+
+    /// Loads for a caller who has no value.
+    fn load<Q>(
+        self,
+        call: &Call<'_, Q, K, V, S>,
+        lead: Lead<K, V, S>,
+        patience: Patience,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
+}
+
+/// A queued load's place in the queue. Dropped unused, it gives the load up.
+struct Turn<V>(Arc<Flight<V>>);
+
+impl<V> Turn<V> {
+    fn run(&self) {
+        if let Some(job) = self.0.take_queued() {
+            job();
+        }
+    }
+}
+
+impl<V> Drop for Turn<V> {
+    fn drop(&mut self) {
+        drop(self.0.take_queued());
+    }
+}
+
+/// A loader that owns what it needs and runs on a worker.
+pub(super) struct Detached<F> {
+    pub(super) loader: F,
+    pub(super) pins: bool,
+}
+
+impl<K, V, S, E, F> Run<K, V, S, E> for Detached<F>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+    F: FnOnce(&Previous<V>) -> Result<Loaded<V>, E> + Send + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    fn pins(&self) -> bool {
+        self.pins
+    }
+
+    fn refresh(
+        self,
+        inner: &Inner<K, V, S>,
+        lead: Lead<K, V, S>,
+        old: V,
+    ) -> Result<V, LoadError<E>> {
+        let flight = Arc::clone(&lead.flight);
+        flight.queue(Box::new(move || drop(lead.run(self.loader))));
+        let turn = Turn(flight);
+        // When too many refreshes wait already, the turn is dropped, and the load given up with it:
+        // the next reader may try.
+        drop(inner.pool().refresh(Box::new(move || turn.run())));
+        Ok(old)
+    }
+
+    fn load<Q>(
+        self,
+        call: &Call<'_, Q, K, V, S>,
+        lead: Lead<K, V, S>,
+        patience: Patience,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let flight = Arc::clone(&lead.flight);
+        if patience.is_endless() || pool::on_worker() {
+            drop(lead.run(self.loader));
+        } else {
+            let job = Box::new(move || drop(lead.run(self.loader)));
+            call.inner.pool().load(job).unwrap_or_else(|job| job());
+        }
+        call.await_own(&flight, &patience)
+    }
+}
+
+/// A loader that borrows and runs on the caller's thread.
+pub(super) struct Here<F> {
+    pub(super) loader: F,
+}
+
+impl<K, V, S, E, F> Run<K, V, S, E> for Here<F>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+    F: FnOnce() -> Result<V, E>,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    fn pins(&self) -> bool {
+        false
+    }
+
+    fn refresh(self, _: &Inner<K, V, S>, lead: Lead<K, V, S>, old: V) -> Result<V, LoadError<E>> {
+        match self.run(lead) {
+            Outcome::Value(value) => Ok(value),
+            Outcome::Missing => Err(LoadError::Missing),
+            Outcome::Failed(_) | Outcome::Abandoned => Ok(old),
+        }
+    }
+
+    fn load<Q>(
+        self,
+        call: &Call<'_, Q, K, V, S>,
+        lead: Lead<K, V, S>,
+        _: Patience,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let outcome = self.run(lead);
+        call.deliver(outcome)
+    }
+}
+
+impl<F> Here<F> {
+    fn run<K, V, S, E>(self, lead: Lead<K, V, S>) -> Outcome<V>
+    where
+        K: Clone + Eq + Hash,
+        V: Clone,
+        S: BuildHasher,
+        F: FnOnce() -> Result<V, E>,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let flight = Arc::clone(&lead.flight);
+        let loader = self.loader;
+        if let Some(payload) = lead.run(|_| loader().map(Loaded::value)) {
+            resume_unwind(payload);
+        }
+        flight.outcome().unwrap_or(Outcome::Abandoned)
+    }
+}
