@@ -184,7 +184,7 @@ mod none {
 
     /// Without a heap there are no tags.
     #[derive(Debug, Default)]
-    pub(crate) struct TagLog;
+    pub(crate) struct TagLog {}
 
     impl TagLog {
         pub(crate) const fn sequence(&self) -> u64 {
