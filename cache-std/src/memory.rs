@@ -156,7 +156,7 @@ where
         let (mut removed, mut gone) = (0, Vec::new());
         let out = &mut |_, key, value| gone.push((key, value));
         let mut shard = self.lock();
-        while removed < budget && shard.poll_at().is_some_and(|at| now.has_reached(at)) {
+        while removed < budget && shard.is_due(now) {
             removed += shard.tick(now, (budget - removed).min(64), out);
         }
         drop(shard);

@@ -52,12 +52,17 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         Some(self.sweep.low).filter(|low| *low != Instant::FAR_FUTURE)
     }
 
+    /// Whether [`tick`](Self::tick) has something to do at `now`.
+    pub const fn is_due(&self, now: Instant) -> bool {
+        now.has_reached(self.sweep.low)
+    }
+
     /// Looks at up to `budget` positions and removes what has passed; returns how many entries
     /// went. Does nothing before [`poll_at`](Self::poll_at); calling early or often is harmless.
     pub fn tick(&mut self, now: Instant, budget: usize, out: Out<'_, K, V>) -> usize {
         let mut removed = 0;
         for _ in 0..budget {
-            if !now.has_reached(self.sweep.low) && self.sweep.cursor == 0 {
+            if !self.is_due(now) && self.sweep.cursor == 0 {
                 break;
             }
             removed += usize::from(self.step(now, out));

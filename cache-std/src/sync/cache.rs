@@ -205,7 +205,7 @@ where
             let out = &mut |cause, key, value| leaving.take(cause, key, value);
             let mut inner = bay.lock();
             removed += inner.shard.tick(now, 256, out);
-            let more = inner.shard.poll_at().is_some_and(|at| now.has_reached(at));
+            let more = inner.shard.is_due(now);
             drop(inner);
             if !more {
                 return removed;
