@@ -33,7 +33,7 @@
 //! # Ok::<(), cache_core::PolicyError>(())
 //! ```
 //!
-//! The whole algorithm is one table, [`decide`], over how an entry stands and who may load. Drivers
+//! The whole algorithm is one table, [`decide()`], over how an entry stands and who may load. Drivers
 //! for threads and async runtimes are in crates of their own; they hold waiters and clocks and
 //! decide nothing.
 //!

@@ -6,7 +6,7 @@ use std::time::Instant as StdInstant;
 use cache_core::{Clock, Instant};
 
 /// A clock that threads can wait on. All waiting in this crate goes through it, so that with
-/// [`ManualTime`](crate::ManualTime) time-outs, schedulers and sleeps are virtual, too.
+/// [`ManualTime`] time-outs, schedulers and sleeps are virtual, too.
 pub trait Time: Clock + Send + Sync + 'static {
     /// Blocks until `signal` is set or the clock has reached `until`. Returns whether it was set.
     fn wait(&self, signal: &Arc<Signal>, until: Instant) -> bool;
