@@ -1,0 +1,45 @@
+//! Developer commands. `cargo xtask test` runs everything that must pass.
+
+mod checks;
+mod needs;
+mod run;
+mod steps;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["test", parts @ ..] => test(parts),
+        ["help" | "--help" | "-h"] | [] => {
+            help();
+            ExitCode::SUCCESS
+        }
+        [other, ..] => {
+            eprintln!("xtask: there is no command `{other}`; see `cargo xtask help`");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn help() {
+    println!("cargo xtask test [PART ..]   run everything that must pass, or parts of it");
+    println!("                             parts: {}", steps::PARTS.join(", "));
+    println!("cargo xtask help             this text");
+}
+
+fn test(parts: &[&str]) -> ExitCode {
+    if let Some(unknown) = parts.iter().find(|part| !steps::PARTS.contains(part)) {
+        let known = steps::PARTS.join(", ");
+        eprintln!("xtask: there is no part `{unknown}`; the parts are {known}");
+        return ExitCode::from(2);
+    }
+    if let Err(missing) = needs::provide() {
+        eprintln!("xtask: {missing}");
+        return ExitCode::from(2);
+    }
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let steps = steps::all().into_iter().filter(|step| wanted(step.part)).collect();
+    if run::run(steps) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

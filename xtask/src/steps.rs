@@ -1,0 +1,155 @@
+//! The steps, as data.
+
+use crate::checks;
+
+/// The names by which parts can be run alone, in the order in which they run.
+pub(crate) const PARTS: &[&str] =
+    &["lints", "core", "std", "facade", "no-std", "docs", "deps", "tour"];
+
+/// One thing that must pass.
+pub(crate) struct Step {
+    pub(crate) part: &'static str,
+    pub(crate) name: String,
+    pub(crate) action: Action,
+}
+
+pub(crate) enum Action {
+    /// A command, with variables set for it alone.
+    Command { words: Vec<String>, variables: Vec<(&'static str, &'static str)> },
+    /// A check in this program: what it found, or what is wrong.
+    Check(fn() -> Result<String, String>),
+}
+
+/// `cache-core`'s features, one by one; "" is none of them.
+const CORE_FEATURES: &[&str] =
+    &["", "alloc", "hashbrown", "heapless", "embassy-time", "spin", "serde", "conformance"];
+
+/// Packages that are linted, documented and tested as a whole.
+const LIBRARIES: &[&str] = &["cache-core", "cache-std", "advanced-caching"];
+
+/// Every step, in order.
+pub(crate) fn all() -> Vec<Step> {
+    let mut steps = lints();
+    steps.extend(core());
+    steps.extend(std());
+    steps.extend(facade());
+    steps.extend(no_std());
+    steps.extend(docs());
+    steps.extend(deps());
+    steps.push(command("tour", "the tour", "cargo run --locked --release --example tour"));
+    steps
+}
+
+fn lints() -> Vec<Step> {
+    let mut steps = vec![command("lints", "formatting", "cargo fmt --all --check")];
+    for package in LIBRARIES.iter().chain(&["xtask"]) {
+        let words = format!(
+            "cargo clippy --locked -p {package} --all-targets --all-features -- -D warnings"
+        );
+        steps.push(command("lints", &format!("clippy {package}"), &words));
+    }
+    for features in CORE_FEATURES {
+        let words = format!(
+            "cargo clippy --locked -p cache-core --no-default-features --features={features} -- -D warnings"
+        );
+        steps.push(command("lints", &format!("clippy cache-core [{features}]"), &words));
+    }
+    steps
+}
+
+fn core() -> Vec<Step> {
+    let mut steps = vec![];
+    for features in CORE_FEATURES {
+        let set = format!("-p cache-core --no-default-features --features={features}");
+        let name = format!("cache-core [{features}] builds");
+        steps.push(command("core", &name, &format!("cargo build --locked {set}")));
+        let name = format!("cache-core [{features}] tests");
+        let words = format!("cargo test --locked {set} --lib --tests");
+        steps.push(command("core", &name, &words));
+    }
+    let all = "cargo test --locked -p cache-core --all-features";
+    steps.push(command("core", "cache-core [all] tests", &format!("{all} --lib --tests")));
+    steps.push(command("core", "cache-core [all] doc tests", &format!("{all} --doc")));
+    steps
+}
+
+fn std() -> Vec<Step> {
+    let all = "cargo test --locked -p cache-std --all-features";
+    vec![
+        command("std", "cache-std tests", &format!("{all} --lib --tests")),
+        command("std", "cache-std doc tests", &format!("{all} --doc")),
+    ]
+}
+
+fn facade() -> Vec<Step> {
+    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std"]
+        .iter()
+        .map(|features| {
+            let words = format!(
+                "cargo build --locked -p advanced-caching --no-default-features --features={features}"
+            );
+            command("facade", &format!("advanced-caching [{features}] builds"), &words)
+        })
+        .collect();
+    let all = "cargo test --locked -p advanced-caching";
+    steps.push(command("facade", "scenarios", &format!("{all} --lib --tests")));
+    steps.push(command("facade", "README and doc tests", &format!("{all} --doc")));
+    steps.push(command("facade", "xtask tests", "cargo test --locked -p xtask"));
+    steps
+}
+
+fn no_std() -> Vec<Step> {
+    let run = "cargo run --locked --release --manifest-path tests/no-std/Cargo.toml";
+    vec![
+        command("no-std", "a binary without std and heap", run),
+        command("no-std", "a binary without std, with a heap", &format!("{run} --features heap")),
+    ]
+}
+
+fn docs() -> Vec<Step> {
+    let packages: String = LIBRARIES.iter().map(|package| format!(" -p {package}")).collect();
+    let words =
+        format!("cargo doc --locked --no-deps --all-features --document-private-items{packages}");
+    let mut step = command("docs", "documentation", &words);
+    if let Action::Command { variables, .. } = &mut step.action {
+        variables.push(("RUSTDOCFLAGS", "-D warnings"));
+    }
+    vec![step]
+}
+
+fn deps() -> Vec<Step> {
+    let check =
+        |name: &str, check| Step { part: "deps", name: name.into(), action: Action::Check(check) };
+    vec![
+        check("oldest Rust of the dependencies", checks::oldest_rust),
+        check("the repository speaks of the project alone", checks::hygiene),
+    ]
+}
+
+fn command(part: &'static str, name: &str, words: &str) -> Step {
+    let words = words.split(' ').map(String::from).collect();
+    Step { part, name: name.into(), action: Action::Command { words, variables: vec![] } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_belongs_to_a_part_and_every_part_has_steps() {
+        let steps = all();
+        assert!(steps.iter().all(|step| PARTS.contains(&step.part)));
+        assert!(PARTS.iter().all(|part| steps.iter().any(|step| step.part == *part)));
+    }
+
+    #[test]
+    fn no_feature_of_the_core_is_left_out() {
+        let manifest = include_str!("../../cache-core/Cargo.toml");
+        let features = manifest.split("[features]").nth(1).unwrap().split("\n[").next().unwrap();
+        let named = features.lines().filter(|line| !line.starts_with('#'));
+        let named = named.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+        let missing: Vec<_> =
+            named.filter(|name| *name != "default" && !CORE_FEATURES.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?} are not built alone");
+    }
+}
