@@ -8,9 +8,9 @@ use crate::action::{Cause, Completion, Put};
 use crate::loaded::{Answer, Loaded, Terms};
 use crate::resting::Resting;
 use crate::slot::{Kind, Landing, Site};
-use crate::table::Table;
+use crate::table::{Places, Table};
 use crate::tags::Verdict;
-use crate::ticket::Ticket;
+use crate::ticket::{FlightId, Ticket};
 use crate::time::Instant;
 
 /// Where a slot's value came to rest, or the value if it did not.
@@ -122,6 +122,19 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         open.slot.give_back(&ticket, &mut self.tickets);
         self.stats.abandoned += 1;
         self.close(open, spare, Cause::Expired, out);
+    }
+
+    /// Voids a flight known by its id alone: for a driver whose key's `Eq` panicked while it ended
+    /// the flight, so that the ticket is lost. O(records).
+    pub fn void_flight(&mut self, flight: FlightId) {
+        let mut flights = 0;
+        for at in 0..self.records.slots() {
+            let Some(record) = self.records.get_mut(at) else { continue };
+            record.flight = record.flight.take().filter(|own| own.id() != flight);
+            flights += usize::from(record.flight.is_some());
+        }
+        self.tickets.flights = flights;
+        self.sweep.expect(Instant::ORIGIN);
     }
 
     /// Lengthens the lease of a flight to `until`; `false` if another flight has the key now.

@@ -43,7 +43,7 @@ struct State {
     runs: HashMap<Arc<str>, Run>,
     started: bool,
     closed: bool,
-    /// Who waits for a run to end.
+    /// Who waits for something to happen.
     watchers: Vec<Arc<Signal>>,
 }
 
@@ -126,17 +126,17 @@ impl Scheduler {
         let until = inner.time.now() + patience;
         let here = core::ptr::from_ref(inner);
         let own = RUNNING.with_borrow(|running| usize::from(running.contains(&here)));
-        inner.lock().closed = true;
+        let mut state = inner.lock();
+        state.closed = true;
+        state.tell_watchers();
+        drop(state);
         inner.wake.set();
         loop {
-            let signal = Arc::new(Signal::new());
-            let mut state = inner.lock();
-            let jobs = state.schedule.running().saturating_sub(own);
+            let signal = self.watch();
+            let jobs = inner.lock().schedule.running().saturating_sub(own);
             if jobs == 0 {
                 return Ok(());
             }
-            state.watchers.push(Arc::clone(&signal));
-            drop(state);
             if !inner.time.wait(&signal, until) {
                 return Err(StillRunning { jobs });
             }
@@ -178,19 +178,31 @@ impl Scheduler {
         let mut state = self.inner.lock();
         state.schedule.remove(name);
         let run = state.runs.remove(name);
+        state.tell_watchers();
         drop(state);
         drop(run);
     }
 
     pub(super) fn trigger(&self, name: &Arc<str>) -> bool {
         let now = self.inner.time.now();
-        let found = self.inner.lock().schedule.trigger(name, now);
+        let mut state = self.inner.lock();
+        let found = !state.closed && state.schedule.trigger(name, now);
+        drop(state);
         self.inner.wake.set();
         found
     }
 
+    /// How a job stands; after a shutdown, only while it still runs.
     pub(super) fn status(&self, name: &Arc<str>) -> Option<Status> {
-        self.inner.lock().schedule.status(name)
+        let state = self.inner.lock();
+        state.schedule.status(name).filter(|status| status.running || !state.closed)
+    }
+
+    /// A signal that is set when any run ends, a job is removed, or the scheduler is shut down.
+    pub(super) fn watch(&self) -> Arc<Signal> {
+        let signal = Arc::new(Signal::new());
+        self.inner.lock().watchers.push(Arc::clone(&signal));
+        signal
     }
 
     pub(super) fn time(&self) -> &Arc<dyn Time> {
@@ -235,10 +247,15 @@ impl Inner {
         } else {
             state.schedule.failed(name, now);
         }
-        let watchers = core::mem::take(&mut state.watchers);
+        state.tell_watchers();
         drop(state);
-        watchers.iter().for_each(|signal| signal.set());
         self.wake.set();
+    }
+}
+
+impl State {
+    fn tell_watchers(&mut self) {
+        core::mem::take(&mut self.watchers).iter().for_each(|signal| signal.set());
     }
 }
 

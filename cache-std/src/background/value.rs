@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use cache_core::Instant;
@@ -11,7 +11,6 @@ use cache_core::schedule::{InsertError, Job, JobBuilder, JobError, MissedTick};
 
 use super::scheduler::{AddError, Scheduler};
 use crate::error::Failure;
-use crate::time::Signal;
 
 type OnError = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 
@@ -102,7 +101,7 @@ impl BackgroundBuilder {
         let scheduler = self.scheduler.unwrap_or_else(Scheduler::shared);
         let shared = Arc::new(Shared {
             value: ArcSwapOption::empty(),
-            news: Mutex::default(),
+            last_error: Mutex::default(),
             on_error: self.on_error,
         });
         let kept = Arc::clone(&shared);
@@ -190,15 +189,8 @@ impl Drop for Handle {
 
 struct Shared<T> {
     value: ArcSwapOption<T>,
-    news: Mutex<News>,
+    last_error: Mutex<Option<Arc<str>>>,
     on_error: Option<OnError>,
-}
-
-#[derive(Default)]
-struct News {
-    running: bool,
-    last_error: Option<Arc<str>>,
-    waiters: Vec<Arc<Signal>>,
 }
 
 /// How a background value stands.
@@ -269,23 +261,25 @@ impl<T> Background<T> {
     /// The first run failed, takes too long, or will not come. Loading goes on, and a later call
     /// may find the value.
     pub fn ready(&self) -> Result<Arc<T>, NotReady> {
-        let time = self.handle.scheduler.time();
-        let until = time.now() + self.handle.ready_timeout;
+        let (scheduler, name) = (&self.handle.scheduler, &self.handle.name);
+        let until = scheduler.time().now() + self.handle.ready_timeout;
         loop {
-            let signal = Arc::new(Signal::new());
-            let mut news = self.shared.news();
             if let Some(value) = self.get() {
                 return Ok(value);
             }
-            if let Some(text) = news.last_error.as_ref().filter(|_| !news.running) {
-                return Err(NotReady::Failed(Arc::clone(text)));
+            // Watched before looked at, so that nothing can happen unseen in between.
+            let signal = scheduler.watch();
+            let Some(status) = scheduler.status(name) else {
+                return self.get().ok_or(NotReady::Stopped);
+            };
+            let error = self.shared.last_error().filter(|_| !status.running);
+            if let Some(value) = self.get() {
+                return Ok(value);
             }
-            if self.handle.scheduler.status(&self.handle.name).is_none() {
-                return Err(NotReady::Stopped);
+            if let Some(text) = error {
+                return Err(NotReady::Failed(text));
             }
-            news.waiters.push(Arc::clone(&signal));
-            drop(news);
-            if !time.wait(&signal, until) {
+            if !scheduler.time().wait(&signal, until) {
                 return Err(NotReady::TimedOut);
             }
         }
@@ -302,7 +296,7 @@ impl<T> Background<T> {
         let status = self.handle.scheduler.status(&self.handle.name)?;
         let now = self.handle.scheduler.time().now();
         let since = |at: Instant| now.saturating_since(at);
-        let text = self.shared.news().last_error.clone();
+        let text = self.shared.last_error();
         Some(Status {
             last_ok: status.last_ok.map(since),
             last_error: status.last_error.map(since).zip(text),
@@ -316,13 +310,12 @@ impl<T> Background<T> {
     /// Ends the job; the value stays. A run under way goes on to its end.
     pub fn stop(&self) {
         self.handle.scheduler.remove(&self.handle.name);
-        self.shared.wake(&mut self.shared.news());
     }
 }
 
 impl<T> Shared<T> {
-    fn news(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_error(&self) -> Option<Arc<str>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// One run; `true` if it went well.
@@ -330,31 +323,21 @@ impl<T> Shared<T> {
         &self,
         loader: &impl Fn() -> Result<T, E>,
     ) -> bool {
-        self.news().running = true;
-        let failure = match catch_unwind(AssertUnwindSafe(loader)) {
+        let load = || loader().map_err(Failure::of);
+        let failure = match catch_unwind(AssertUnwindSafe(load)) {
             Ok(Ok(value)) => {
                 self.value.store(Some(Arc::new(value)));
-                None
+                return true;
             }
-            Ok(Err(error)) => Some(Failure::of(error)),
-            Err(payload) => Some(Failure::of_panic(&*payload)),
+            Ok(Err(failure)) => failure,
+            Err(payload) => Failure::of_panic(&*payload),
         };
-        if let Some((told, failure)) = self.on_error.as_ref().zip(failure.as_ref()) {
-            // A listener that panics must not make a run look unended.
-            let _ = catch_unwind(AssertUnwindSafe(|| told(&failure.text())));
+        let text = failure.text().into();
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        if let Some(told) = &self.on_error {
+            told(&failure.text());
         }
-        let well = failure.is_none();
-        let mut news = self.news();
-        news.running = false;
-        if let Some(failure) = failure {
-            news.last_error = Some(failure.text().into());
-        }
-        self.wake(&mut news);
-        well
-    }
-
-    fn wake(&self, news: &mut News) {
-        core::mem::take(&mut news.waiters).iter().for_each(|signal| signal.set());
+        false
     }
 }
 

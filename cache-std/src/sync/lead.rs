@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use cache_core::shard::{At, Spare};
-use cache_core::{Completion, Loaded, Ticket};
+use cache_core::{Completion, FlightId, Loaded, Ticket};
 
-use super::bay::Leaving;
+use super::bay::{Inner as BayInner, Leaving};
 use super::cache::{Inner, SWEEP};
 use crate::error::Failure;
 use crate::flight::{Flight, Outcome};
@@ -138,7 +138,8 @@ where
         };
         let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
-        let (now, flight) = (inner.now(), ticket.flight());
+        let mut ending = Ending::of(&inner, self.hash, &ticket);
+        let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = Leaving::new();
         let mut bay = inner.bay(self.hash).lock();
@@ -156,10 +157,9 @@ where
             Completion::NotKept(value) => Some(value),
             Completion::Applied(_) | Completion::Missing | Completion::NothingToRenew => None,
         };
-        bay.flights.remove(&flight);
+        ending.unregister(&mut bay);
         bay.shard.tick(now, SWEEP, out);
         drop(bay);
-        inner.loads.fetch_sub(1, Ordering::Relaxed);
         self.flight.finish(outcome);
         drop((spare, leaving, handed_back));
     }
@@ -167,7 +167,8 @@ where
     fn fail(&mut self, failed: Failed) {
         let Failed { failure, serve_old } = failed;
         if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
-            let (now, flight, text) = (inner.now(), ticket.flight(), failure.text());
+            let mut ending = Ending::of(&inner, self.hash, &ticket);
+            let (now, text) = (inner.now(), failure.text());
             let (hash, key) = (self.hash, &self.key);
             let mut spare = Spare::one(key.clone());
             let mut leaving = Leaving::new();
@@ -178,9 +179,8 @@ where
             } else {
                 bay.shard.reject(At { hash, key, now }, &mut spare, ticket, &text, out);
             }
-            bay.flights.remove(&flight);
+            ending.unregister(&mut bay);
             drop(bay);
-            inner.loads.fetch_sub(1, Ordering::Relaxed);
             drop((spare, leaving));
         }
         self.flight.finish(Outcome::Failed(failure));
@@ -190,7 +190,8 @@ where
 impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
     fn drop(&mut self) {
         if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
-            let (now, flight) = (inner.now(), ticket.flight());
+            let mut ending = Ending::of(&inner, self.hash, &ticket);
+            let now = inner.now();
             let mut leaving = Leaving::new();
             let mut bay = inner.bay(self.hash).lock();
             let out = &mut |cause, key, value| leaving.take(cause, key, value);
@@ -200,10 +201,41 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
                 ticket,
                 out,
             );
-            bay.flights.remove(&flight);
-            drop(bay);
-            inner.loads.fetch_sub(1, Ordering::Relaxed);
+            ending.unregister(&mut bay);
         }
         self.flight.finish(Outcome::Abandoned);
+    }
+}
+
+/// What a flight holds besides its record: its place among the loads, and its entry among the
+/// flights. Given back whatever panics on the way; made before the lock is taken, so that it goes
+/// after it.
+struct Ending<'a, K: Eq, V, S: BuildHasher> {
+    inner: &'a Inner<K, V, S>,
+    hash: u64,
+    flight: FlightId,
+    registered: bool,
+}
+
+impl<'a, K: Eq, V, S: BuildHasher> Ending<'a, K, V, S> {
+    const fn of(inner: &'a Inner<K, V, S>, hash: u64, ticket: &Ticket) -> Self {
+        Self { inner, hash, flight: ticket.flight(), registered: true }
+    }
+
+    /// The ordinary end, under the lock that is held already.
+    fn unregister(&mut self, bay: &mut BayInner<K, V>) {
+        bay.flights.remove(&self.flight);
+        self.registered = false;
+    }
+}
+
+impl<K: Eq, V, S: BuildHasher> Drop for Ending<'_, K, V, S> {
+    fn drop(&mut self) {
+        if self.registered {
+            let mut bay = self.inner.bay(self.hash).lock();
+            bay.flights.remove(&self.flight);
+            bay.shard.void_flight(self.flight);
+        }
+        self.inner.loads.fetch_sub(1, Ordering::Relaxed);
     }
 }

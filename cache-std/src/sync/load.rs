@@ -151,7 +151,7 @@ where
         loop {
             match self.step(run.pins()) {
                 Step::Serve(value) => return Ok(value),
-                Step::Refresh(old, lead) => return run.refresh(self.inner, lead, old),
+                Step::Refresh(old, lead) => return run.refresh(self, lead, old),
                 Step::Load(lead, patience) => return run.load(self, lead, patience),
                 Step::Follow(flight, _) if flight.is_mine() => return Err(LoadError::Recursive),
                 Step::Follow(flight, until) => match self.inner.wait(&flight, until) {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use cache_core::Loaded;
 
-use super::cache::Inner;
 use super::lead::{Lead, Previous};
 use super::load::{Call, Patience};
 use crate::error::LoadError;
@@ -21,12 +20,15 @@ pub(super) trait Run<K: Eq, V, S: BuildHasher, E> {
     fn pins(&self) -> bool;
 
     /// Refreshes a value of which `old` is a copy.
-    fn refresh(
+    fn refresh<Q>(
         self,
-        inner: &Inner<K, V, S>,
+        call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
         old: V,
-    ) -> Result<V, LoadError<E>>;
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
 
     /// Loads for a caller who has no value.
     fn load<Q>(
@@ -75,18 +77,22 @@ where
         self.pins
     }
 
-    fn refresh(
+    fn refresh<Q>(
         self,
-        inner: &Inner<K, V, S>,
+        call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
         old: V,
-    ) -> Result<V, LoadError<E>> {
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
         let flight = Arc::clone(&lead.flight);
         flight.queue(Box::new(move || drop(lead.run(self.loader))));
         let turn = Turn(flight);
         // When too many refreshes wait already, the turn is dropped, and the load given up with it:
         // the next reader may try.
-        drop(inner.pool().refresh(Box::new(move || turn.run())));
+        drop(call.inner.pool().refresh(Box::new(move || turn.run())));
         Ok(old)
     }
 
@@ -128,12 +134,20 @@ where
         false
     }
 
-    fn refresh(self, _: &Inner<K, V, S>, lead: Lead<K, V, S>, old: V) -> Result<V, LoadError<E>> {
-        match self.run(lead) {
-            Outcome::Value(value) => Ok(value),
-            Outcome::Missing => Err(LoadError::Missing),
-            Outcome::Failed(_) | Outcome::Abandoned => Ok(old),
-        }
+    /// The old value is not simply handed out when the load fails: its windows may have passed
+    /// meanwhile, or the error may forbid it.
+    fn refresh<Q>(
+        self,
+        call: &Call<'_, Q, K, V, S>,
+        lead: Lead<K, V, S>,
+        _: V,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let outcome = self.run(lead);
+        call.deliver(outcome)
     }
 
     fn load<Q>(
