@@ -53,11 +53,14 @@ impl Record {
         self.missing_until = None;
     }
 
-    /// What belonged to an entry that is gone.
+    /// What belonged to an entry that is gone. While a flight is under way its tags stay: should
+    /// one be invalidated, what the flight loads is refused.
     pub(crate) fn forget_entry(&mut self) {
         self.windows = None;
         self.own = false;
-        self.label = Label::default();
+        if self.flight.is_none() {
+            self.label = Label::default();
+        }
     }
 
     /// A lower bound of when time alone changes this record.

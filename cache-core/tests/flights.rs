@@ -61,6 +61,28 @@ fn a_flight_is_refused_when_a_tag_of_the_old_value_was_invalidated() {
 }
 
 #[test]
+fn the_tags_of_the_old_value_outlive_it_while_a_flight_is_under_way() {
+    let policy = Policy::ttl(SECOND).stale_while_revalidate(SECOND * 60).jitter_percent(0);
+    for evict in [true, false] {
+        let table = HashTable::new(Bound::Entries(1), Hasher::default());
+        let mut cache = Cache::with_table(policy.clone().build().unwrap(), table);
+        cache.put(1, Loaded::value("v1").tag("tenant"), at(0));
+        let flight = ticket(cache.lookup(&1, at(1_500)));
+        if evict {
+            cache.put(2, "other", at(1_500));
+        }
+        cache.invalidate_tag("tenant");
+        cache.tick(at(1_600), 100);
+        cache.check_invariants();
+        assert!(cache.entry(&1, at(1_600)).is_none());
+        let next = ticket(cache.lookup(&1, at(1_600)));
+        let end = cache.complete(&1, flight, "v1 again", at(1_700));
+        assert_eq!(end, Completion::Superseded(Some("v1 again")), "evicted: {evict}");
+        assert_eq!(cache.complete(&1, next, "v2", at(1_800)), Completion::Applied(&"v2"));
+    }
+}
+
+#[test]
 fn an_expired_entry_can_still_be_renewed_by_the_flight_that_found_it() {
     let mut cache = cache(Policy::ttl(SECOND));
     cache.put(1, Loaded::value("v1").etag("\"abc\""), at(0));
