@@ -43,6 +43,8 @@ struct State {
     runs: HashMap<Arc<str>, Run>,
     started: bool,
     closed: bool,
+    /// Runs that have called for a shutdown themselves, and wait for the others.
+    leaving: usize,
     /// Who waits for something to happen.
     watchers: Vec<Arc<Signal>>,
 }
@@ -93,6 +95,7 @@ impl Scheduler {
             runs: HashMap::new(),
             started: false,
             closed: false,
+            leaving: 0,
             watchers: Vec::new(),
         };
         let inner = Inner {
@@ -125,19 +128,21 @@ impl Scheduler {
         let inner = &*self.inner;
         let until = inner.time.now() + patience;
         let here = core::ptr::from_ref(inner);
-        let own = RUNNING.with_borrow(|running| usize::from(running.contains(&here)));
-        let mut state = inner.lock();
-        state.closed = true;
-        state.tell_watchers();
-        drop(state);
-        inner.wake.set();
+        let inside = RUNNING.with_borrow(|running| running.contains(&here));
+        inner.begin_shutdown(inside);
+        let ended = self.drain(until);
+        inner.lock().leaving -= usize::from(inside);
+        ended
+    }
+
+    fn drain(&self, until: Instant) -> Result<(), StillRunning> {
         loop {
             let signal = self.watch();
-            let jobs = inner.lock().schedule.running().saturating_sub(own);
+            let jobs = self.inner.lock().jobs_to_wait_for();
             if jobs == 0 {
                 return Ok(());
             }
-            if !inner.time.wait(&signal, until) {
+            if !self.inner.time.wait(&signal, until) {
                 return Err(StillRunning { jobs });
             }
         }
@@ -215,6 +220,15 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn begin_shutdown(&self, inside: bool) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.leaving += usize::from(inside);
+        state.tell_watchers();
+        drop(state);
+        self.wake.set();
+    }
+
     /// Starts what is due and says when to come back; `None` when the scheduler has ended.
     fn start_due(self: &Arc<Self>) -> Option<Instant> {
         loop {
@@ -254,6 +268,10 @@ impl Inner {
 }
 
 impl State {
+    fn jobs_to_wait_for(&self) -> usize {
+        self.schedule.running().saturating_sub(self.leaving)
+    }
+
     fn tell_watchers(&mut self) {
         core::mem::take(&mut self.watchers).iter().for_each(|signal| signal.set());
     }
