@@ -225,6 +225,7 @@ impl<'a, K: Eq, V, S: BuildHasher> Ending<'a, K, V, S> {
     /// The ordinary end, under the lock that is held already.
     fn unregister(&mut self, bay: &mut BayInner<K, V>) {
         bay.flights.remove(&self.flight);
+        self.inner.loads.fetch_sub(1, Ordering::Relaxed);
         self.registered = false;
     }
 }
@@ -232,10 +233,10 @@ impl<'a, K: Eq, V, S: BuildHasher> Ending<'a, K, V, S> {
 impl<K: Eq, V, S: BuildHasher> Drop for Ending<'_, K, V, S> {
     fn drop(&mut self) {
         if self.registered {
-            let mut bay = self.inner.bay(self.hash).lock();
-            bay.flights.remove(&self.flight);
+            let inner = self.inner;
+            let mut bay = inner.bay(self.hash).lock();
+            self.unregister(&mut bay);
             bay.shard.void_flight(self.flight);
         }
-        self.inner.loads.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -6,7 +6,7 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use cache_core::shard::{At, Spare};
 use cache_core::{Action, Contract, FlightId, Instant, Loaded, Refusal, Ticket};
@@ -170,17 +170,19 @@ where
     fn step(&self, pins: bool) -> Step<K, V, S> {
         let inner = self.inner;
         let (key, mut spare) = (self.key.to_owned(), Spare::one(self.key.to_owned()));
-        let mut room = LoadRoom::reserve(inner);
-        let contract = self.contract.room(room.reserved);
         let mut leaving = Leaving::new();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let now = inner.now();
         let mut bay = inner.bay(self.hash).lock();
         let here = At { hash: self.hash, key: self.key, now };
-        let told = tell(bay.shard.lookup(here, &mut spare, &contract, out));
-        if matches!(told, Told::Refresh(..) | Told::Load(..)) {
-            // From here on the lead gives the place back.
-            room.reserved = false;
+        let mut told = tell(bay.shard.lookup(here, &mut spare, &self.contract, out));
+        if told.is_granted() && !inner.take_place() {
+            // As many loads run as may: decided once more, without the right to load.
+            if let Some(ticket) = told.into_ticket() {
+                bay.shard.abandon(here, &mut spare, ticket, out);
+            }
+            let contract = self.contract.room(false);
+            told = tell(bay.shard.lookup(here, &mut spare, &contract, out));
         }
         let step = match told {
             Told::Serve(value) => Step::Serve(value),
@@ -199,12 +201,8 @@ where
             Told::Fail(retry_at, cause) => Step::Fail(retry_at, cause),
             Told::Busy => Step::Busy,
             Told::Panicked(payload, ticket) => {
-                bay.shard.abandon(
-                    At { hash: self.hash, key: self.key, now },
-                    &mut spare,
-                    ticket,
-                    out,
-                );
+                inner.loads.fetch_sub(1, Ordering::Relaxed);
+                bay.shard.abandon(here, &mut spare, ticket, out);
                 drop(bay);
                 resume_unwind(payload)
             }
@@ -300,30 +298,6 @@ where
 /// As many threads wait as may.
 struct TooManyWait;
 
-/// A place among the loads of a cache, given back unless a lead takes it over.
-struct LoadRoom<'a> {
-    loads: &'a AtomicUsize,
-    reserved: bool,
-}
-
-impl<'a> LoadRoom<'a> {
-    fn reserve<K, V, S>(inner: &'a Inner<K, V, S>) -> Self {
-        let reserved = inner.loads.fetch_add(1, Ordering::Relaxed) < inner.max_loads;
-        if !reserved {
-            inner.loads.fetch_sub(1, Ordering::Relaxed);
-        }
-        Self { loads: &inner.loads, reserved }
-    }
-}
-
-impl Drop for LoadRoom<'_> {
-    fn drop(&mut self) {
-        if self.reserved {
-            self.loads.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// An action without the borrow.
 enum Told<V> {
     Serve(V),
@@ -370,7 +344,29 @@ impl Patience {
     }
 }
 
+impl<V> Told<V> {
+    const fn is_granted(&self) -> bool {
+        matches!(self, Self::Refresh(..) | Self::Load(..) | Self::Panicked(..))
+    }
+
+    fn into_ticket(self) -> Option<Ticket> {
+        match self {
+            Self::Refresh(_, ticket) | Self::Load(ticket, _) | Self::Panicked(_, ticket) => {
+                Some(ticket)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl<K, V, S> Inner<K, V, S> {
+    /// Takes one of the places for loads, if there is one; its lead gives it back.
+    fn take_place(&self) -> bool {
+        let most = self.max_loads;
+        let take = |loads| (loads < most).then_some(loads + 1);
+        self.loads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
     pub(super) fn pool(&self) -> &Pool {
         self.pool.get_or_init(Pool::shared)
     }
