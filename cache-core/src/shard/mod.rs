@@ -118,6 +118,9 @@ pub struct Shard<K, V, T: Table<K, V>> {
     seed: u64,
     stats: Stats,
     sweep: sweep::Sweep,
+    /// An operation has begun. Still set when the next one begins, it says that a key's `Eq`
+    /// panicked half-way.
+    unsettled: bool,
     values: PhantomData<V>,
 }
 
@@ -145,6 +148,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             seed,
             stats: Stats::default(),
             sweep: sweep::Sweep::default(),
+            unsettled: false,
             values: PhantomData,
         }
     }
@@ -186,10 +190,11 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// The windows of the entry at a position, given its record if there is one.
     fn windows_at(&self, at: usize, record: Option<&Record>) -> Option<Windows> {
         let (hash, _, entry) = self.table.get(at)?;
-        let own = record.and_then(|record| record.windows).filter(|_| entry.mark.has_record());
-        Some(own.unwrap_or_else(|| {
-            self.policy.windows_of_resting(entry.mark.deadline(), self.spread(hash))
-        }))
+        if entry.mark.has_record() {
+            // Without them a panic has cost the record its windows, and the entry goes.
+            return record?.windows;
+        }
+        Some(self.policy.windows_of_resting(entry.mark.deadline(), self.spread(hash)))
     }
 
     /// Takes a key's slot out, with invalidated tags applied.
@@ -199,8 +204,12 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         Q: Eq + ?Sized,
     {
         let At { hash, key, now } = here;
+        if self.unsettled {
+            self.repair();
+        }
         let at = self.table.find(hash, key);
         let record_at = self.records.find(hash, key);
+        self.unsettled = true;
         let record = record_at.and_then(|record_at| self.records.get_mut(record_at));
         let mut record = record.map(core::mem::take).unwrap_or_default();
         let was_own = record.own;
@@ -239,6 +248,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         let tagged = !slot.record.label.tags().is_empty();
         self.own_records -= usize::from(was_own);
         let kept = self.keep_record(slot.record, record_at, hash, now, spare);
+        self.unsettled = false;
         if kept == Kept::Lost {
             // Windows of its own and no room for them: the entry would be served by the wrong ones.
             self.stats.not_kept += 1;

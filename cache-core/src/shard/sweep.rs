@@ -1,6 +1,6 @@
 //! Bounded housekeeping: entries and records go when their time has passed, read or not.
 
-use super::{Out, Shard, forget_entry_of};
+use super::{Out, Shard};
 use crate::action::Cause;
 use crate::table::{Places, Table};
 use crate::tags::Verdict;
@@ -61,6 +61,9 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// went. Does nothing before [`poll_at`](Self::poll_at); calling early or often is harmless.
     pub fn tick(&mut self, now: Instant, budget: usize, out: Out<'_, K, V>) -> usize {
         let mut removed = 0;
+        if self.unsettled {
+            self.repair();
+        }
         for _ in 0..budget {
             if !self.is_due(now) && self.sweep.cursor == 0 {
                 break;
@@ -120,15 +123,42 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     }
 
     fn sweep_entry(&mut self, at: usize, out: Out<'_, K, V>) -> bool {
-        let Some((hash, _, entry)) = self.table.get(at) else { return false };
-        let has_record = entry.mark.has_record();
-        let Some((key, entry)) = self.table.remove(at) else { return false };
-        if has_record {
-            forget_entry_of(&mut self.records, &mut self.own_records, hash, &key);
+        let Some((hash, key, entry)) = self.table.get(at) else { return false };
+        // Looked for before anything is taken out: the key's `Eq` may panic.
+        let linked = entry.mark.has_record().then(|| self.records.find(hash, key)).flatten();
+        if let Some(record) = linked.and_then(|at| self.records.get_mut(at)) {
+            self.own_records -= usize::from(record.own);
+            record.forget_entry();
         }
+        let Some((key, entry)) = self.table.remove(at) else { return false };
         self.stats.expirations += 1;
         out(Cause::Expired, Some(key), entry.value);
         true
+    }
+
+    /// Puts right what an operation left behind when a key's `Eq` panicked in it: records of
+    /// entries that are gone, and the counts. O(records).
+    pub(super) fn repair(&mut self) {
+        for at in 0..self.records.slots() {
+            let Some((hash, key, _)) = self.records.get(at) else { continue };
+            let entry = self.table.find(hash, key).and_then(|at| self.table.get(at));
+            let linked = entry.is_some_and(|(_, _, entry)| entry.mark.has_record());
+            if let Some(record) = self.records.get_mut(at).filter(|_| !linked) {
+                record.forget_entry();
+            }
+        }
+        self.recount();
+        self.unsettled = false;
+    }
+
+    pub(super) fn recount(&mut self) {
+        let (mut own, mut flights) = (0, 0);
+        for (_, _, record) in (0..self.records.slots()).filter_map(|at| self.records.get(at)) {
+            own += usize::from(record.own);
+            flights += usize::from(record.flight.is_some());
+        }
+        (self.own_records, self.tickets.flights) = (own, flights);
+        self.sweep.expect(Instant::ORIGIN);
     }
 
     fn record_stays(&mut self, at: usize, now: Instant) -> bool {
@@ -150,6 +180,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// If they do not.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
+        assert!(!self.unsettled, "an operation has not ended");
         let (mut own, mut flights) = (0, 0);
         for (hash, key, record) in (0..self.records.slots()).filter_map(|at| self.records.get(at)) {
             own += usize::from(record.own);

@@ -127,14 +127,11 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// Voids a flight known by its id alone: for a driver whose key's `Eq` panicked while it ended
     /// the flight, so that the ticket is lost. O(records).
     pub fn void_flight(&mut self, flight: FlightId) {
-        let mut flights = 0;
         for at in 0..self.records.slots() {
             let Some(record) = self.records.get_mut(at) else { continue };
             record.flight = record.flight.take().filter(|own| own.id() != flight);
-            flights += usize::from(record.flight.is_some());
         }
-        self.tickets.flights = flights;
-        self.sweep.expect(Instant::ORIGIN);
+        self.recount();
     }
 
     /// Lengthens the lease of a flight to `until`; `false` if another flight has the key now.

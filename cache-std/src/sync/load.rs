@@ -175,9 +175,10 @@ where
         let now = inner.now();
         let mut bay = inner.bay(self.hash).lock();
         let here = At { hash: self.hash, key: self.key, now };
-        let mut told = tell(bay.shard.lookup(here, &mut spare, &self.contract, out));
+        let contract = self.contract.room(inner.loads.load(Ordering::Relaxed) < inner.max_loads);
+        let mut told = tell(bay.shard.lookup(here, &mut spare, &contract, out));
         if told.is_granted() && !inner.take_place() {
-            // As many loads run as may: decided once more, without the right to load.
+            // The last place went to another key just now: decided once more, without a load.
             if let Some(ticket) = told.into_ticket() {
                 bay.shard.abandon(here, &mut spare, ticket, out);
             }
@@ -222,14 +223,14 @@ where
     ) -> Lead<K, V, S> {
         let flight = Flight::new();
         bay.flights.insert(ticket.flight(), Arc::clone(&flight));
-        // The lead ends the flight whatever panics, but takes this lock to do so: not before it is
-        // released may anything panic here.
-        let previous = bay.shard.previous(self.hash, self.key).filter(|_| pins);
-        let previous = previous.map(|previous| Previous {
-            value: catch_unwind(AssertUnwindSafe(|| previous.entry.value.clone())).ok(),
-            age: previous.age(now),
-            etag: previous.etag.map(Box::from),
-        });
+        // The lead ends the flight whatever panics, but takes this lock to do so: before it is
+        // released nothing may panic here, so the key's `Eq` and the value's `Clone` are caught.
+        let pin = || {
+            let previous = bay.shard.previous(self.hash, self.key)?;
+            let (age, etag) = (previous.age(now), previous.etag.map(Box::from));
+            Some(Previous { value: Some(previous.entry.value.clone()), age, etag })
+        };
+        let previous = if pins { catch_unwind(AssertUnwindSafe(pin)).ok().flatten() } else { None };
         Lead {
             inner: Arc::downgrade(self.inner),
             hash: self.hash,
