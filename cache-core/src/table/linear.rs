@@ -87,6 +87,10 @@ impl<K, T, const N: usize> Places<K, T> for LinearPlaces<K, T, N> {
 ///
 /// A full table evicts by CLOCK, or hands the new item back if so told. Every operation is O(N):
 /// meant for tens of entries. The hash is FNV-1a and serves jitter; keys are compared.
+///
+/// An entry with windows or labels of its own takes one of the records until it goes, and an
+/// expired one goes with the next tick or write that meets it: with fewer records than entries,
+/// tick the cache, or reads of cold keys may be told that it is busy.
 pub struct LinearTable<K, V, const N: usize, const R: usize = N> {
     places: LinearPlaces<K, Resting<V>, N>,
     when_full: WhenFull,

@@ -12,13 +12,15 @@ use super::{
     panic_quietly,
 };
 
+type Channel<T> = (Sender<T>, Receiver<T>);
+
 pub(crate) struct Threads {
     cache: Cache<Key, Value, KeyHash>,
     time: ManualTime,
     /// Where loaders say that they run, and how they can be answered.
-    begun: (Sender<Sender<Answer>>, Receiver<Sender<Answer>>),
+    begun: Channel<Sender<Answer>>,
     /// Where callers say what they were told.
-    answers: (Sender<(usize, Told)>, Receiver<(usize, Told)>),
+    answers: Channel<(usize, Told)>,
     callers: Vec<Caller>,
     loads: Vec<Load>,
 }

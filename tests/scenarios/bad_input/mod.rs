@@ -1,0 +1,11 @@
+//! Bad input: each ends in a typed error or a stated result; nothing hangs, panics of its own or
+//! is lost.
+
+mod capacity;
+mod dropped;
+mod keys;
+mod limits;
+mod loaders;
+mod saturated;
+mod spans;
+mod values;
