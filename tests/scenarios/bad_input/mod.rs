@@ -6,6 +6,5 @@ mod dropped;
 mod keys;
 mod limits;
 mod loaders;
-mod saturated;
 mod spans;
 mod values;

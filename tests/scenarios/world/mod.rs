@@ -24,7 +24,8 @@ pub(crate) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// All caches of the process share its workers. Tests that take them all run alone.
+/// All caches of the process share its workers. Tests that take them all run alone, in a process of
+/// their own: workers that were all taken need a moment to be free again.
 static WORKERS: RwLock<()> = RwLock::new(());
 /// Refreshes run on few workers, two on the smallest machine: tests that hold refreshes up take
 /// turns, or two of them could wait for each other's.

@@ -1,4 +1,5 @@
-//! Every worker of the process taken. These run with no other test at the same time.
+//! Bad input: every worker of the process taken. A process of its own, since all caches of one share
+//! its workers; and its tests run one at a time.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
@@ -8,6 +9,10 @@ use advanced_caching::ManualTime;
 use advanced_caching::sync::{Background, Cache, Scheduler};
 
 use crate::world::{Origin, alone, secs};
+
+#[path = "../scenarios/world/mod.rs"]
+#[allow(dead_code, unused_imports)] // shared with the scenarios, which use the rest of it
+mod world;
 
 /// Loads that wait until the sender is dropped.
 fn gate() -> (Sender<()>, Arc<Mutex<Receiver<()>>>) {
