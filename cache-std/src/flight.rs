@@ -18,11 +18,10 @@ pub(crate) enum Outcome<V> {
     Abandoned,
 }
 
-/// Who waits: a thread, or a task.
+/// Who waits: a thread, or a task. One flight serves both.
 enum Waiter {
     Thread(Arc<Signal>),
-    // Registered by the async driver, which shares these flights.
-    #[allow(dead_code)]
+    #[cfg_attr(not(test), allow(dead_code))] // tasks come with the async driver
     Task(Waker),
 }
 
@@ -98,6 +97,21 @@ impl<V> Flight<V> {
         true
     }
 
+    /// Registers a task that waits, once however often it is polled; `false` if the flight has
+    /// ended.
+    #[cfg_attr(not(test), allow(dead_code))] // tasks come with the async driver
+    pub(crate) fn join_task(&self, waker: &Waker) -> bool {
+        let mut state = self.lock();
+        if state.outcome.is_some() {
+            return false;
+        }
+        let known = |waiter: &Waiter| matches!(waiter, Waiter::Task(own) if own.will_wake(waker));
+        if !state.waiters.iter().any(known) {
+            state.waiters.push(Waiter::Task(waker.clone()));
+        }
+        true
+    }
+
     /// Takes a thread back that stopped waiting.
     pub(crate) fn leave(&self, signal: &Arc<Signal>) {
         let is_not = |waiter: &Waiter| match waiter {
@@ -113,5 +127,52 @@ impl<V> Flight<V> {
         V: Clone,
     {
         self.lock().outcome.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn threads_and_tasks_wait_for_the_same_flight() {
+        let flight = Flight::<u32>::new();
+        let (signal, woken) = (Arc::new(Signal::new()), Arc::new(Woken::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(flight.join(&signal) && flight.join_task(&waker) && flight.join_task(&waker));
+        flight.finish(Outcome::Value(7));
+        assert!(signal.is_set());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "woken once, however often it was polled");
+        assert!(matches!(flight.outcome(), Some(Outcome::Value(7))));
+        assert!(!flight.join(&signal) && !flight.join_task(&waker), "it has ended");
+    }
+
+    #[test]
+    fn only_the_first_end_counts() {
+        let flight = Flight::new();
+        flight.finish(Outcome::Value(1));
+        flight.finish(Outcome::Abandoned);
+        assert!(matches!(flight.outcome(), Some(Outcome::Value(1))));
+    }
+
+    #[test]
+    fn who_left_is_not_woken() {
+        let flight = Flight::<u32>::new();
+        let signal = Arc::new(Signal::new());
+        assert!(flight.join(&signal));
+        flight.leave(&signal);
+        flight.finish(Outcome::Missing);
+        assert!(!signal.is_set());
     }
 }
