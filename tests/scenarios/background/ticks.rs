@@ -1,6 +1,7 @@
 //! S13, S17, S18: when runs come.
 
 use std::thread;
+use std::time::Duration;
 
 use advanced_caching::schedule::InsertError;
 use advanced_caching::sync::{Background, MissedTick, StartError};
@@ -34,6 +35,25 @@ fn s13_without_a_ttl_the_interval_counts() {
         assert_eq!(job.get(), None);
         world.advance(secs(300), &job);
         assert_eq!(job.get().as_deref(), Some(&1));
+    });
+}
+
+#[test]
+fn bad_input_an_endless_interval_runs_once_and_when_it_is_asked_to() {
+    within_a_minute(|| {
+        let (world, (loader, _)) = (World::new(), counts());
+        let job = world.job("once", Duration::MAX).start(loader).unwrap();
+        assert_eq!(*job.ready().unwrap(), 1);
+        world.time.advance(secs(1_000_000_000));
+        while job.status().unwrap().running {
+            thread::yield_now();
+        }
+        let status = job.status().unwrap();
+        assert_eq!((status.next_run, status.missed, job.get().as_deref()), (None, 0, Some(&1)));
+        assert!(job.refresh_now());
+        while job.get().as_deref() != Some(&2) {
+            thread::yield_now();
+        }
     });
 }
 
