@@ -170,7 +170,8 @@ where
     fn step(&self, pins: bool) -> Step<K, V, S> {
         let inner = self.inner;
         let (key, mut spare) = (self.key.to_owned(), Spare::one(self.key.to_owned()));
-        let mut leaving = Leaving::new();
+        // What is to be dropped is declared before the lock, and so dropped after it.
+        let (mut leaving, mut unserved) = (Leaving::new(), None);
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let now = inner.now();
         let mut bay = inner.bay(self.hash).lock();
@@ -179,7 +180,9 @@ where
         let mut told = tell(bay.shard.lookup(here, &mut spare, &contract, out));
         if told.is_granted() && !inner.take_place() {
             // The last place went to another key just now: decided once more, without a load.
-            if let Some(ticket) = told.into_ticket() {
+            let (ticket, old) = told.into_ticket();
+            unserved = old;
+            if let Some(ticket) = ticket {
                 bay.shard.abandon(here, &mut spare, ticket, out);
             }
             let contract = self.contract.room(false);
@@ -209,6 +212,7 @@ where
             }
         };
         drop(bay);
+        drop(unserved);
         step
     }
 
@@ -350,12 +354,12 @@ impl<V> Told<V> {
         matches!(self, Self::Refresh(..) | Self::Load(..) | Self::Panicked(..))
     }
 
-    fn into_ticket(self) -> Option<Ticket> {
+    /// The ticket, and the value that was to be served with it.
+    fn into_ticket(self) -> (Option<Ticket>, Option<V>) {
         match self {
-            Self::Refresh(_, ticket) | Self::Load(ticket, _) | Self::Panicked(_, ticket) => {
-                Some(ticket)
-            }
-            _ => None,
+            Self::Refresh(old, ticket) => (Some(ticket), Some(old)),
+            Self::Load(ticket, _) | Self::Panicked(_, ticket) => (Some(ticket), None),
+            _ => (None, None),
         }
     }
 }
