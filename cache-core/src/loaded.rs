@@ -53,6 +53,7 @@ impl Terms {
             && self.sie.is_none()
             && self.age.is_zero()
             && self.label.is_empty()
+            && !self.no_store
     }
 }
 
@@ -133,6 +134,17 @@ impl<V> Loaded<V> {
     /// Whether the origin said nothing beyond the answer, so that the cache's policy supplies all.
     pub fn is_plain(&self) -> bool {
         self.terms.are_plain()
+    }
+
+    /// The value, if the origin said nothing beyond it.
+    ///
+    /// # Errors
+    /// Any other answer, as it was.
+    pub fn into_plain(self) -> Result<V, Self> {
+        match self.answer {
+            Answer::Value(value) if self.terms.are_plain() => Ok(value),
+            answer => Err(Self { answer, ..self }),
+        }
     }
 
     /// The same answer about `value` instead of "not modified": for drivers that kept the old

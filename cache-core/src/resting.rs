@@ -29,17 +29,16 @@ impl<V> Resting<V> {
 
     /// How often the entry was used lately, 0 to 3: for a table's choice of victim.
     pub const fn uses(&self) -> u8 {
-        (self.mark.0 & USES) as u8
+        self.mark.uses()
     }
 
-    /// Halves the memory of uses, as the hand of a clock passes.
+    /// Forgets one of the uses, as a choice of victims passes the entry over.
     pub const fn forget_a_use(&mut self) {
-        if self.mark.0 & USES != 0 {
-            self.mark.0 -= 1;
-        }
+        self.mark.forget_a_use();
     }
 
-    /// Counts a use, up to 3.
+    /// Counts a use, up to 3. Writes only if that changes something: lines of hot entries stay
+    /// clean.
     pub(crate) const fn note_use(&mut self) {
         if self.mark.0 & USES != USES {
             self.mark.0 += 1;
@@ -48,7 +47,8 @@ impl<V> Resting<V> {
 }
 
 /// Deadline in the upper 58 bits, in steps of 64 ns over the whole range of [`Instant`]; below it
-/// two bits of use count and one each for "has a record", "stale meanwhile" and "has tags".
+/// two bits of use count and one each for "has a record", "stale meanwhile", "has tags" and "is in
+/// the main queue".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
@@ -56,6 +56,7 @@ const USES: u64 = 0b00_0011;
 const RECORD: u64 = 0b00_0100;
 const STALE: u64 = 0b00_1000;
 const TAGGED: u64 = 0b01_0000;
+const MAIN: u64 = 0b10_0000;
 const BITS: u64 = 63;
 
 impl Mark {
@@ -68,7 +69,34 @@ impl Mark {
         if nanos == !BITS { Instant::FAR_FUTURE } else { Instant::from_nanos(nanos) }
     }
 
-    /// The same bits of use with another deadline and other flags.
+    pub(crate) const fn uses(self) -> u8 {
+        (self.0 & USES) as u8
+    }
+
+    pub(crate) const fn forget_a_use(&mut self) {
+        if self.0 & USES != 0 {
+            self.0 -= 1;
+        }
+    }
+
+    pub(crate) const fn forget_uses(&mut self) {
+        self.0 &= !USES;
+    }
+
+    /// Whether the table has the entry in its main queue; see `table::s3fifo`.
+    pub(crate) const fn is_main(self) -> bool {
+        self.0 & MAIN != 0
+    }
+
+    pub(crate) const fn set_main(&mut self, main: bool) {
+        if main {
+            self.0 |= MAIN;
+        } else {
+            self.0 &= !MAIN;
+        }
+    }
+
+    /// The same bits of use and queue with another deadline and other flags.
     #[must_use]
     pub(crate) const fn moved(
         self,
@@ -77,7 +105,7 @@ impl Mark {
         stale: bool,
         tags: bool,
     ) -> Self {
-        let mut word = (deadline.as_nanos() & !BITS) | (self.0 & USES);
+        let mut word = (deadline.as_nanos() & !BITS) | (self.0 & (USES | MAIN));
         if record {
             word |= RECORD;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cache_core::local::Cache;
 use cache_core::shard::Limits;
-use cache_core::table::{Bound, HashTable, Table};
+use cache_core::table::{Bound, HashTable, LocalTable};
 use cache_core::{Action, Completion, FlightId, Freshness, Instant, Loaded, Policy, Ticket};
 
 type Hasher = foldhash::fast::FixedState;
@@ -71,7 +71,7 @@ struct Known {
     landed: Option<FlightId>,
 }
 
-struct World<T: Table<u8, Value>> {
+struct World<T: LocalTable<u8, Value>> {
     cache: Cache<u8, Value, T>,
     random: Random,
     now: Instant,
@@ -83,7 +83,7 @@ struct World<T: Table<u8, Value>> {
     refused: u64,
 }
 
-impl<T: Table<u8, Value>> World<T> {
+impl<T: LocalTable<u8, Value>> World<T> {
     fn new(table: T, seed: u64, start: Instant) -> Self {
         let policy = Policy::ttl(TTL)
             .stale_while_revalidate(SWR)
@@ -327,7 +327,7 @@ fn on_the_heap() -> HashTable<u8, Value, Hasher> {
     HashTable::new(Bound::Entries(CAPACITY), Hasher::default())
 }
 
-fn run<T: Table<u8, Value>>(table: T, seed: u64, start: Instant) -> (u64, u64) {
+fn run<T: LocalTable<u8, Value>>(table: T, seed: u64, start: Instant) -> (u64, u64) {
     let mut world = World::new(table, seed, start);
     for _ in 0..500 {
         world.step();
@@ -337,7 +337,11 @@ fn run<T: Table<u8, Value>>(table: T, seed: u64, start: Instant) -> (u64, u64) {
 }
 
 /// Runs seeds until one breaks a law, and says which. `SIMULATION_SEED` runs one alone.
-fn run_seeds<T: Table<u8, Value>>(table: fn() -> T, seeds: core::ops::Range<u64>, start: Instant) {
+fn run_seeds<T: LocalTable<u8, Value>>(
+    table: fn() -> T,
+    seeds: core::ops::Range<u64>,
+    start: Instant,
+) {
     let one = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = one.map_or(seeds, |seed: u64| seed..seed + 1);
     let (mut landed, mut refused) = (0, 0);

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cache_core::shard::{At, Limits, Shard, Spare};
+use cache_core::shard::{At, Book, Limits, Shard, Spare, View};
 use cache_core::store::{HeldLease, Leases, Store, StoreError, Stored};
-use cache_core::table::{Bound, HashTable};
-use cache_core::{Instant, Lifetime, Loaded, Policy, Put};
+use cache_core::table::{Bound, HashPlaces, HashTable, LocalTable, Table};
+use cache_core::{Instant, Lifetime, Loaded, Policy, Put, Record};
 
 /// Entries in memory, at most `capacity` of them; a full store evicts what was not used lately.
 ///
@@ -32,10 +32,28 @@ use cache_core::{Instant, Lifetime, Loaded, Policy, Put};
 /// # Ok::<(), cache_std::store::StoreError>(())
 /// ```
 pub struct MemoryStore<K, V> {
-    shard: Mutex<Shard<K, V, HashTable<K, V, RandomState>>>,
+    kept: Mutex<Kept<K, V>>,
     leases: Mutex<Held<K>>,
     hasher: RandomState,
     capacity: usize,
+}
+
+/// The entries and their records.
+struct Kept<K, V> {
+    table: HashTable<K, V, RandomState>,
+    book: Book<K, HashPlaces<K, Record>>,
+}
+
+impl<K: Eq, V> Kept<K, V> {
+    const fn shard(
+        &mut self,
+    ) -> Shard<'_, K, V, HashTable<K, V, RandomState>, HashPlaces<K, Record>> {
+        Shard::new(&mut self.table, &mut self.book)
+    }
+
+    const fn view(&self) -> View<'_, K, V, HashTable<K, V, RandomState>, HashPlaces<K, Record>> {
+        View::new(&self.table, &self.book)
+    }
 }
 
 /// The leases that are out.
@@ -57,8 +75,9 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
         // Every entry brings its own windows, so the policy supplies nothing that is used.
         #[allow(clippy::expect_used)]
         let policy = Policy::forever().build().expect("`forever` alone contradicts nothing");
+        let book = Book::new(table.records(), policy, Limits::default(), 0);
         Self {
-            shard: Mutex::new(Shard::new(table, policy, Limits::default(), 0)),
+            kept: Mutex::new(Kept { table, book }),
             leases: Mutex::new(Held { by_key: HashMap::new(), last_fence: 0 }),
             hasher,
             capacity,
@@ -67,7 +86,7 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
 
     /// Entries held, whatever their age.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().table.len()
     }
 
     /// Whether no entry is held.
@@ -75,8 +94,8 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shard<K, V, HashTable<K, V, RandomState>>> {
-        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Kept<K, V>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn at<'a, Q: Hash + ?Sized>(&self, key: &'a Q, now: Instant) -> At<'a, Q> {
@@ -105,8 +124,8 @@ where
 {
     fn get(&self, key: &Q, now: Instant) -> Result<Option<Stored<V>>, StoreError> {
         let at = self.at(key, now);
-        let shard = self.lock();
-        let entry = shard.entry(at);
+        let kept = self.lock();
+        let entry = kept.view().entry(at);
         Ok(entry.map(|entry| Stored::new(entry.value.clone(), entry.lifetime(now))))
     }
 
@@ -115,7 +134,7 @@ where
         let mut spare = Spare::storing(key.to_owned(), &loaded);
         let mut gone = Vec::new();
         let out = &mut |_, key, value| gone.push((key, value));
-        let put = self.lock().put(at, &mut spare, loaded, 1, out);
+        let put = self.lock().shard().put(at, &mut spare, loaded, 1, out);
         drop(put);
         Ok(())
     }
@@ -123,7 +142,7 @@ where
     fn remove(&self, key: &Q, now: Instant) -> Result<bool, StoreError> {
         let mut gone = Vec::new();
         let out = &mut |_, key, value| gone.push((key, value));
-        Ok(self.lock().invalidate(self.at(key, now), out))
+        Ok(self.lock().shard().invalidate(self.at(key, now), out))
     }
 
     fn put_if_absent(
@@ -137,29 +156,29 @@ where
         let mut spare = Spare::storing(key.to_owned(), &loaded);
         let mut gone = Vec::new();
         let out = &mut |_, key, value| gone.push((key, value));
-        let mut shard = self.lock();
-        if shard.entry(at).is_some() {
+        let mut kept = self.lock();
+        if kept.view().entry(at).is_some() {
             return Ok(false);
         }
-        let put = shard.put(at, &mut spare, loaded, 1, out);
-        drop(shard);
+        let put = kept.shard().put(at, &mut spare, loaded, 1, out);
+        drop(kept);
         Ok(matches!(put, Put::Stored))
     }
 
     fn clear(&self, _now: Instant) -> Result<(), StoreError> {
         let mut gone = Vec::new();
-        self.lock().clear(&mut |_, key, value| gone.push((key, value)));
+        self.lock().shard().clear(&mut |_, key, value| gone.push((key, value)));
         Ok(())
     }
 
     fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
         let (mut removed, mut gone) = (0, Vec::new());
         let out = &mut |_, key, value| gone.push((key, value));
-        let mut shard = self.lock();
-        while removed < budget && shard.is_due(now) {
-            removed += shard.tick(now, (budget - removed).min(64), out);
+        let mut kept = self.lock();
+        while removed < budget && kept.view().poll_at().is_some_and(|at| now.has_reached(at)) {
+            removed += kept.shard().tick(now, (budget - removed).min(64), out);
         }
-        drop(shard);
+        drop(kept);
         Ok(removed)
     }
 }

@@ -11,10 +11,10 @@ use crate::entry::Entry;
 use crate::explain::Explanation;
 use crate::loaded::Loaded;
 use crate::policy::Policy;
-use crate::shard::{At, Limits, Previous, Shard, Spare};
+use crate::shard::{At, Book, Limits, Previous, Shard, Spare, View, plain};
 use crate::slot::Contract;
 use crate::stats::Stats;
-use crate::table::Table;
+use crate::table::LocalTable;
 use crate::ticket::Ticket;
 use crate::time::Instant;
 
@@ -55,20 +55,21 @@ pub use shared::Shared;
 /// assert_eq!(readings.get(&3, now), Some(&21.5));
 /// # }
 /// ```
-pub struct Cache<K, V, T: Table<K, V>> {
-    shard: Shard<K, V, T>,
+pub struct Cache<K, V, T: LocalTable<K, V>> {
+    table: T,
+    book: Book<K, T::Records>,
     weigher: fn(&K, &V) -> u32,
     listener: fn(Cause, Option<K>, V),
 }
 
-impl<K: Clone + Eq + Hash, V, T: Table<K, V> + Default> Cache<K, V, T> {
+impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V> + Default> Cache<K, V, T> {
     /// A cache with an empty table.
     pub fn new(policy: Policy) -> Self {
         Self::with_table(policy, T::default())
     }
 }
 
-impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
+impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     /// A cache over `table`.
     pub fn with_table(policy: Policy, table: T) -> Self {
         Self::with_limits(policy, table, Limits::default(), 0)
@@ -78,7 +79,8 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     /// different seeds shorten the ttl of the same key differently.
     pub fn with_limits(policy: Policy, table: T, limits: Limits, seed: u64) -> Self {
         Self {
-            shard: Shard::new(table, policy, limits, seed),
+            book: Book::new(table.records(), policy, limits, seed),
+            table,
             weigher: |_, _| 1,
             listener: |_, _, _| {},
         }
@@ -107,9 +109,10 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     /// A read with a contract of its own.
     pub fn lookup_within(&mut self, key: &K, contract: &Contract, now: Instant) -> Action<'_, V> {
         let at = self.at(key, now);
-        let covered = self.shard.covered(at).is_some();
+        let covered = plain::covered(&self.table, at).is_some();
         let mut spare = if covered { Spare::none() } else { Spare::one(key.clone()) };
-        self.shard.lookup(at, &mut spare, contract, &mut self.listener)
+        let shard = Shard::new(&mut self.table, &mut self.book);
+        shard.lookup(at, &mut spare, contract, &mut self.listener)
     }
 
     /// The fresh value. Starts no load.
@@ -128,7 +131,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         Q: Hash + Eq + ?Sized,
     {
         let at = self.at(key, now);
-        self.shard.get(at, contract, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).get(at, contract, &mut self.listener)
     }
 
     /// Ends a load with its answer: a plain value, or a [`Loaded`] with more to say.
@@ -143,7 +146,8 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(key, &loaded);
         let out = &mut self.listener;
-        self.shard.complete(at, &mut spare, ticket, loaded, weight, out)
+        Shard::new(&mut self.table, &mut self.book)
+            .complete(at, &mut spare, ticket, loaded, weight, out)
     }
 
     /// Ends a load that failed. Returns the old value if it may still serve.
@@ -156,27 +160,44 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     ) -> Option<&V> {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.fail(at, &mut spare, ticket, error, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).fail(
+            at,
+            &mut spare,
+            ticket,
+            error,
+            &mut self.listener,
+        )
     }
 
     /// Ends a load whose error says that the old value must not serve any more.
     pub fn reject(&mut self, key: &K, ticket: Ticket, error: &dyn fmt::Display, now: Instant) {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.reject(at, &mut spare, ticket, error, &mut self.listener);
+        Shard::new(&mut self.table, &mut self.book).reject(
+            at,
+            &mut spare,
+            ticket,
+            error,
+            &mut self.listener,
+        );
     }
 
     /// Ends a load as if it had not been asked for: the next caller may load at once.
     pub fn abandon(&mut self, key: &K, ticket: Ticket, now: Instant) {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.abandon(at, &mut spare, ticket, &mut self.listener);
+        Shard::new(&mut self.table, &mut self.book).abandon(
+            at,
+            &mut spare,
+            ticket,
+            &mut self.listener,
+        );
     }
 
     /// Lengthens the lease of a load to `until`. `false` if another load has the key now.
     pub fn renew(&mut self, key: &K, ticket: &mut Ticket, until: Instant, now: Instant) -> bool {
         let at = self.at(key, now);
-        self.shard.renew(at, ticket, until, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).renew(at, ticket, until, &mut self.listener)
     }
 
     /// Stores a value. Loads under way for the key will not land.
@@ -184,7 +205,13 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         let (at, loaded) = (self.at(&key, now), loaded.into());
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
-        self.shard.put(at, &mut spare, loaded, weight, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).put(
+            at,
+            &mut spare,
+            loaded,
+            weight,
+            &mut self.listener,
+        )
     }
 
     /// Stores a value unless a fresh one is there.
@@ -192,11 +219,21 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         let (at, loaded) = (self.at(&key, now), loaded.into());
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
-        self.shard.put_if_absent(at, &mut spare, loaded, weight, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).put_if_absent(
+            at,
+            &mut spare,
+            loaded,
+            weight,
+            &mut self.listener,
+        )
+    }
+
+    const fn view(&self) -> View<'_, K, V, T, T::Records> {
+        View::new(&self.table, &self.book)
     }
 
     fn at<'a, Q: Hash + ?Sized>(&self, key: &'a Q, now: Instant) -> At<'a, Q> {
-        At { hash: self.shard.table.hash(key), key, now }
+        At { hash: self.table.hash(key), key, now }
     }
 
     fn weight_of(&self, key: &K, loaded: &Loaded<V>) -> u32 {
@@ -207,7 +244,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     pub fn expire(&mut self, key: &K, now: Instant) -> bool {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        self.shard.expire(at, &mut spare, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).expire(at, &mut spare, &mut self.listener)
     }
 
     /// Removes a value. `true` if there was one.
@@ -217,24 +254,24 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         Q: Hash + Eq + ?Sized,
     {
         let at = self.at(key, now);
-        self.shard.invalidate(at, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).invalidate(at, &mut self.listener)
     }
 
     /// Removes everything. O(entries).
     pub fn clear(&mut self) {
-        self.shard.clear(&mut self.listener);
+        Shard::new(&mut self.table, &mut self.book).clear(&mut self.listener);
     }
 
     /// Makes every value with this tag stale from now on, without looking for them: O(log tags).
     #[cfg(feature = "alloc")]
     pub fn expire_tag(&mut self, tag: &str, now: Instant) {
-        self.shard.expire_tag(tag, now);
+        self.book.expire_tag(tag, now);
     }
 
     /// Removes every value with this tag, without looking for them: O(log tags).
     #[cfg(feature = "alloc")]
     pub fn invalidate_tag(&mut self, tag: &str) {
-        self.shard.invalidate_tag(tag);
+        self.book.invalidate_tag(tag);
     }
 
     /// Whether [`get`](Self::get) would answer. Counts as no use.
@@ -252,7 +289,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shard.peek(self.at(key, now))
+        self.view().peek(self.at(key, now))
     }
 
     /// The entry while anything may serve it, with freshness and age. Counts as no use.
@@ -261,7 +298,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shard.entry(self.at(key, now))
+        self.view().entry(self.at(key, now))
     }
 
     /// The old value with age and etag, for a loader to compare with. Counts as no use.
@@ -270,7 +307,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shard.previous(self.shard.table.hash(key), key)
+        self.view().previous(self.table.hash(key), key)
     }
 
     /// What is known of the key and what a read would do.
@@ -279,12 +316,12 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shard.explain(self.at(key, now))
+        self.view().explain(self.at(key, now))
     }
 
     /// Visits every entry that may still be served. Counts as no use. O(positions).
     pub fn for_each(&self, now: Instant, mut visit: impl FnMut(&K, Entry<&V>)) {
-        let end = self.shard.visit(0, now, |key, entry| {
+        let end = self.view().visit(0, now, |key, entry| {
             visit(key, entry);
             true
         });
@@ -293,27 +330,27 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
 
     /// Looks at up to `budget` positions, removes what has passed, and says how many entries went.
     pub fn tick(&mut self, now: Instant, budget: usize) -> usize {
-        self.shard.tick(now, budget, &mut self.listener)
+        Shard::new(&mut self.table, &mut self.book).tick(now, budget, &mut self.listener)
     }
 
     /// When the next [`tick`](Self::tick) is worth while: a lower bound; `None` for never.
     pub fn poll_at(&self) -> Option<Instant> {
-        self.shard.poll_at()
+        self.view().poll_at()
     }
 
     /// Entries held, whatever their freshness.
     pub fn len(&self) -> usize {
-        self.shard.len()
+        self.table.len()
     }
 
     /// Whether no entry is held.
     pub fn is_empty(&self) -> bool {
-        self.shard.is_empty()
+        self.table.is_empty()
     }
 
     /// Weight of all entries held.
     pub fn weight(&self) -> u64 {
-        self.shard.weight()
+        self.table.weight()
     }
 
     /// Checks the whole structure. For tests. O(entries).
@@ -322,27 +359,32 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Cache<K, V, T> {
     /// If the cache is broken inside; that is a bug in this crate, or in a table.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
-        self.shard.check_invariants();
+        self.view().check_invariants();
     }
 
     /// Flights under way, lapsed ones included.
     pub const fn flights(&self) -> usize {
-        self.shard.flights()
+        self.book.flights()
     }
 
     /// The counters.
-    pub const fn stats(&self) -> Stats {
-        self.shard.stats()
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.book.stats();
+        stats += self.table.house().tally();
+        stats
     }
 
     /// The policy.
     pub const fn policy(&self) -> &Policy {
-        self.shard.policy()
+        self.book.rules().policy()
     }
 }
 
-impl<K, V, T: Table<K, V> + fmt::Debug> fmt::Debug for Cache<K, V, T> {
+impl<K, V, T: LocalTable<K, V> + fmt::Debug> fmt::Debug for Cache<K, V, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache").field("shard", &self.shard).finish_non_exhaustive()
+        f.debug_struct("Cache")
+            .field("table", &self.table)
+            .field("book", &self.book)
+            .finish_non_exhaustive()
     }
 }

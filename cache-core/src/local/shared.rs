@@ -4,7 +4,7 @@ use core::fmt;
 use core::hash::Hash;
 
 use super::Cache;
-use crate::table::Table;
+use crate::table::LocalTable;
 use crate::time::Instant;
 
 /// A [`Cache`] behind a spin lock.
@@ -14,11 +14,11 @@ use crate::time::Instant;
 /// mutex there.
 ///
 /// The lock is held while a closure runs: look up, leave, load, and come back to complete.
-pub struct Shared<K, V, T: Table<K, V>> {
+pub struct Shared<K, V, T: LocalTable<K, V>> {
     cache: spin::Mutex<Cache<K, V, T>>,
 }
 
-impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Shared<K, V, T> {
+impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Shared<K, V, T> {
     /// Shares `cache`.
     pub const fn new(cache: Cache<K, V, T>) -> Self {
         Self { cache: spin::Mutex::new(cache) }
@@ -43,7 +43,7 @@ impl<K: Clone + Eq + Hash, V, T: Table<K, V>> Shared<K, V, T> {
     }
 }
 
-impl<K, V, T: Table<K, V>> fmt::Debug for Shared<K, V, T> {
+impl<K, V, T: LocalTable<K, V>> fmt::Debug for Shared<K, V, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
     }

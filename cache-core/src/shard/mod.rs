@@ -1,9 +1,10 @@
-//! The single-threaded cache that every driver is made of: table, records, tags and tickets under
-//! one `&mut self`, with the hash and the time as arguments.
+//! The seam between the algorithm and who drives it: operations on a table and its book, with the
+//! hash and the time as arguments.
 //!
-//! [`local::Cache`](crate::local::Cache) is a shard that hashes its own keys; the threaded cache
-//! keeps many, each behind a small lock. Nothing here calls user code but the key's `Eq`; values
-//! and keys that leave go out through a closure, so that a driver can drop them outside its lock.
+//! [`local::Cache`](crate::local::Cache) owns one table and one book; the threaded cache keeps many
+//! tables and fewer books, each behind a small lock. What needs no record needs no book: see
+//! [`plain`]. Nothing here calls user code but the key's `Eq`; values and keys that leave go out
+//! through a closure, so that a driver can drop them outside its lock.
 
 use core::borrow::Borrow;
 use core::fmt;
@@ -17,13 +18,15 @@ use crate::record::Record;
 use crate::resting::Mark;
 use crate::slot::{Site, Slot};
 use crate::stats::Stats;
-use crate::table::{Places, Table};
+use crate::table::{Places, Sweep, Table};
 use crate::tags::{TagLog, Verdict};
 use crate::ticket::Tickets;
 use crate::time::Instant;
 
+pub mod plain;
 mod read;
 mod sweep;
+mod view;
 mod write;
 
 pub use read::{Hit, Previous};
@@ -105,22 +108,111 @@ impl<K> Spare<K> {
     }
 }
 
-/// A single-threaded bounded cache; see the module.
-pub struct Shard<K, V, T: Table<K, V>> {
-    pub(crate) table: T,
-    records: T::Records,
+/// All that is kept beside the entries: flights, failures and missing keys, tags, tickets, counters.
+///
+/// One book serves one table, or several whose keys are told apart by their hashes.
+pub struct Book<K, R> {
+    records: R,
     /// Records that must stay as long as their entry.
     own_records: usize,
     tags: TagLog,
     tickets: Tickets,
     limits: Limits,
-    policy: Policy,
-    seed: u64,
+    rules: Rules,
     stats: Stats,
-    sweep: sweep::Sweep,
+    sweep: Sweep,
+    record_cursor: usize,
+    /// A record that was dropped while its entry lay in another table.
+    displaced: Option<Displaced<K>>,
     /// An operation has begun. Still set when the next one begins, it says that a key's `Eq`
     /// panicked half-way.
     unsettled: bool,
+}
+
+/// An entry that has lost its record: its key, and the deadline that it gets back, or none if it
+/// has to go.
+#[derive(Debug)]
+pub struct Displaced<K> {
+    hash: u64,
+    key: K,
+    deadline: Option<Instant>,
+}
+
+/// What gives an entry without a record its windows: the policy, and the seed that decides which
+/// keys' ttls jitter shortens by how much.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    policy: Policy,
+    seed: u64,
+}
+
+impl Rules {
+    /// The rules that a book made of the same policy and seed goes by.
+    pub const fn new(policy: Policy, seed: u64) -> Self {
+        Self { policy, seed }
+    }
+
+    /// The policy.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    const fn spread(&self, hash: u64) -> u64 {
+        mix(hash ^ self.seed)
+    }
+
+    /// The windows of an entry without a record.
+    fn windows(&self, mark: Mark, hash: u64) -> Windows {
+        self.policy.windows_of_resting(mark.deadline(), self.spread(hash))
+    }
+}
+
+impl<K, R: Places<K, Record>> Book<K, R> {
+    /// An empty book. `seed` decides which keys' ttls jitter shortens by how much.
+    pub fn new(records: R, policy: Policy, limits: Limits, seed: u64) -> Self {
+        Self {
+            records,
+            own_records: 0,
+            tags: TagLog::default(),
+            tickets: Tickets::new(limits.flights),
+            limits,
+            rules: Rules { policy, seed },
+            stats: Stats::default(),
+            sweep: Sweep::default(),
+            record_cursor: 0,
+            displaced: None,
+            unsettled: false,
+        }
+    }
+
+    /// The policy and the seed.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What happened to records; what happened to entries, their [`Tally`](crate::table::Tally)
+    /// says.
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Flights under way, lapsed ones included.
+    pub const fn flights(&self) -> usize {
+        self.tickets.flights
+    }
+}
+
+/// One operation's view of a table and its book; see the module.
+pub struct Shard<'a, K, V, T, R> {
+    table: &'a mut T,
+    book: &'a mut Book<K, R>,
+    values: PhantomData<V>,
+}
+
+/// A view that only looks.
+pub struct View<'a, K, V, T, R> {
+    table: &'a T,
+    book: &'a Book<K, R>,
     values: PhantomData<V>,
 }
 
@@ -134,67 +226,23 @@ struct Open {
     slot: Slot,
 }
 
-impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
-    /// An empty shard. `seed` decides which keys' ttls jitter shortens by how much.
-    pub fn new(table: T, policy: Policy, limits: Limits, seed: u64) -> Self {
-        Self {
-            records: table.records(),
-            table,
-            own_records: 0,
-            tags: TagLog::default(),
-            tickets: Tickets::new(limits.flights),
-            limits,
-            policy,
-            seed,
-            stats: Stats::default(),
-            sweep: sweep::Sweep::default(),
-            unsettled: false,
-            values: PhantomData,
-        }
+impl<'a, K, V: 'a, T, R> Shard<'a, K, V, T, R>
+where
+    K: Eq,
+    T: Table<K, V>,
+    R: Places<K, Record>,
+{
+    /// An operation on `table`, whose records are in `book`.
+    pub const fn new(table: &'a mut T, book: &'a mut Book<K, R>) -> Self {
+        Self { table, book, values: PhantomData }
     }
 
-    /// The policy.
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Entries held, whatever their freshness.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Whether no entry is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Weight of all entries held.
-    pub fn weight(&self) -> u64 {
-        self.table.weight()
-    }
-
-    /// The counters.
-    pub const fn stats(&self) -> Stats {
-        self.stats
-    }
-
-    /// Flights under way, lapsed ones included.
-    pub const fn flights(&self) -> usize {
-        self.tickets.flights
+    const fn view(&self) -> View<'_, K, V, T, R> {
+        View::new(self.table, self.book)
     }
 
     const fn spread(&self, hash: u64) -> u64 {
-        mix(hash ^ self.seed)
-    }
-
-    /// The windows of the entry at a position, given its record if there is one.
-    fn windows_at(&self, at: usize, record: Option<&Record>) -> Option<Windows> {
-        let (hash, _, entry) = self.table.get(at)?;
-        if entry.mark.has_record() {
-            // Without them a panic has cost the record its windows, and the entry goes.
-            return record?.windows;
-        }
-        Some(self.policy.windows_of_resting(entry.mark.deadline(), self.spread(hash)))
+        self.book.rules.spread(hash)
     }
 
     /// Takes a key's slot out, with invalidated tags applied.
@@ -204,25 +252,26 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         Q: Eq + ?Sized,
     {
         let At { hash, key, now } = here;
-        if self.unsettled {
+        if self.book.unsettled {
             self.repair();
         }
         let at = self.table.find(hash, key);
-        let record_at = self.records.find(hash, key);
-        self.unsettled = true;
-        let record = record_at.and_then(|record_at| self.records.get_mut(record_at));
+        let record_at = self.book.records.find(hash, key);
+        self.book.unsettled = true;
+        let record = record_at.and_then(|record_at| self.book.records.get_mut(record_at));
         let mut record = record.map(core::mem::take).unwrap_or_default();
         let was_own = record.own;
-        record.settle(now, self.policy.longest_cool_down());
-        let windows = at.and_then(|at| self.windows_at(at, Some(&record)));
+        record.settle(now, self.book.rules.policy.longest_cool_down());
+        let windows = at.and_then(|at| self.view().windows_at(at, Some(&record)));
         let mut slot = Slot { windows, record };
-        let site = Site { policy: &self.policy, hash: mix(hash ^ self.seed), now };
-        match self.tags.verdict(slot.record.label.tags(), slot.record.tags_seen) {
+        let site =
+            Site { policy: &self.book.rules.policy, hash: self.book.rules.spread(hash), now };
+        match self.book.tags.verdict(slot.record.label.tags(), slot.record.tags_seen) {
             Verdict::Untouched => {}
-            Verdict::Expired(at) => slot.expire(Site { now: at, ..site }, &mut self.tickets),
-            Verdict::Invalidated => slot.invalidate(&mut self.tickets),
+            Verdict::Expired(at) => slot.expire(Site { now: at, ..site }, &mut self.book.tickets),
+            Verdict::Invalidated => slot.invalidate(&mut self.book.tickets),
         }
-        slot.record.tags_seen = self.tags.sequence();
+        slot.record.tags_seen = self.book.tags.sequence();
         Open { hash, now, at, record_at, was_own, slot }
     }
 
@@ -241,17 +290,17 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             self.remove_entry(at.take(), cause, out);
         }
         if let Some(windows) = slot.windows {
-            self.sweep.expect(windows.gone_at());
+            self.table.house_mut().sweep.expect(windows.gone_at());
         }
         slot.record.windows = slot.windows;
         let (deadline, stale) = self.next_decision(&slot, hash, now);
         let tagged = !slot.record.label.tags().is_empty();
-        self.own_records -= usize::from(was_own);
+        self.book.own_records -= usize::from(was_own);
         let kept = self.keep_record(slot.record, record_at, hash, now, spare);
-        self.unsettled = false;
+        self.book.unsettled = false;
         if kept == Kept::Lost {
             // Windows of its own and no room for them: the entry would be served by the wrong ones.
-            self.stats.not_kept += 1;
+            self.book.stats.not_kept += 1;
             self.remove_entry(at.take(), Cause::Capacity, out);
         }
         let entry = self.table.get_mut(at?)?;
@@ -264,9 +313,9 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     fn next_decision(&self, slot: &Slot, hash: u64, now: Instant) -> (Instant, bool) {
         let Some(windows) = &slot.windows else { return (Instant::ORIGIN, false) };
         if slot.record.is_idle() {
-            return (self.policy.resting_deadline(windows), false);
+            return (self.book.rules.policy.resting_deadline(windows), false);
         }
-        slot.rest(Site { policy: &self.policy, hash: self.spread(hash), now })
+        slot.rest(Site { policy: &self.book.rules.policy, hash: self.spread(hash), now })
     }
 
     fn keep_record(
@@ -278,23 +327,25 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         spare: &mut Spare<K>,
     ) -> Kept {
         if record.is_idle() {
-            if let Some((key, _)) = record_at.and_then(|record_at| self.records.remove(record_at)) {
+            if let Some((key, _)) = record_at.and_then(|at| self.book.records.remove(at)) {
+                self.book.sweep.disturb();
                 spare.give(key);
             }
             return Kept::No;
         }
         let own = record.own;
-        self.sweep.expect(record.poll_at());
-        if let Some(place) = record_at.and_then(|record_at| self.records.get_mut(record_at)) {
+        self.book.sweep.expect(record.poll_at());
+        if let Some(place) = record_at.and_then(|record_at| self.book.records.get_mut(record_at)) {
             *place = record;
-            self.own_records += usize::from(own);
+            self.book.own_records += usize::from(own);
             return Kept::Yes;
         }
         let room = own || self.make_room(now);
         let Some(key) = spare.take().filter(|_| room) else { return self.lose_record(record) };
-        match self.records.insert(hash, key, record) {
+        self.book.sweep.disturb();
+        match self.book.records.insert(hash, key, record) {
             Ok(_) => {
-                self.own_records += usize::from(own);
+                self.book.own_records += usize::from(own);
                 Kept::Yes
             }
             Err((key, record)) => {
@@ -306,9 +357,9 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
 
     fn lose_record(&mut self, mut record: Record) -> Kept {
         let own = record.own;
-        self.stats.forgotten += 1;
+        self.book.stats.forgotten += 1;
         if record.flight.take().is_some() {
-            self.tickets.flights = self.tickets.flights.saturating_sub(1);
+            self.book.tickets.flights = self.book.tickets.flights.saturating_sub(1);
         }
         if own { Kept::Lost } else { Kept::No }
     }
@@ -316,7 +367,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     fn remove_entry(&mut self, at: Option<usize>, cause: Cause, out: Out<'_, K, V>) {
         let Some((key, entry)) = at.and_then(|at| self.table.remove(at)) else { return };
         if cause == Cause::Expired {
-            self.stats.expirations += 1;
+            self.table.house_mut().tally.expirations += 1;
         }
         out(cause, Some(key), entry.value);
     }
@@ -324,35 +375,83 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// Room for one more record that is not bound to an entry, made if need be by dropping one that
     /// only spares a question to the origin.
     fn make_room(&mut self, now: Instant) -> bool {
-        let transient = self.records.len() - self.own_records.min(self.records.len());
-        let most = self.limits.flights.saturating_add(self.limits.remembered);
-        if transient < most && self.records.len() < self.records.capacity() {
+        let transient =
+            self.book.records.len() - self.book.own_records.min(self.book.records.len());
+        let most = self.book.limits.flights.saturating_add(self.book.limits.remembered);
+        if transient < most && self.book.records.len() < self.book.records.capacity() {
             return true;
         }
-        let slots = self.records.slots();
+        let slots = self.book.records.slots();
         for _ in 0..slots.min(64) {
-            let at = self.sweep.next_record(slots);
-            if self.records.get(at).is_some_and(|(_, _, record)| record.may_go(now)) {
+            let at = self.book.next_record(slots);
+            if self.book.records.get(at).is_some_and(|(_, _, record)| record.may_go(now)) {
                 self.drop_record(at);
-                self.stats.forgotten += 1;
+                self.book.stats.forgotten += 1;
                 return true;
             }
         }
         false
     }
 
-    /// Drops a record that its entry can do without, and gives the entry its own deadline back.
+    /// Drops a record that its entry can do without, and gives the entry its own deadline back:
+    /// here, or, where the entry lies in another table, by way of [`Book::take_displaced`].
     fn drop_record(&mut self, record_at: usize) {
-        let Some((hash, key, record)) = self.records.get(record_at) else { return };
-        if let Some(windows) = &record.windows {
-            let deadline = self.policy.resting_deadline(windows);
-            if let Some(entry) = self.table.find(hash, key).and_then(|at| self.table.get_mut(at)) {
-                entry.mark = entry.mark.moved(deadline, false, false, false);
-            }
+        let at = self.book.records.get(record_at).and_then(|(hash, key, _)| {
+            if self.table.owns(hash) { self.table.find(hash, key) } else { None }
+        });
+        let Some(displaced) = self.book.drop_record(record_at) else { return };
+        match at.and_then(|at| self.table.get_mut(at)).zip(displaced.deadline) {
+            Some((entry, deadline)) => entry.mark = entry.mark.moved(deadline, false, false, false),
+            None => self.book.displaced = Some(displaced),
         }
-        if self.records.remove(record_at).is_some_and(|(_, record)| record.flight.is_some()) {
-            self.tickets.flights = self.tickets.flights.saturating_sub(1);
+    }
+}
+
+impl<K, R: Places<K, Record>> Book<K, R> {
+    fn drop_record(&mut self, at: usize) -> Option<Displaced<K>> {
+        let (hash, _, record) = self.records.get(at)?;
+        let windows = record.windows.as_ref();
+        let deadline = windows.map(|windows| self.rules.policy.resting_deadline(windows));
+        let (key, record) = self.records.remove(at)?;
+        self.own_records -= usize::from(record.own);
+        self.tickets.flights -= usize::from(record.flight.is_some()).min(self.tickets.flights);
+        deadline.map(|_| Displaced { hash, key, deadline })
+    }
+
+    const fn next_record(&mut self, slots: usize) -> usize {
+        self.record_cursor += 1;
+        if self.record_cursor >= slots {
+            self.record_cursor = 0;
         }
+        self.record_cursor
+    }
+
+    /// What the last operation did to an entry of another table. A driver with several tables asks
+    /// for it after each operation and passes it on with [`Displaced::settle`], before it lets go
+    /// of the book.
+    pub const fn take_displaced(&mut self) -> Option<Displaced<K>> {
+        self.displaced.take()
+    }
+}
+
+impl<K: Eq> Displaced<K> {
+    /// The hash of the entry's key: it says in which table the entry is.
+    pub const fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Gives the entry its own deadline back, or removes it. Returns the key, to be dropped where
+    /// that may run any code.
+    pub fn settle<V, T: Table<K, V>>(self, table: &mut T, out: Out<'_, K, V>) -> K {
+        let Some(at) = table.find(self.hash, &self.key) else { return self.key };
+        let Some(deadline) = self.deadline else {
+            plain::expire(table, at, out);
+            return self.key;
+        };
+        if let Some(entry) = table.get_mut(at) {
+            entry.mark = entry.mark.moved(deadline, false, false, false);
+        }
+        self.key
     }
 }
 
@@ -383,10 +482,9 @@ fn forget_entry_of<K: Eq, R: Places<K, Record>>(
 /// The deadline of an entry that is about to be placed; `close` sets the real one.
 const UNPLACED: Mark = Mark::new(Instant::ORIGIN);
 
-impl<K, V, T: Table<K, V> + fmt::Debug> fmt::Debug for Shard<K, V, T> {
+impl<K, R: Places<K, Record>> fmt::Debug for Book<K, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shard")
-            .field("table", &self.table)
+        f.debug_struct("Book")
             .field("records", &self.records.len())
             .field("stats", &self.stats)
             .finish_non_exhaustive()

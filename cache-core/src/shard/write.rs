@@ -3,12 +3,13 @@
 use core::borrow::Borrow;
 use core::fmt;
 
-use super::{At, Open, Out, Shard, Spare, UNPLACED, forget_entry_of};
+use super::{At, Book, Open, Out, Shard, Spare, UNPLACED, forget_entry_of, plain};
 use crate::action::{Cause, Completion, Put};
 use crate::loaded::{Answer, Loaded, Terms};
+use crate::record::Record;
 use crate::resting::Resting;
 use crate::slot::{Kind, Landing, Site};
-use crate::table::{Places, Table};
+use crate::table::{Places, Sweep, Table};
 use crate::tags::Verdict;
 use crate::ticket::{FlightId, Ticket};
 use crate::time::Instant;
@@ -19,17 +20,22 @@ struct Placed<V> {
     handed_back: Option<V>,
 }
 
-impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
+impl<'a, K, V: 'a, T, R> Shard<'a, K, V, T, R>
+where
+    K: Eq,
+    T: Table<K, V>,
+    R: Places<K, Record>,
+{
     /// Ends a flight with the loader's answer. `spare` should hold what [`Spare::storing`] makes.
     pub fn complete<Q>(
-        &mut self,
+        mut self,
         here: At<'_, Q>,
         spare: &mut Spare<K>,
         ticket: Ticket,
         loaded: Loaded<V>,
         weight: u32,
         out: Out<'_, K, V>,
-    ) -> Completion<'_, V>
+    ) -> Completion<'a, V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -37,18 +43,19 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         let At { hash, now, .. } = here;
         let mut open = self.open(here);
         let (kind, value, terms) = parts(loaded);
-        let verdict = self.tags.verdict(terms.label.tags(), ticket.tags_seen);
-        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
+        let verdict = self.book.tags.verdict(terms.label.tags(), ticket.tags_seen);
+        let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
         let tags_hold = verdict == Verdict::Untouched;
-        let tickets = &mut self.tickets;
+        let tickets = &mut self.book.tickets;
         let landing = open.slot.complete(site, &ticket, kind, terms, tags_hold, tickets);
         match landing {
-            Landing::Superseded => self.stats.superseded += 1,
-            Landing::NothingToRenew => self.stats.failures += 1,
-            _ => self.stats.landed += 1,
+            Landing::Superseded => self.book.stats.superseded += 1,
+            Landing::NothingToRenew => self.book.stats.failures += 1,
+            _ => self.book.stats.landed += 1,
         }
         let Placed { at, handed_back } = self.settle(open, &landing, value, weight, spare, out);
-        let resting = at.and_then(|at| self.table.get(at)).map(|(_, _, entry)| &entry.value);
+        let table: &'a T = self.table;
+        let resting = at.and_then(|at| table.entry(at)).map(|entry| &entry.value);
         match (landing, resting, handed_back) {
             (Landing::Superseded, _, value) => Completion::Superseded(value),
             (Landing::NothingToRenew, ..) => Completion::NothingToRenew,
@@ -62,26 +69,27 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     /// Ends a flight that failed, and starts or lengthens the cool-down. Returns the old value if
     /// it may still serve.
     pub fn fail<Q>(
-        &mut self,
+        mut self,
         here: At<'_, Q>,
         spare: &mut Spare<K>,
         ticket: Ticket,
         error: &dyn fmt::Display,
         out: Out<'_, K, V>,
-    ) -> Option<&V>
+    ) -> Option<&'a V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
         let At { hash, now, .. } = here;
         let mut open = self.open(here);
-        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
-        open.slot.fail(site, &ticket, error, &mut self.tickets);
-        self.stats.failures += 1;
+        let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
+        open.slot.fail(site, &ticket, error, &mut self.book.tickets);
+        self.book.stats.failures += 1;
         let fallback = open.slot.has_fallback(site);
         let at = self.close(open, spare, Cause::Expired, out);
         let at = at.filter(|_| fallback);
-        at.and_then(|at| self.table.get(at)).map(|(_, _, entry)| &entry.value)
+        let table: &'a T = self.table;
+        at.and_then(|at| table.entry(at)).map(|entry| &entry.value)
     }
 
     /// Ends a flight whose error says that the old value must not serve any more: the old value is
@@ -99,11 +107,11 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     {
         let At { hash, now, .. } = here;
         let mut open = self.open(here);
-        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
-        if open.slot.fail(site, &ticket, error, &mut self.tickets) {
+        let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
+        if open.slot.fail(site, &ticket, error, &mut self.book.tickets) {
             open.slot.forget_entry();
         }
-        self.stats.failures += 1;
+        self.book.stats.failures += 1;
         self.close(open, spare, Cause::Invalidated, out);
     }
 
@@ -119,19 +127,9 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         Q: Eq + ?Sized,
     {
         let mut open = self.open(here);
-        open.slot.give_back(&ticket, &mut self.tickets);
-        self.stats.abandoned += 1;
+        open.slot.give_back(&ticket, &mut self.book.tickets);
+        self.book.stats.abandoned += 1;
         self.close(open, spare, Cause::Expired, out);
-    }
-
-    /// Voids a flight known by its id alone: for a driver whose key's `Eq` panicked while it ended
-    /// the flight, so that the ticket is lost. O(records).
-    pub fn void_flight(&mut self, flight: FlightId) {
-        for at in 0..self.records.slots() {
-            let Some(record) = self.records.get_mut(at) else { continue };
-            record.flight = record.flight.take().filter(|own| own.id() != flight);
-        }
-        self.recount();
     }
 
     /// Lengthens the lease of a flight to `until`; `false` if another flight has the key now.
@@ -172,8 +170,8 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             self.close(open, spare, Cause::Expired, out);
             return Put::Missing;
         }
-        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
-        let landing = open.slot.put(site, kind, terms, &mut self.tickets);
+        let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
+        let landing = open.slot.put(site, kind, terms, &mut self.book.tickets);
         let missing = landing == Landing::Missing;
         let placed = self.settle(open, &landing, value, weight, spare, out);
         match placed.handed_back {
@@ -196,7 +194,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match (self.peek(here).is_some(), loaded.answer) {
+        match (self.view().peek(here).is_some(), loaded.answer) {
             (true, Answer::Value(value)) => Put::Present(value),
             (true, _) => Put::Missing,
             (false, answer) => {
@@ -225,7 +223,7 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             Landing::Missing => (Cause::Invalidated, value),
             _ => (Cause::Replaced, value),
         };
-        self.stats.not_kept += u64::from(
+        self.book.stats.not_kept += u64::from(
             handed_back.is_some() && matches!(landing, Landing::Store | Landing::NotKept),
         );
         let mut lost = None;
@@ -268,9 +266,9 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
             open.slot.forget_entry();
             return Some(value);
         };
-        let Self { table, records, own_records, stats, sweep, .. } = self;
+        let Self { table, book, .. } = self;
+        let Book { records, own_records, sweep, .. } = &mut **book;
         let mut evicted = |hash, key: K, entry: Resting<V>| {
-            stats.evictions += 1;
             if entry.mark.has_record() {
                 forget_entry_of(records, own_records, hash, &key);
                 sweep.expect(Instant::ORIGIN);
@@ -299,8 +297,8 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     {
         let At { hash, now, .. } = here;
         let mut open = self.open(here);
-        let site = Site { policy: &self.policy, hash: self.spread(hash), now };
-        open.slot.expire(site, &mut self.tickets);
+        let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
+        open.slot.expire(site, &mut self.book.tickets);
         let useful = open.slot.has_fallback(site);
         let found = open.slot.windows.is_some();
         if !useful {
@@ -318,22 +316,36 @@ impl<K: Eq, V, T: Table<K, V>> Shard<K, V, T> {
     {
         let mut open = self.open(here);
         let found = open.slot.windows.is_some_and(|w| !open.now.has_reached(w.gone_at()));
-        open.slot.invalidate(&mut self.tickets);
+        open.slot.invalidate(&mut self.book.tickets);
         self.close(open, &mut Spare::none(), Cause::Invalidated, out);
         found
     }
 
-    /// Removes everything; voids all flights. O(entries).
-    pub fn clear(&mut self, out: Out<'_, K, V>) {
-        for at in (0..self.table.slots()).rev() {
-            if let Some((key, entry)) = self.table.remove(at) {
-                out(Cause::Cleared, Some(key), entry.value);
-            }
+    /// Removes all entries, and voids all flights. O(entries + records).
+    pub fn clear(self, out: Out<'_, K, V>) {
+        self.book.clear();
+        plain::clear(self.table, out);
+    }
+}
+
+impl<K, R: Places<K, Record>> Book<K, R> {
+    /// Voids a flight known by its id alone: for a driver whose key's `Eq` panicked while it ended
+    /// the flight, so that the ticket is lost. O(records).
+    pub fn void_flight(&mut self, flight: FlightId) {
+        for at in 0..self.records.slots() {
+            let Some(record) = self.records.get_mut(at) else { continue };
+            record.flight = record.flight.take().filter(|own| own.id() != flight);
         }
-        self.records = self.table.records();
-        self.own_records = 0;
-        self.tickets.flights = 0;
-        self.sweep = super::sweep::Sweep::default();
+        self.recount();
+    }
+
+    /// Forgets all records, and voids all flights. O(records).
+    pub fn clear(&mut self) {
+        for at in (0..self.records.slots()).rev() {
+            self.records.remove(at);
+        }
+        (self.own_records, self.tickets.flights) = (0, 0);
+        (self.sweep, self.displaced) = (Sweep::default(), None);
     }
 
     /// Makes every value with this tag stale from now on; voids their flights. O(log tags).

@@ -5,14 +5,21 @@ use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 
-use super::{Bound, Places, Table, WhenFull, clock};
+use super::s3fifo::{Index, Link, Marks, Ranks, Room};
+use super::{Bound, House, LocalTable, Places, Table, WhenFull};
 use crate::record::Record;
-use crate::resting::Resting;
+use crate::resting::{Mark, Resting};
 
 struct Place<K, T> {
     hash: u64,
     key: K,
     item: T,
+}
+
+/// Spreads hashes of which only low bits differ over all bits: the map below looks at the highest,
+/// too. (The multiplier is 2^64 divided by the golden ratio; Knuth, TAOCP 3, 6.4.)
+const fn spread(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Items by key on the heap. Growing uses the stored hashes, never the key's `Hash`.
@@ -40,7 +47,8 @@ impl<K, T> Places<K, T> for HashPlaces<K, T> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.map.find_bucket_index(hash, |place| place.hash == hash && place.key.borrow() == key)
+        let is = |place: &Place<K, T>| place.hash == hash && place.key.borrow() == key;
+        self.map.find_bucket_index(spread(hash), is)
     }
 
     fn get(&self, at: usize) -> Option<(u64, &K, &T)> {
@@ -57,7 +65,7 @@ impl<K, T> Places<K, T> for HashPlaces<K, T> {
             return Err((key, item));
         }
         let place = Place { hash, key, item };
-        Ok(self.map.insert_unique(hash, place, |place| place.hash).bucket_index())
+        Ok(self.map.insert_unique(spread(hash), place, |place| spread(place.hash)).bucket_index())
     }
 
     fn remove(&mut self, at: usize) -> Option<(K, T)> {
@@ -78,33 +86,56 @@ impl<K, T> Places<K, T> for HashPlaces<K, T> {
     }
 }
 
-/// A bounded table on the heap with CLOCK eviction.
+/// A bounded table on the heap with S3-FIFO eviction over all its entries.
 ///
-/// Finding is O(1); an insertion evicts at most 256 entries and passes at most 256 positions for
-/// each. Entries cost their key, value, deadline, hash and weight, and hashbrown's byte.
+/// Finding is O(1); an insertion evicts at most 256 entries and passes over at most 128 for each.
+/// Entries cost their key, value, deadline, hash and weight, and about 14 bytes for index, queues
+/// and ghosts.
 pub struct HashTable<K, V, S> {
-    places: HashPlaces<K, Weighed<V>>,
+    rows: Vec<Row<K, V>>,
+    index: hashbrown::HashTable<u32>,
+    ranks: Ranks<u32, Vec<Link<u32>>, Vec<u8>>,
     hasher: S,
     bound: Bound,
     when_full: WhenFull,
-    hand: usize,
     weight: u64,
+    house: House,
 }
 
-struct Weighed<V> {
+struct Row<K, V> {
+    hash: u64,
+    key: K,
     entry: Resting<V>,
     weight: u32,
 }
 
+/// The marks of a table's entries.
+struct Rows<'a, K, V>(&'a mut [Row<K, V>]);
+
+impl<K, V> Marks for Rows<'_, K, V> {
+    fn mark(&mut self, at: usize) -> &mut Mark {
+        &mut self.0[at].entry.mark
+    }
+}
+
+/// Most victims of one insertion. What needs more room is handed back, and finds more next time.
+const VICTIMS: usize = 256;
+/// One entry of this many waits in the small queue.
+const SMALL_SHARE: usize = 10;
+
 impl<K, V, S> HashTable<K, V, S> {
     /// An empty table that evicts when full. Choose a keyed `hasher` where keys come from outside.
-    pub const fn new(bound: Bound, hasher: S) -> Self {
-        let capacity = match bound {
-            Bound::Entries(entries) => entries,
-            Bound::Weight(_) => usize::MAX,
-        };
-        let places = HashPlaces::new(capacity);
-        Self { places, hasher, bound, when_full: WhenFull::Evict, hand: 0, weight: 0 }
+    pub fn new(bound: Bound, hasher: S) -> Self {
+        Self {
+            rows: Vec::new(),
+            index: hashbrown::HashTable::new(),
+            ranks: Ranks::new(Vec::new(), Vec::new()),
+            hasher,
+            bound,
+            when_full: WhenFull::Evict,
+            weight: 0,
+            house: House::default(),
+        }
     }
 
     /// Says what happens to a new key when the table is full.
@@ -114,14 +145,17 @@ impl<K, V, S> HashTable<K, V, S> {
         self
     }
 
-    fn fits(&self, weight: u32) -> bool
-    where
-        K: Sized,
-    {
-        match self.bound {
-            Bound::Entries(entries) => self.places.map.len() < entries,
+    fn fits(&self, weight: u32) -> bool {
+        // Positions are 32 bits wide.
+        let most = match self.bound {
+            Bound::Entries(entries) => entries,
+            Bound::Weight(_) => usize::MAX,
+        };
+        let light = match self.bound {
+            Bound::Entries(_) => true,
             Bound::Weight(most) => self.weight.saturating_add(u64::from(weight)) <= most,
-        }
+        };
+        light && self.rows.len() < most.min(u32::MAX as usize)
     }
 
     fn can_ever_fit(&self, weight: u32) -> bool {
@@ -131,30 +165,68 @@ impl<K, V, S> HashTable<K, V, S> {
         }
     }
 
-    fn evict_one(&mut self) -> Option<(u64, K, Resting<V>)> {
-        let map = &mut self.places.map;
-        let at = clock::victim(&mut self.hand, map.num_buckets(), |at| {
-            let entry = &mut map.get_bucket_mut(at)?.item.entry;
-            let uses = entry.uses();
-            entry.forget_a_use();
-            Some(uses)
-        })?;
-        let (place, _) = map.get_bucket_entry(at).ok()?.remove();
-        self.weight = self.weight.saturating_sub(u64::from(place.item.weight));
-        Some((place.hash, place.key, place.item.entry))
+    fn room(&self, weight: u32) -> Room {
+        let len = self.rows.len();
+        let whole = match self.bound {
+            Bound::Entries(entries) => entries,
+            Bound::Weight(_) => len,
+        };
+        Room { small: whole / SMALL_SHARE, full: !self.fits(weight), tries: 0 }
+    }
+
+    fn evict_one(&mut self, small: usize) -> Option<Row<K, V>> {
+        let at = self.ranks.victim(&mut Rows(&mut self.rows), small)?;
+        if self.ranks.ghosts.len() < self.rows.len() {
+            self.ranks.ghosts.resize(self.rows.len(), 0);
+        }
+        self.ranks.remember(self.rows[at].hash);
+        self.take(at)
+    }
+
+    /// Takes a row out and closes the gap with the last one.
+    fn take(&mut self, at: usize) -> Option<Row<K, V>> {
+        let (hash, mark) = self.rows.get(at).map(|row| (row.hash, row.entry.mark))?;
+        let is = |n: usize| move |position: &u32| *position as usize == n;
+        if let Ok(place) = self.index.find_entry(hash, is(at)) {
+            place.remove();
+        }
+        self.ranks.release(mark, at);
+        let last = self.rows.len() - 1;
+        if at != last {
+            self.house.moved(last, at);
+            let moved = &self.rows[last];
+            if let Some(position) = self.index.find_mut(moved.hash, is(last)) {
+                *position = u32::of(at);
+            }
+            self.ranks.moved(moved.entry.mark, last, at);
+        }
+        self.ranks.links.truncate(last);
+        let row = self.rows.swap_remove(at);
+        self.weight = self.weight.saturating_sub(u64::from(row.weight));
+        Some(row)
+    }
+
+    /// Gives back what has not been needed for a while.
+    fn shrink(&mut self) {
+        let len = self.rows.len();
+        if len * 4 <= self.rows.capacity() && self.rows.capacity() > 64 {
+            self.rows.shrink_to(len * 2);
+            self.ranks.links.shrink_to(len * 2);
+            self.index.shrink_to(len * 2, |at| self.rows[*at as usize].hash);
+        }
     }
 }
 
 impl<K, V, S> fmt::Debug for HashTable<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HashTable")
-            .field("len", &self.places.map.len())
+            .field("len", &self.rows.len())
             .field("bound", &self.bound)
             .finish_non_exhaustive()
     }
 }
 
-impl<K, V, S: BuildHasher> Table<K, V> for HashTable<K, V, S> {
+impl<K, V, S: BuildHasher> LocalTable<K, V> for HashTable<K, V, S> {
     type Records = HashPlaces<K, Record>;
 
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
@@ -164,26 +236,36 @@ impl<K, V, S: BuildHasher> Table<K, V> for HashTable<K, V, S> {
     fn records(&self) -> Self::Records {
         HashPlaces::new(usize::MAX)
     }
+}
 
+impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
     fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.places.find(hash, key)
+        let is = |at: &u32| {
+            let row = &self.rows[*at as usize];
+            row.hash == hash && row.key.borrow() == key
+        };
+        self.index.find(hash, is).map(|at| *at as usize)
     }
 
     fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)> {
-        let (hash, key, weighed) = self.places.get(at)?;
-        Some((hash, key, &weighed.entry))
+        let row = self.rows.get(at)?;
+        Some((row.hash, &row.key, &row.entry))
+    }
+
+    fn entry(&self, at: usize) -> Option<&Resting<V>> {
+        Some(&self.rows.get(at)?.entry)
     }
 
     fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>> {
-        Some(&mut self.places.get_mut(at)?.entry)
+        Some(&mut self.rows.get_mut(at)?.entry)
     }
 
     fn weight_at(&self, at: usize) -> u32 {
-        self.places.get(at).map_or(0, |(_, _, weighed)| weighed.weight)
+        self.rows.get(at).map_or(0, |row| row.weight)
     }
 
     fn insert(
@@ -194,37 +276,46 @@ impl<K, V, S: BuildHasher> Table<K, V> for HashTable<K, V, S> {
         weight: u32,
         evicted: &mut dyn FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
-        if !self.can_ever_fit(weight) {
+        let room = self.room(weight);
+        let may_evict = self.when_full == WhenFull::Evict;
+        if !self.can_ever_fit(weight) || (room.full && !may_evict) {
             return Err((key, entry));
         }
-        let victims = if self.when_full == WhenFull::Evict { clock::VICTIMS } else { 0 };
-        for _ in 0..victims {
+        let main = self.ranks.is_welcome(hash, &mut Rows(&mut self.rows), room)
+            || self.ranks.is_filling(room);
+        for _ in 0..VICTIMS {
             if self.fits(weight) {
                 break;
             }
-            let Some((hash, key, entry)) = self.evict_one() else { break };
-            evicted(hash, key, entry);
+            let Some(row) = self.evict_one(room.small) else { break };
+            self.house.tally.evictions += 1;
+            evicted(row.hash, row.key, row.entry);
         }
         if !self.fits(weight) {
             return Err((key, entry));
         }
-        let inserted = self.places.insert(hash, key, Weighed { entry, weight });
-        self.weight += u64::from(weight) * u64::from(inserted.is_ok());
-        inserted.map_err(|(key, weighed)| (key, weighed.entry))
+        let at = self.rows.len();
+        let Self { index, rows, .. } = self;
+        index.insert_unique(hash, u32::of(at), |at| rows[*at as usize].hash);
+        self.rows.push(Row { hash, key, entry, weight });
+        self.ranks.links.push(Link::LOOSE);
+        self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
+        self.weight += u64::from(weight);
+        Ok(at)
     }
 
     fn remove(&mut self, at: usize) -> Option<(K, Resting<V>)> {
-        let (key, weighed) = self.places.remove(at)?;
-        self.weight = self.weight.saturating_sub(u64::from(weighed.weight));
-        Some((key, weighed.entry))
+        let Row { key, entry, .. } = self.take(at)?;
+        self.shrink();
+        Some((key, entry))
     }
 
     fn slots(&self) -> usize {
-        self.places.slots()
+        self.rows.len()
     }
 
     fn len(&self) -> usize {
-        self.places.len()
+        self.rows.len()
     }
 
     fn weight(&self) -> u64 {
@@ -234,11 +325,19 @@ impl<K, V, S: BuildHasher> Table<K, V> for HashTable<K, V, S> {
     fn bound(&self) -> Bound {
         self.bound
     }
+
+    fn house(&self) -> &House {
+        &self.house
+    }
+
+    fn house_mut(&mut self) -> &mut House {
+        &mut self.house
+    }
 }
 
 impl<K, V, S> HashTable<K, V, S> {
-    /// All keys, in no order. O(positions).
+    /// All keys, in no order. O(entries).
     pub fn keys(&self) -> Vec<&K> {
-        self.places.map.iter().map(|place| &place.key).collect()
+        self.rows.iter().map(|row| &row.key).collect()
     }
 }

@@ -4,9 +4,10 @@ use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-use super::{Bound, Fnv1a, Places, Table, WhenFull, clock};
+use super::s3fifo::{Link, Marks, Ranks, Room};
+use super::{Bound, Fnv1a, House, LocalTable, Places, Table, WhenFull};
 use crate::record::Record;
-use crate::resting::Resting;
+use crate::resting::{Mark, Resting};
 
 struct Place<K, T> {
     hash: u64,
@@ -85,7 +86,7 @@ impl<K, T, const N: usize> Places<K, T> for LinearPlaces<K, T, N> {
 
 /// A table of at most `N` entries and `R` records (as many, if not said) in place, without a heap.
 ///
-/// A full table evicts by CLOCK, or hands the new item back if so told. Every operation is O(N):
+/// A full table evicts by S3-FIFO, or hands the new item back if so told. Every operation is O(N):
 /// meant for tens of entries. The hash is FNV-1a and serves jitter; keys are compared.
 ///
 /// An entry with windows or labels of its own takes one of the records until it goes, and an
@@ -93,14 +94,33 @@ impl<K, T, const N: usize> Places<K, T> for LinearPlaces<K, T, N> {
 /// tick the cache, or reads of cold keys may be told that it is busy.
 pub struct LinearTable<K, V, const N: usize, const R: usize = N> {
     places: LinearPlaces<K, Resting<V>, N>,
+    ranks: Ranks<u16, [Link<u16>; N], [u8; N]>,
     when_full: WhenFull,
-    hand: usize,
+    house: House,
 }
+
+/// The marks of a table's entries.
+struct Rows<'a, K, V>(&'a mut [Place<K, Resting<V>>]);
+
+impl<K, V> Marks for Rows<'_, K, V> {
+    fn mark(&mut self, at: usize) -> &mut Mark {
+        &mut self.0[at].item.mark
+    }
+}
+
+/// One entry of this many waits in the small queue.
+const SMALL_SHARE: usize = 10;
 
 impl<K, V, const N: usize, const R: usize> LinearTable<K, V, N, R> {
     /// An empty table that evicts when full.
-    pub const fn new() -> Self {
-        Self { places: LinearPlaces::new(), when_full: WhenFull::Evict, hand: 0 }
+    pub fn new() -> Self {
+        const { assert!(N < u16::MAX as usize, "a linear table of so many entries is too slow") };
+        Self {
+            places: LinearPlaces::new(),
+            ranks: Ranks::new([Link::LOOSE; N], [0; N]),
+            when_full: WhenFull::Evict,
+            house: House::default(),
+        }
     }
 
     /// Says what happens to a new key when the table is full.
@@ -110,16 +130,26 @@ impl<K, V, const N: usize, const R: usize> LinearTable<K, V, N, R> {
         self
     }
 
-    fn evict_one(&mut self) -> Option<(u64, K, Resting<V>)> {
+    fn room(&self) -> Room {
+        Room { small: N / SMALL_SHARE, full: self.places.items.len() >= N, tries: 0 }
+    }
+
+    fn evict_one(&mut self) -> Option<Place<K, Resting<V>>> {
+        let at = self.ranks.victim(&mut Rows(&mut self.places.items), N / SMALL_SHARE)?;
+        self.ranks.remember(self.places.items[at].hash);
+        self.take(at)
+    }
+
+    /// Takes a place out and closes the gap with the last one.
+    fn take(&mut self, at: usize) -> Option<Place<K, Resting<V>>> {
         let items = &mut self.places.items;
-        let at = clock::victim(&mut self.hand, items.len(), |at| {
-            let entry = &mut items.get_mut(at)?.item;
-            let uses = entry.uses();
-            entry.forget_a_use();
-            Some(uses)
-        })?;
-        let place = items.swap_remove(at);
-        Some((place.hash, place.key, place.item))
+        self.ranks.release(items.get(at)?.item.mark, at);
+        let last = items.len() - 1;
+        if at != last {
+            self.house.moved(last, at);
+            self.ranks.moved(items[last].item.mark, last, at);
+        }
+        Some(items.swap_remove(at))
     }
 }
 
@@ -135,7 +165,7 @@ impl<K, V, const N: usize, const R: usize> fmt::Debug for LinearTable<K, V, N, R
     }
 }
 
-impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, R> {
+impl<K, V, const N: usize, const R: usize> LocalTable<K, V> for LinearTable<K, V, N, R> {
     type Records = LinearPlaces<K, Record, R>;
 
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
@@ -147,7 +177,9 @@ impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, 
     fn records(&self) -> Self::Records {
         LinearPlaces::new()
     }
+}
 
+impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, R> {
     fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
@@ -158,6 +190,10 @@ impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, 
 
     fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)> {
         self.places.get(at)
+    }
+
+    fn entry(&self, at: usize) -> Option<&Resting<V>> {
+        Some(&self.places.items.get(at)?.item)
     }
 
     fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>> {
@@ -176,17 +212,26 @@ impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, 
         _weight: u32,
         evicted: &mut dyn FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
-        if self.places.items.is_full()
-            && self.when_full == WhenFull::Evict
-            && let Some((hash, key, entry)) = self.evict_one()
-        {
-            evicted(hash, key, entry);
+        let room = self.room();
+        if room.full && (self.when_full == WhenFull::HandBack || N == 0) {
+            return Err((key, entry));
         }
-        self.places.insert(hash, key, entry)
+        let main = self.ranks.is_welcome(hash, &mut Rows(&mut self.places.items), room)
+            || self.ranks.is_filling(room);
+        if room.full
+            && let Some(Place { hash, key, item }) = self.evict_one()
+        {
+            self.house.tally.evictions += 1;
+            evicted(hash, key, item);
+        }
+        let at = self.places.insert(hash, key, entry)?;
+        self.ranks.admit(&mut self.places.items[at].item.mark, at, main);
+        Ok(at)
     }
 
     fn remove(&mut self, at: usize) -> Option<(K, Resting<V>)> {
-        self.places.remove(at)
+        let Place { key, item, .. } = self.take(at)?;
+        Some((key, item))
     }
 
     fn slots(&self) -> usize {
@@ -203,5 +248,13 @@ impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, 
 
     fn bound(&self) -> Bound {
         Bound::Entries(N)
+    }
+
+    fn house(&self) -> &House {
+        &self.house
+    }
+
+    fn house_mut(&mut self) -> &mut House {
+        &mut self.house
     }
 }

@@ -1,8 +1,9 @@
 //! Where entries rest: the seam between the algorithm and memory.
 //!
 //! A [`Table`] owns placement and the choice of victims; it lends resting entries by position and
-//! knows nothing of time or flights. Two come with the crate, both bounded, both with CLOCK
-//! eviction (Corbató 1968): `HashTable` on the heap and `LinearTable` without one.
+//! knows nothing of time or flights. Three come with the crate, all bounded, all with S3-FIFO
+//! eviction: `HashTable` on the heap, `LinearTable` without one, and `Set`, of which the threaded
+//! cache makes a large table with many small locks.
 
 use core::borrow::Borrow;
 use core::hash::{Hash, Hasher};
@@ -10,17 +11,24 @@ use core::hash::{Hash, Hasher};
 use crate::record::Record;
 use crate::resting::Resting;
 
-#[cfg(any(feature = "hashbrown", feature = "heapless", test))]
-mod clock;
 #[cfg(feature = "hashbrown")]
 mod hash;
+mod house;
 #[cfg(feature = "heapless")]
 mod linear;
+#[cfg(any(feature = "alloc", feature = "heapless"))]
+mod s3fifo;
+#[cfg(feature = "alloc")]
+mod set;
 
 #[cfg(feature = "hashbrown")]
 pub use hash::{HashPlaces, HashTable};
+pub(crate) use house::Sweep;
+pub use house::{House, Tally};
 #[cfg(feature = "heapless")]
 pub use linear::{LinearPlaces, LinearTable};
+#[cfg(feature = "alloc")]
+pub use set::{Set, WAYS};
 
 /// What bounds a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,17 +93,8 @@ pub trait Places<K, T> {
 ///
 /// An implementor keeps the items, their hashes and weights, and chooses victims by
 /// [`Resting::uses`]. It must keep its bound at all times and must not call user code other than
-/// the key's `Eq` (in `find`) and `Hash` (in `hash`).
+/// the key's `Eq`, in `find`.
 pub trait Table<K, V> {
-    /// Where the records of these keys are kept.
-    type Records: Places<K, Record>;
-
-    /// The hash under which a key is kept.
-    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64;
-
-    /// An empty place for records.
-    fn records(&self) -> Self::Records;
-
     /// Position of the entry under `key`.
     fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
     where
@@ -104,6 +103,9 @@ pub trait Table<K, V> {
 
     /// Hash, key and entry at a position.
     fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)>;
+
+    /// The entry at a position, without its key.
+    fn entry(&self, at: usize) -> Option<&Resting<V>>;
 
     /// The entry at a position.
     fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>>;
@@ -144,6 +146,30 @@ pub trait Table<K, V> {
 
     /// What bounds the table.
     fn bound(&self) -> Bound;
+
+    /// What the algorithm keeps in every table.
+    fn house(&self) -> &House;
+
+    /// The same, to be changed.
+    fn house_mut(&mut self) -> &mut House;
+
+    /// Whether a key with this hash would be kept here, and not in another table of the same cache.
+    fn owns(&self, _hash: u64) -> bool {
+        true
+    }
+}
+
+/// A table that a cache driven by hand can own alone: it hashes keys, and knows where their
+/// records are kept.
+pub trait LocalTable<K, V>: Table<K, V> {
+    /// Where the records of these keys are kept.
+    type Records: Places<K, Record>;
+
+    /// The hash under which a key is kept.
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64;
+
+    /// An empty place for records.
+    fn records(&self) -> Self::Records;
 }
 
 /// The 64-bit FNV-1a hash (Fowler, Noll, Vo): small, and good enough where keys are found by

@@ -12,9 +12,9 @@ use cache_core::shard::Limits;
 use cache_core::table::Bound;
 use cache_core::{PolicyBuilder, PolicyError};
 
-use super::bay::Bay;
 use super::cache::{Cache, Inner};
 use super::loading::LoadingBuilder;
+use super::tables::{Tables, Waiting};
 use crate::time::{MonotonicTime, Time};
 
 /// The hasher of a cache that was given no other: fast, and seeded anew for each cache. Which one
@@ -85,6 +85,7 @@ impl From<PolicyError> for BuildError {
 /// | `max_loads` | 1,024 at a time |
 /// | `max_waiters` | 65,536 threads |
 /// | `hasher` | [`DefaultHasher`] |
+/// | `waiting` | [`Waiting::Spin`] |
 /// | `time` | the system's monotonic clock |
 ///
 /// and those of [`PolicyBuilder`]: the ttl must be said.
@@ -98,6 +99,7 @@ pub struct Builder<K, V, S = DefaultHasher> {
     max_loads: usize,
     max_waiters: usize,
     hasher: S,
+    waiting: Waiting,
     time: Option<Arc<dyn Time>>,
     values: PhantomData<fn(K) -> V>,
 }
@@ -113,6 +115,7 @@ impl<K, V> Builder<K, V> {
             max_loads: 1_024,
             max_waiters: 65_536,
             hasher: DefaultHasher::default(),
+            waiting: Waiting::default(),
             time: None,
             values: PhantomData,
         }
@@ -258,9 +261,16 @@ impl<K, V, S> Builder<K, V, S> {
             max_loads: self.max_loads,
             max_waiters: self.max_waiters,
             hasher,
+            waiting: self.waiting,
             time: self.time,
             values: PhantomData,
         }
+    }
+
+    /// Says how threads wait for a cache's small locks.
+    pub const fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
     }
 
     /// Takes the time from `time`: a [`ManualTime`](crate::ManualTime) in tests.
@@ -326,14 +336,10 @@ where
         let bound = self.bound();
         let policy = self.policy.build()?;
         let seed = self.hasher.hash_one("the seed of this cache's jitter");
-        let bounds = split(bound);
-        let remembered = (self.capacity.unwrap_or(10_000) / bounds.len()).max(64);
         let mut limits = Limits::default();
-        (limits.flights, limits.remembered) = (self.max_loads, remembered);
-        let bays =
-            bounds.into_iter().map(|bound| Bay::new(bound, policy.clone(), limits, seed)).collect();
+        limits.flights = self.max_loads;
         Ok(Cache::from(Inner {
-            bays,
+            tables: Tables::new(bound, self.waiting, policy.clone(), limits, seed),
             policy,
             hasher: self.hasher,
             time: self.time.unwrap_or_else(|| Arc::new(MonotonicTime::new())),
@@ -351,62 +357,5 @@ where
 impl<K, V, S> fmt::Debug for Builder<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("policy", &self.policy).finish_non_exhaustive()
-    }
-}
-
-/// Fewest entries in a shard, so that eviction has a choice.
-const SHARD_ENTRIES: usize = 64;
-/// Least weight of a shard, so that no sizeable value is too heavy for it.
-const SHARD_WEIGHT: u64 = 1 << 20;
-
-/// Splits a bound over shards, a power of two of them, without losing any of it.
-fn split(bound: Bound) -> Vec<Bound> {
-    let cores = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
-    let most = (8 * cores).next_power_of_two();
-    let shards = match bound {
-        Bound::Entries(entries) => most.min(floor_power_of_two(entries / SHARD_ENTRIES)),
-        Bound::Weight(weight) => {
-            let fit = usize::try_from(weight / SHARD_WEIGHT).unwrap_or(usize::MAX);
-            most.min(floor_power_of_two(fit))
-        }
-        _ => 1,
-    };
-    (0..shards)
-        .map(|n| match bound {
-            Bound::Entries(entries) => {
-                Bound::Entries(entries / shards + usize::from(n < entries % shards))
-            }
-            Bound::Weight(weight) => {
-                let (n, shards) = (n as u64, shards as u64);
-                Bound::Weight(weight / shards + u64::from(n < weight % shards))
-            }
-            other => other,
-        })
-        .collect()
-}
-
-const fn floor_power_of_two(n: usize) -> usize {
-    if n == 0 { 1 } else { 1 << n.ilog2() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shards_share_the_bound_exactly() {
-        for entries in [1, 2, 63, 64, 128, 1_000, 10_000, 1_000_003] {
-            let shards = split(Bound::Entries(entries));
-            assert!(shards.len().is_power_of_two());
-            let sum: usize = shards
-                .iter()
-                .map(|bound| match bound {
-                    Bound::Entries(entries) => *entries,
-                    _ => panic!("entries stay entries"),
-                })
-                .sum();
-            assert_eq!(sum, entries);
-        }
-        assert_eq!(split(Bound::Weight(100)), [Bound::Weight(100)]);
     }
 }

@@ -6,16 +6,13 @@ use core::hash::{BuildHasher, Hash};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
-use cache_core::shard::{At, Spare};
-use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
+use cache_core::shard::Spare;
+use cache_core::{Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
-use super::bay::{Bay, Leaving};
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
+use super::tables::{Leaving, Tables};
 use crate::pool::Pool;
 use crate::time::Time;
-
-/// Positions that each write sweeps for what has passed.
-pub(super) const SWEEP: usize = 8;
 
 /// A bounded cache for threads. Clones share it.
 ///
@@ -27,7 +24,7 @@ pub struct Cache<K, V, S = DefaultHasher> {
 }
 
 pub(super) struct Inner<K, V, S> {
-    pub(super) bays: Box<[Bay<K, V>]>,
+    pub(super) tables: Tables<K, V>,
     pub(super) policy: Policy,
     pub(super) hasher: S,
     pub(super) time: Arc<dyn Time>,
@@ -64,12 +61,6 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         self.hasher.hash_one(key)
     }
 
-    /// The bay of a hash: by bits that the tables do not use.
-    pub(super) fn bay(&self, hash: u64) -> &Bay<K, V> {
-        let n = (hash >> 40) as usize & (self.bays.len() - 1);
-        &self.bays[n]
-    }
-
     pub(super) fn now(&self) -> Instant {
         self.time.now()
     }
@@ -77,16 +68,6 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
     pub(super) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
         let weigher = self.weigher.as_ref().zip(loaded.as_value());
         weigher.map_or(1, |(weigher, value)| weigher(key, value))
-    }
-
-    /// The fast way to a value: one lock, one comparison of time.
-    pub(super) fn hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-        V: Clone,
-    {
-        self.bay(hash).lock().shard.hit(At { hash, key, now }).map(|hit| hit.value.clone())
     }
 }
 
@@ -102,13 +83,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let (hash, now) = (self.inner.hash(key), self.inner.now());
-        let mut leaving = Leaving::new();
-        let mut bay = self.inner.bay(hash).lock();
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let value = bay.shard.get(At { hash, key, now }, &Contract::new(), out).cloned();
-        drop(bay);
-        value
+        self.inner.tables.get(self.inner.hash(key), key, self.inner.now())
     }
 
     /// Stores a value: a plain one with the cache's windows, or a [`Loaded`] with its own ttl, tags
@@ -125,17 +100,27 @@ where
     fn store(&self, key: K, loaded: Loaded<V>, if_absent: bool) -> Put<V> {
         let inner = &*self.inner;
         let (hash, now, weight) = (inner.hash(&key), inner.now(), inner.weigh(&key, &loaded));
-        let mut spare = Spare::storing(key.clone(), &loaded);
+        let mut key = Some(key);
         let mut leaving = Leaving::new();
-        let mut bay = inner.bay(hash).lock();
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let put = if if_absent {
-            bay.shard.put_if_absent(At { hash, key: &key, now }, &mut spare, loaded, weight, out)
-        } else {
-            bay.shard.put(At { hash, key: &key, now }, &mut spare, loaded, weight, out)
+        let loaded = match loaded.into_plain() {
+            Ok(value) if !if_absent => {
+                match inner.tables.put(hash, now, &mut key, value, weight, &mut leaving) {
+                    Ok(put) => {
+                        inner.tables.sweep_now_and_then(now);
+                        return put;
+                    }
+                    Err(value) => Loaded::value(value),
+                }
+            }
+            Ok(value) => Loaded::value(value),
+            Err(loaded) => loaded,
         };
-        bay.shard.tick(now, SWEEP, out);
-        drop(bay);
+        let Some(key) = key else { return Put::Missing };
+        let mut spare = Spare::storing(key.clone(), &loaded);
+        let mut desk = inner.tables.desk(hash);
+        let put = desk.put(&key, now, &mut spare, loaded, (weight, if_absent), &mut leaving);
+        desk.tick(now, &mut leaving);
+        desk.close(&mut leaving);
         put
     }
 
@@ -148,10 +133,9 @@ where
         let (hash, now) = (self.inner.hash(key), self.inner.now());
         let mut spare = Spare::one(key.to_owned());
         let mut leaving = Leaving::new();
-        let mut bay = self.inner.bay(hash).lock();
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let found = bay.shard.expire(At { hash, key, now }, &mut spare, out);
-        drop(bay);
+        let mut desk = self.inner.tables.desk(hash);
+        let found = desk.expire(key, now, &mut spare, &mut leaving);
+        desk.close(&mut leaving);
         found
     }
 
@@ -161,56 +145,28 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let (hash, now) = (self.inner.hash(key), self.inner.now());
-        let mut leaving = Leaving::new();
-        let mut bay = self.inner.bay(hash).lock();
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let found = bay.shard.invalidate(At { hash, key, now }, out);
-        drop(bay);
-        found
+        self.inner.tables.invalidate(self.inner.hash(key), key, self.inner.now())
     }
 
-    /// Removes everything, shard by shard. O(entries).
+    /// Removes everything, table by table. O(entries).
     pub fn clear(&self) {
-        for bay in &self.inner.bays {
-            let mut leaving = Leaving::new();
-            let mut bay = bay.lock();
-            bay.shard.clear(&mut |cause, key, value| leaving.take(cause, key, value));
-            drop(bay);
-        }
+        self.inner.tables.clear();
     }
 
-    /// Makes every value with this tag stale from now on. O(shards).
+    /// Makes every value with this tag stale from now on. O(1) in the number of entries.
     pub fn expire_tag(&self, tag: &str) {
-        let now = self.inner.now();
-        self.inner.bays.iter().for_each(|bay| bay.lock().shard.expire_tag(tag, now));
+        self.inner.tables.expire_tag(tag, self.inner.now());
     }
 
-    /// Removes every value with this tag. O(shards).
+    /// Removes every value with this tag. O(1) in the number of entries.
     pub fn invalidate_tag(&self, tag: &str) {
-        self.inner.bays.iter().for_each(|bay| bay.lock().shard.invalidate_tag(tag));
+        self.inner.tables.invalidate_tag(tag);
     }
 
     /// Removes what has passed, now, and says how many entries went. Writes do a little of this all
-    /// the time; nobody needs to call it. Takes each shard's lock for 256 positions at a time.
+    /// the time; nobody needs to call it. O(entries), but no lock is held for more than 256 of them.
     pub fn purge_expired(&self) -> usize {
-        let now = self.inner.now();
-        self.inner.bays.iter().map(|bay| Self::purge_bay(bay, now)).sum()
-    }
-
-    fn purge_bay(bay: &Bay<K, V>, now: Instant) -> usize {
-        let mut removed = 0;
-        loop {
-            let mut leaving = Leaving::new();
-            let out = &mut |cause, key, value| leaving.take(cause, key, value);
-            let mut inner = bay.lock();
-            removed += inner.shard.tick(now, 256, out);
-            let more = inner.shard.is_due(now);
-            drop(inner);
-            if !more {
-                return removed;
-            }
-        }
+        self.inner.tables.purge(self.inner.now())
     }
 
     /// Whether [`get`](Self::get) would answer. Counts as no use.
@@ -220,7 +176,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        self.inner.bay(hash).lock().shard.peek(At { hash, key, now }).is_some()
+        self.inner.tables.desk(hash).peek(key, now).is_some()
     }
 
     /// A copy of the fresh value. Counts as no use.
@@ -230,7 +186,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        self.inner.bay(hash).lock().shard.peek(At { hash, key, now }).cloned()
+        self.inner.tables.desk(hash).peek(key, now).cloned()
     }
 
     /// The entry while anything may serve it: a copy of the value, with its windows. Counts as no
@@ -241,8 +197,8 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        let bay = self.inner.bay(hash).lock();
-        bay.shard.entry(At { hash, key, now }).map(|entry| entry.map(Clone::clone))
+        let desk = self.inner.tables.desk(hash);
+        desk.entry(key, now).map(|entry| entry.map(Clone::clone))
     }
 
     /// How fresh the entry is; `None` when nothing may serve. Counts as no use.
@@ -261,12 +217,12 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        self.inner.bay(hash).lock().shard.explain(At { hash, key, now })
+        self.inner.tables.desk(hash).explain(key, now)
     }
 
-    /// Entries held, whatever their freshness. O(shards).
+    /// Entries held, whatever their freshness. O(capacity / 32): takes every small lock in turn.
     pub fn len(&self) -> usize {
-        self.inner.bays.iter().map(|bay| bay.lock().shard.len()).sum()
+        self.inner.tables.len()
     }
 
     /// Whether no entry is held.
@@ -274,16 +230,14 @@ where
         self.len() == 0
     }
 
-    /// Weight of all entries held. O(shards).
+    /// Weight of all entries held. Costs what [`len`](Self::len) does.
     pub fn weight(&self) -> u64 {
-        self.inner.bays.iter().map(|bay| bay.lock().shard.weight()).sum()
+        self.inner.tables.weight()
     }
 
-    /// The counters. O(shards).
+    /// The counters. Costs what [`len`](Self::len) does.
     pub fn stats(&self) -> Stats {
-        let mut sum = Stats::default();
-        self.inner.bays.iter().for_each(|bay| sum += bay.lock().shard.stats());
-        sum
+        self.inner.tables.stats()
     }
 
     /// The policy.
@@ -300,7 +254,7 @@ where
 impl<K, V, S> fmt::Debug for Cache<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
-            .field("shards", &self.inner.bays.len())
+            .field("tables", &self.inner.tables.count())
             .field("policy", &self.inner.policy)
             .finish_non_exhaustive()
     }

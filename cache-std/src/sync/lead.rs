@@ -8,11 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use cache_core::shard::{At, Spare};
+use cache_core::shard::Spare;
 use cache_core::{Completion, FlightId, Loaded, Ticket};
 
-use super::bay::{Inner as BayInner, Leaving};
-use super::cache::{Inner, SWEEP};
+use super::cache::Inner;
+use super::tables::{Desk, Leaving};
 use crate::error::Failure;
 use crate::flight::{Flight, Outcome};
 
@@ -142,25 +142,23 @@ where
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = Leaving::new();
-        let mut bay = inner.bay(self.hash).lock();
-        if pinned.is_some() && bay.shard.previous(self.hash, &self.key).is_none() {
+        let mut desk = inner.tables.desk(self.hash);
+        if pinned.is_some() && desk.previous(&self.key).is_none() {
             // The entry was evicted meanwhile, but the flight kept its value and its name.
             loaded = loaded.or_unmodified(pinned);
             loaded = etag.iter().fold(loaded, |loaded, etag| loaded.or_etag(etag));
         }
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let (hash, key) = (self.hash, &self.key);
-        let end =
-            bay.shard.complete(At { hash, key, now }, &mut spare, ticket, loaded, weight, out);
+        let end = desk.complete(&self.key, now, &mut spare, ticket, loaded, weight, &mut leaving);
         let handed_back = match end {
             Completion::Superseded(value) => value,
             Completion::NotKept(value) => Some(value),
             Completion::Applied(_) | Completion::Missing | Completion::NothingToRenew => None,
         };
-        ending.unregister(&mut bay);
-        bay.shard.tick(now, SWEEP, out);
-        drop(bay);
+        ending.unregister(&mut desk);
+        desk.tick(now, &mut leaving);
+        desk.close(&mut leaving);
         self.flight.finish(outcome);
+        inner.tables.sweep_next(now);
         drop((spare, leaving, handed_back));
     }
 
@@ -169,18 +167,13 @@ where
         if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
             let mut ending = Ending::of(&inner, self.hash, &ticket);
             let (now, text) = (inner.now(), failure.text());
-            let (hash, key) = (self.hash, &self.key);
-            let mut spare = Spare::one(key.clone());
+            let mut spare = Spare::one(self.key.clone());
             let mut leaving = Leaving::new();
-            let mut bay = inner.bay(hash).lock();
-            let out = &mut |cause, key, value| leaving.take(cause, key, value);
-            if serve_old {
-                bay.shard.fail(At { hash, key, now }, &mut spare, ticket, &text, out);
-            } else {
-                bay.shard.reject(At { hash, key, now }, &mut spare, ticket, &text, out);
-            }
-            ending.unregister(&mut bay);
-            drop(bay);
+            let mut desk = inner.tables.desk(self.hash);
+            let ends = (&mut spare, &mut leaving);
+            desk.fail(&self.key, now, ticket, &text, serve_old, ends);
+            ending.unregister(&mut desk);
+            desk.close(&mut leaving);
             drop((spare, leaving));
         }
         self.flight.finish(Outcome::Failed(failure));
@@ -193,15 +186,10 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
             let mut ending = Ending::of(&inner, self.hash, &ticket);
             let now = inner.now();
             let mut leaving = Leaving::new();
-            let mut bay = inner.bay(self.hash).lock();
-            let out = &mut |cause, key, value| leaving.take(cause, key, value);
-            bay.shard.abandon(
-                At { hash: self.hash, key: &self.key, now },
-                &mut Spare::none(),
-                ticket,
-                out,
-            );
-            ending.unregister(&mut bay);
+            let mut desk = inner.tables.desk(self.hash);
+            desk.abandon(&self.key, now, &mut Spare::none(), ticket, &mut leaving);
+            ending.unregister(&mut desk);
+            desk.close(&mut leaving);
         }
         self.flight.finish(Outcome::Abandoned);
     }
@@ -223,8 +211,8 @@ impl<'a, K: Eq, V, S: BuildHasher> Ending<'a, K, V, S> {
     }
 
     /// The ordinary end, under the lock that is held already.
-    fn unregister(&mut self, bay: &mut BayInner<K, V>) {
-        bay.flights.remove(&self.flight);
+    fn unregister(&mut self, desk: &mut Desk<'_, K, V>) {
+        desk.flights().remove(&self.flight);
         self.inner.loads.fetch_sub(1, Ordering::Relaxed);
         self.registered = false;
     }
@@ -234,9 +222,9 @@ impl<K: Eq, V, S: BuildHasher> Drop for Ending<'_, K, V, S> {
     fn drop(&mut self) {
         if self.registered {
             let inner = self.inner;
-            let mut bay = inner.bay(self.hash).lock();
-            self.unregister(&mut bay);
-            bay.shard.void_flight(self.flight);
+            let mut desk = inner.tables.desk(self.hash);
+            self.unregister(&mut desk);
+            desk.void_flight(self.flight);
         }
     }
 }

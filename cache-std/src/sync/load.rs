@@ -8,13 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use cache_core::shard::{At, Spare};
+use cache_core::shard::Spare;
 use cache_core::{Action, Contract, FlightId, Instant, Loaded, Refusal, Ticket};
 
-use super::bay::{Inner as BayInner, Leaving};
 use super::cache::{Cache, Inner};
 use super::lead::{Lead, Previous};
 use super::run::{Detached, Here, Run};
+use super::tables::{Desk, Leaving};
 use crate::error::LoadError;
 use crate::flight::{Flight, Outcome};
 use crate::pool::Pool;
@@ -100,7 +100,7 @@ where
         E: fmt::Display + Send + Sync + 'static,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        if let Some(value) = self.inner.hit(hash, key, now) {
+        if let Some(value) = self.inner.tables.hit(hash, key, now) {
             return Ok(value);
         }
         let contract = Contract::new().give_up(now + self.inner.policy.hard_timeout());
@@ -170,34 +170,32 @@ where
     fn step(&self, pins: bool) -> Step<K, V, S> {
         let inner = self.inner;
         let (key, mut spare) = (self.key.to_owned(), Spare::one(self.key.to_owned()));
-        // What is to be dropped is declared before the lock, and so dropped after it.
+        // What is to be dropped is declared before the locks, and so dropped after them.
         let (mut leaving, mut unserved) = (Leaving::new(), None);
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let now = inner.now();
-        let mut bay = inner.bay(self.hash).lock();
-        let here = At { hash: self.hash, key: self.key, now };
+        let mut desk = inner.tables.desk(self.hash);
         let contract = self.contract.room(inner.loads.load(Ordering::Relaxed) < inner.max_loads);
-        let mut told = tell(bay.shard.lookup(here, &mut spare, &contract, out));
+        let mut told = tell(desk.lookup(self.key, now, &mut spare, &contract, &mut leaving));
         if told.is_granted() && !inner.take_place() {
             // The last place went to another key just now: decided once more, without a load.
             let (ticket, old) = told.into_ticket();
             unserved = old;
             if let Some(ticket) = ticket {
-                bay.shard.abandon(here, &mut spare, ticket, out);
+                desk.abandon(self.key, now, &mut spare, ticket, &mut leaving);
             }
             let contract = self.contract.room(false);
-            told = tell(bay.shard.lookup(here, &mut spare, &contract, out));
+            told = tell(desk.lookup(self.key, now, &mut spare, &contract, &mut leaving));
         }
         let step = match told {
             Told::Serve(value) => Step::Serve(value),
             Told::Refresh(old, ticket) => {
-                Step::Refresh(old, self.lead(&mut bay, key, ticket, pins, now))
+                Step::Refresh(old, self.lead(&mut desk, key, ticket, pins, now))
             }
             Told::Load(ticket, fallback) => {
                 let patience = Patience::of(&ticket, fallback);
-                Step::Load(self.lead(&mut bay, key, ticket, pins, now), patience)
+                Step::Load(self.lead(&mut desk, key, ticket, pins, now), patience)
             }
-            Told::Wait(flight, until) => match bay.flights.get(&flight) {
+            Told::Wait(flight, until) => match desk.flights().get(&flight) {
                 Some(flight) => Step::Follow(Arc::clone(flight), until),
                 None => Step::Busy,
             },
@@ -206,12 +204,12 @@ where
             Told::Busy => Step::Busy,
             Told::Panicked(payload, ticket) => {
                 inner.loads.fetch_sub(1, Ordering::Relaxed);
-                bay.shard.abandon(here, &mut spare, ticket, out);
-                drop(bay);
+                desk.abandon(self.key, now, &mut spare, ticket, &mut leaving);
+                desk.close(&mut leaving);
                 resume_unwind(payload)
             }
         };
-        drop(bay);
+        desk.close(&mut leaving);
         drop(unserved);
         step
     }
@@ -219,18 +217,18 @@ where
     /// Registers a flight that was granted.
     fn lead(
         &self,
-        bay: &mut BayInner<K, V>,
+        desk: &mut Desk<'_, K, V>,
         key: K,
         ticket: Ticket,
         pins: bool,
         now: Instant,
     ) -> Lead<K, V, S> {
         let flight = Flight::new();
-        bay.flights.insert(ticket.flight(), Arc::clone(&flight));
+        desk.flights().insert(ticket.flight(), Arc::clone(&flight));
         // The lead ends the flight whatever panics, but takes this lock to do so: before it is
         // released nothing may panic here, so the key's `Eq` and the value's `Clone` are caught.
         let pin = || {
-            let previous = bay.shard.previous(self.hash, self.key)?;
+            let previous = desk.previous(self.key)?;
             let (age, etag) = (previous.age(now), previous.etag.map(Box::from));
             Some(Previous { value: Some(previous.entry.value.clone()), age, etag })
         };
@@ -261,10 +259,8 @@ where
     /// The old value, if it may serve now that the load has failed or is late.
     fn fallback(&self) -> Option<V> {
         let now = self.inner.now();
-        let bay = self.inner.bay(self.hash).lock();
-        bay.shard
-            .fallback(At { hash: self.hash, key: self.key, now }, &self.contract)
-            .map(|old| old.value.clone())
+        let desk = self.inner.tables.desk(self.hash);
+        desk.fallback(self.key, now, &self.contract).cloned()
     }
 
     fn refusal<E>(&self, retry_at: Instant, cause: Refusal) -> LoadError<E> {

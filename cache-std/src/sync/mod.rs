@@ -21,16 +21,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod bay;
 mod builder;
 mod cache;
 mod lead;
 mod load;
 mod loading;
 mod run;
+mod tables;
 
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher};
 pub use cache::Cache;
 pub use lead::Previous;
 pub use loading::{LoadingBuilder, LoadingCache};
+pub use tables::Waiting;

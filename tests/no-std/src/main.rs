@@ -7,7 +7,7 @@ use core::panic::PanicInfo;
 use core::time::Duration;
 
 use cache_core::local::Cache;
-use cache_core::table::{LinearTable, Table};
+use cache_core::table::{LinearTable, LocalTable};
 use cache_core::{Action, Freshness, Instant, Policy};
 
 #[panic_handler]

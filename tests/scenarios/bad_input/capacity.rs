@@ -2,7 +2,7 @@
 
 use advanced_caching::local;
 use advanced_caching::sync::{BuildError, Builder, Cache};
-use advanced_caching::table::{Bound, HashTable, LinearTable, Table};
+use advanced_caching::table::{Bound, HashTable, LinearTable, LocalTable};
 use advanced_caching::{Action, Completion, Instant, Policy, Put};
 
 use crate::world::{
@@ -52,7 +52,7 @@ fn a_capacity_of_one_serves_every_key_and_keeps_the_last() {
 }
 
 /// A table without any room: what is put is handed back, what is loaded is for who waits.
-fn assert_delivers<T: Table<u8, u32>>(table: T) {
+fn assert_delivers<T: LocalTable<u8, u32>>(table: T) {
     let policy = Policy::ttl(secs(60)).build().unwrap();
     let now = Instant::from_secs(9);
     let mut cache = local::Cache::with_table(policy, table);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use advanced_caching::local;
 use advanced_caching::sync::Cache;
-use advanced_caching::table::{Bound, HashTable, LinearTable, Table};
+use advanced_caching::table::{Bound, HashTable, LinearTable, LocalTable};
 use advanced_caching::{Action, Clock, Instant, Loaded, ManualTime, Policy, PolicyBuilder};
 
 use crate::world::{KeyHash, Origin, message, panic_quietly, secs, within_a_minute};
@@ -148,7 +148,10 @@ fn with_threads_an_eq_that_panics_at_any_call_harms_nothing() {
 }
 
 /// By hand, over any table.
-fn live_by_hand<T: Table<Moody, u32>>(cache: &mut local::Cache<Moody, u32, T>, keys: &[Moody; 3]) {
+fn live_by_hand<T: LocalTable<Moody, u32>>(
+    cache: &mut local::Cache<Moody, u32, T>,
+    keys: &[Moody; 3],
+) {
     let [a, b, c] = keys;
     let mut now = Instant::from_secs(9);
     let load = |cache: &mut local::Cache<Moody, u32, T>, key: &Moody, well: bool, now| {
@@ -180,7 +183,7 @@ fn live_by_hand<T: Table<Moody, u32>>(cache: &mut local::Cache<Moody, u32, T>, k
     forgiving(|| cache.invalidate(b, now));
 }
 
-fn check_by_hand<T: Table<Moody, u32>>(table: impl Fn() -> T) {
+fn check_by_hand<T: LocalTable<Moody, u32>>(table: impl Fn() -> T) {
     at_every_call_of_eq(|mood| {
         let keys = keys(mood);
         let mut cache = local::Cache::with_table(policy().build().unwrap(), table());

@@ -26,7 +26,7 @@ fn s11_none_is_cached_like_any_value() {
     });
 }
 
-/// A cache in one shard with 100 copies of a value, all of which expire after a second.
+/// A cache in one table with 100 copies of a value, all of which expire after a second.
 fn hundred() -> (ManualTime, Cache<u8, Arc<()>>, Arc<()>) {
     let (time, value) = (ManualTime::new(), Arc::new(()));
     let cache = Cache::builder().capacity(101).ttl(secs(1)).jitter_percent(0).time(time.clone());

@@ -1,0 +1,192 @@
+//! What needs a table alone: reads of values whose next decision lies ahead, and changes of keys
+//! that have no record.
+//!
+//! A driver may call what changes something only while no key of the table has a record, and must
+//! keep others from making one meanwhile.
+
+use core::borrow::Borrow;
+
+use super::{At, Hit, Out, Rules};
+use crate::action::{Cause, Put};
+use crate::entry::Freshness;
+use crate::resting::{Mark, Resting};
+use crate::table::Table;
+use crate::time::Instant;
+
+/// What a table alone says to a read that starts no load.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::exhaustive_enums)] // a driver must handle every answer
+pub enum Look<'a, V> {
+    /// The fresh value.
+    Fresh(&'a V),
+    /// There is no entry.
+    Absent,
+    /// The book has to be asked.
+    Ask,
+}
+
+/// Where the value is if its next decision lies ahead. O(1), one comparison of time.
+pub(crate) fn covered<K, V, T, Q>(table: &T, here: At<'_, Q>) -> Option<usize>
+where
+    K: Borrow<Q>,
+    T: Table<K, V>,
+    Q: Eq + ?Sized,
+{
+    let at = table.find(here.hash, here.key)?;
+    table.entry(at).is_some_and(|entry| entry.mark.covers(here.now)).then_some(at)
+}
+
+/// Counts a use of the entry at a position, and lends its value.
+pub(crate) fn serve<K, V, T: Table<K, V>>(table: &mut T, at: usize) -> Option<Hit<'_, V>> {
+    let stale = table.entry(at)?.mark.is_stale();
+    table.house_mut().tally.hit(stale);
+    let entry = table.get_mut(at)?;
+    entry.note_use();
+    let freshness = if stale { Freshness::Stale } else { Freshness::Fresh };
+    Some(Hit { value: &entry.value, freshness })
+}
+
+/// The fast way: a value whose next decision lies ahead. O(1), one comparison of time.
+#[inline]
+pub fn hit<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Option<Hit<'t, V>>
+where
+    K: Borrow<Q>,
+    T: Table<K, V>,
+    Q: Eq + ?Sized,
+{
+    let at = covered(table, here)?;
+    serve(table, at)
+}
+
+/// A fresh value, if the table alone can tell.
+#[inline]
+pub fn look<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Look<'t, V>
+where
+    K: Borrow<Q>,
+    T: Table<K, V>,
+    Q: Eq + ?Sized,
+{
+    let Some(at) = table.find(here.hash, here.key) else {
+        table.house_mut().tally.misses += 1;
+        return Look::Absent;
+    };
+    let is_plain = |entry: &Resting<V>| entry.mark.covers(here.now) && !entry.mark.is_stale();
+    if !table.entry(at).is_some_and(is_plain) {
+        return Look::Ask;
+    }
+    serve(table, at).map_or(Look::Ask, |hit| Look::Fresh(hit.value))
+}
+
+/// Stores a value with the cache's own windows. `key` is taken if the table had none.
+///
+/// # Errors
+/// Hands the value back where the policy keeps nothing: the book has to be asked.
+pub fn put<K: Eq, V, T: Table<K, V>>(
+    table: &mut T,
+    rules: &Rules,
+    at: At<'_, ()>,
+    key: &mut Option<K>,
+    value: V,
+    weight: u32,
+    out: Out<'_, K, V>,
+) -> Result<Put<V>, V> {
+    let At { hash, now, .. } = at;
+    let windows = rules.policy.windows(now, rules.spread(hash));
+    let Some(windows) = windows.filter(|windows| !now.has_reached(windows.gone_at())) else {
+        return Err(value);
+    };
+    let deadline = rules.policy.resting_deadline(&windows);
+    let found = key.as_ref().and_then(|key| table.find(hash, key));
+    if let Some(at) = found.filter(|at| table.weight_at(*at) == weight)
+        && let Some(entry) = table.get_mut(at)
+    {
+        entry.mark = entry.mark.moved(deadline, false, false, false);
+        let old = core::mem::replace(&mut entry.value, value);
+        table.house_mut().sweep.expect(windows.gone_at());
+        out(Cause::Replaced, None, old);
+        return Ok(Put::Stored);
+    }
+    if let Some((_, entry)) = found.and_then(|at| table.remove(at)) {
+        out(Cause::Replaced, None, entry.value);
+    }
+    let Some(owned) = key.take() else { return Err(value) };
+    table.house_mut().sweep.expect(windows.gone_at());
+    let evicted = &mut |_, key, entry: Resting<V>| out(Cause::Capacity, Some(key), entry.value);
+    let entry = Resting::new(value, Mark::new(deadline));
+    match table.insert(hash, owned, entry, weight, evicted) {
+        Ok(_) => Ok(Put::Stored),
+        Err((owned, entry)) => {
+            *key = Some(owned);
+            table.house_mut().tally.not_kept += 1;
+            Ok(Put::NotKept(entry.value))
+        }
+    }
+}
+
+/// Removes an entry. Returns whether anything could still have served it.
+pub fn invalidate<K, V, T, Q>(
+    table: &mut T,
+    rules: &Rules,
+    here: At<'_, Q>,
+    out: Out<'_, K, V>,
+) -> bool
+where
+    K: Borrow<Q>,
+    T: Table<K, V>,
+    Q: Eq + ?Sized,
+{
+    let Some(at) = table.find(here.hash, here.key) else { return false };
+    let Some((key, entry)) = table.remove(at) else { return false };
+    let gone_at = rules.windows(entry.mark, here.hash).gone_at();
+    out(Cause::Invalidated, Some(key), entry.value);
+    !here.now.has_reached(gone_at)
+}
+
+/// Looks at up to `budget` positions and removes the entries without a record whose windows have
+/// passed; returns how many went. Does nothing before the table's house says that it is due.
+pub fn sweep<K, V, T: Table<K, V>>(
+    table: &mut T,
+    rules: &Rules,
+    now: Instant,
+    budget: usize,
+    out: Out<'_, K, V>,
+) -> usize {
+    let mut removed = 0;
+    for _ in 0..budget {
+        let slots = table.slots();
+        let sweep = &mut table.house_mut().sweep;
+        if !sweep.is_due(now) {
+            break;
+        }
+        let Some(at) = sweep.position(slots) else { continue };
+        let Some((hash, _, entry)) = table.get(at) else { continue };
+        let recorded = entry.mark.has_record();
+        let gone_at = if recorded { now } else { rules.windows(entry.mark, hash).gone_at() };
+        let stays = recorded || !now.has_reached(gone_at);
+        if stays {
+            let sweep = &mut table.house_mut().sweep;
+            sweep.saw(gone_at);
+            sweep.advance();
+        } else {
+            removed += usize::from(expire(table, at, out));
+        }
+    }
+    removed
+}
+
+/// Removes the entry at a position because its time has passed.
+pub(super) fn expire<K, V, T: Table<K, V>>(table: &mut T, at: usize, out: Out<'_, K, V>) -> bool {
+    let Some((key, entry)) = table.remove(at) else { return false };
+    table.house_mut().tally.expirations += 1;
+    out(Cause::Expired, Some(key), entry.value);
+    true
+}
+
+/// Removes all entries. O(entries).
+pub fn clear<K, V, T: Table<K, V>>(table: &mut T, out: Out<'_, K, V>) {
+    for at in (0..table.slots()).rev() {
+        if let Some((key, entry)) = table.remove(at) {
+            out(Cause::Cleared, Some(key), entry.value);
+        }
+    }
+}

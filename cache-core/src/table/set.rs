@@ -1,0 +1,231 @@
+//! One set of a set-associative table: a few entries under one small lock.
+
+use alloc::vec::Vec;
+use core::borrow::Borrow;
+use core::fmt;
+
+use super::s3fifo::{Link, Marks, Ranks, Room};
+use super::{Bound, House, Table};
+use crate::resting::{Mark, Resting};
+
+/// Most entries of a set.
+pub const WAYS: usize = 32;
+
+/// Entries that the small queue keeps of a full set of [`WAYS`].
+const SMALL: usize = 2;
+/// In a set, a returning entry has to find one of the next two main entries unused. On skewed
+/// traffic this saves a set's few places for what is read often.
+const TRIES: usize = 2;
+
+struct Place<K, V> {
+    key: K,
+    entry: Resting<V>,
+}
+
+/// Up to [`WAYS`] entries, found by comparing one byte of their hashes, eight at a time.
+///
+/// A cache of many sets chooses the set by the hash and gives each set its number. A set keeps 16
+/// bits of each hash; with its number they are the hash that the algorithm works with, so `hash`
+/// arguments are made by [`Set::hash`]. Memory for entries is taken as they come and given back as
+/// they go.
+///
+/// Every operation is O(`WAYS`).
+#[repr(C)] // what a hit reads comes first, and fits in one cache line with a lock before it
+pub struct Set<K, V> {
+    rows: Vec<Place<K, V>>,
+    tags: [u8; WAYS],
+    house: House,
+    more: [u8; WAYS],
+    ranks: Ranks<u8, [Link<u8>; WAYS], [u8; WAYS]>,
+    number: u32,
+    capacity: u8,
+}
+
+/// The marks of a set's entries.
+struct Rows<'a, K, V>(&'a mut [Place<K, V>]);
+
+impl<K, V> Marks for Rows<'_, K, V> {
+    fn mark(&mut self, at: usize) -> &mut Mark {
+        &mut self.0[at].entry.mark
+    }
+}
+
+impl<K, V> Set<K, V> {
+    /// An empty set of at most `capacity` entries, 1 to [`WAYS`].
+    pub fn new(number: u32, capacity: usize) -> Self {
+        #[allow(clippy::cast_possible_truncation)] // at most 32
+        let capacity = capacity.clamp(1, WAYS) as u8;
+        Self {
+            rows: Vec::new(),
+            tags: [0; WAYS],
+            house: House::default(),
+            more: [0; WAYS],
+            ranks: Ranks::new([Link::LOOSE; WAYS], [0; WAYS]),
+            number,
+            capacity,
+        }
+    }
+
+    /// The hash by which set `number` knows a key.
+    pub const fn hash(number: u32, hash: u64) -> u64 {
+        ((number as u64) << 16) | (hash & 0xffff)
+    }
+
+    fn hash_at(&self, at: usize) -> u64 {
+        let low = u16::from_le_bytes([self.tags[at], self.more[at]]);
+        (u64::from(self.number) << 16) | u64::from(low)
+    }
+
+    fn room(&self) -> Room {
+        Room { small: SMALL, full: self.rows.len() >= usize::from(self.capacity), tries: TRIES }
+    }
+
+    fn evict(&mut self, evicted: &mut dyn FnMut(u64, K, Resting<V>)) {
+        let Some(at) = self.ranks.victim(&mut Rows(&mut self.rows), SMALL) else { return };
+        let hash = self.hash_at(at);
+        self.ranks.remember(hash);
+        if let Some(Place { key, entry }) = self.take(at) {
+            self.house.tally.evictions += 1;
+            evicted(hash, key, entry);
+        }
+    }
+
+    /// Takes a row out and closes the gap with the last one.
+    fn take(&mut self, at: usize) -> Option<Place<K, V>> {
+        let mark = self.rows.get(at)?.entry.mark;
+        self.ranks.release(mark, at);
+        let last = self.rows.len() - 1;
+        if at != last {
+            self.house.moved(last, at);
+            self.ranks.moved(self.rows[last].entry.mark, last, at);
+            (self.tags[at], self.more[at]) = (self.tags[last], self.more[last]);
+        }
+        Some(self.rows.swap_remove(at))
+    }
+
+    /// Room for one more row: what is held doubles, up to the capacity.
+    fn grow(&mut self) {
+        if self.rows.len() == self.rows.capacity() {
+            let most = usize::from(self.capacity);
+            let wanted = (self.rows.len() * 2).clamp(4, most.max(4)).min(most);
+            self.rows.reserve_exact(wanted - self.rows.len());
+        }
+    }
+
+    /// Gives back what has not been needed for a while.
+    fn shrink(&mut self) {
+        if self.rows.len() * 4 <= self.rows.capacity() {
+            self.rows.shrink_to(self.rows.len() * 2);
+        }
+    }
+}
+
+/// One bit in each byte of `word` that may equal `tag`: never misses one, and marks another only
+/// next to an equal one (Mycroft's test for a zero byte).
+const fn equal_bytes(word: u64, tag: u8) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let x = word ^ (ONES * tag as u64);
+    x.wrapping_sub(ONES) & !x & (ONES << 7)
+}
+
+impl<K, V> Table<K, V> for Set<K, V> {
+    fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let [tag, ..] = hash.to_le_bytes();
+        for (n, word) in self.tags.as_chunks::<8>().0.iter().enumerate() {
+            let mut equal = equal_bytes(u64::from_le_bytes(*word), tag);
+            while equal != 0 {
+                let at = n * 8 + (equal.trailing_zeros() / 8) as usize;
+                if self.rows.get(at).is_some_and(|row| row.key.borrow() == key) {
+                    return Some(at);
+                }
+                equal &= equal - 1;
+            }
+        }
+        None
+    }
+
+    fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)> {
+        let row = self.rows.get(at)?;
+        Some((self.hash_at(at), &row.key, &row.entry))
+    }
+
+    fn entry(&self, at: usize) -> Option<&Resting<V>> {
+        Some(&self.rows.get(at)?.entry)
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>> {
+        Some(&mut self.rows.get_mut(at)?.entry)
+    }
+
+    fn weight_at(&self, _at: usize) -> u32 {
+        1
+    }
+
+    fn insert(
+        &mut self,
+        hash: u64,
+        key: K,
+        entry: Resting<V>,
+        _weight: u32,
+        evicted: &mut dyn FnMut(u64, K, Resting<V>),
+    ) -> Result<usize, (K, Resting<V>)> {
+        let room = self.room();
+        let main = self.ranks.is_welcome(hash, &mut Rows(&mut self.rows), room);
+        if room.full {
+            self.evict(evicted);
+        }
+        self.grow();
+        let at = self.rows.len();
+        [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
+        self.rows.push(Place { key, entry });
+        self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
+        Ok(at)
+    }
+
+    fn remove(&mut self, at: usize) -> Option<(K, Resting<V>)> {
+        let Place { key, entry } = self.take(at)?;
+        self.shrink();
+        Some((key, entry))
+    }
+
+    fn slots(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn weight(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    fn bound(&self) -> Bound {
+        Bound::Entries(usize::from(self.capacity))
+    }
+
+    fn house(&self) -> &House {
+        &self.house
+    }
+
+    fn house_mut(&mut self) -> &mut House {
+        &mut self.house
+    }
+
+    fn owns(&self, hash: u64) -> bool {
+        hash >> 16 == u64::from(self.number)
+    }
+}
+
+impl<K, V> fmt::Debug for Set<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Set")
+            .field("number", &self.number)
+            .field("len", &self.rows.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,398 @@
+//! Tables under small locks, and books under bigger ones: the two-lock memory of a cache.
+//!
+//! Four rules keep the two in step, and each has a model that fails without it:
+//!
+//! 1. Who takes both locks takes the book's first.
+//! 2. A change made under the table's lock alone is made only while none of the table's keys has a
+//!    record; [`Counts`] tells, and is asked under that lock.
+//! 3. A miss that was seen under the table's lock alone grants nothing: the table is looked at again
+//!    under both locks.
+//! 4. A flight ends under both locks at once, so that its value is there before its record is gone.
+
+use core::borrow::Borrow;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cache_core::shard::plain::{self, Look};
+use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
+use cache_core::table::{HashTable, Set, Table};
+use cache_core::{FlightId, Instant, Policy, Put, Stats};
+
+use super::Leaving;
+use super::counted::{Counted, Counts};
+use super::lock::Lock;
+use crate::flight::Flight;
+
+/// A table that is one of many of a cache, each with a number of its own.
+pub(crate) trait Numbered {
+    /// The hash by which table `number` knows a key.
+    fn known_as(number: usize, hash: u64) -> u64;
+    /// The number of the table, of so many, that holds the keys known by a hash.
+    fn number_of(known: u64, tables: usize) -> usize;
+    /// Positions that one write sweeps.
+    const SWEEP: usize;
+}
+
+impl<K, V> Numbered for Set<K, V> {
+    fn known_as(number: usize, hash: u64) -> u64 {
+        Self::hash(number as u32, hash)
+    }
+
+    fn number_of(known: u64, _: usize) -> usize {
+        (known >> 16) as usize
+    }
+
+    const SWEEP: usize = cache_core::table::WAYS;
+}
+
+impl<K, V, S> Numbered for HashTable<K, V, S> {
+    fn known_as(_: usize, hash: u64) -> u64 {
+        hash
+    }
+
+    fn number_of(known: u64, tables: usize) -> usize {
+        choose(known, tables)
+    }
+
+    const SWEEP: usize = 8;
+}
+
+/// One of `tables` by the upper half of a hash; the tables themselves use the lower.
+const fn choose(hash: u64, tables: usize) -> usize {
+    (((hash >> 32) * tables as u64) >> 32) as usize
+}
+
+/// A table and its lock, alone on their cache lines.
+#[repr(align(64))]
+struct Padded<L>(L);
+
+/// A book and the flights of its keys.
+pub(crate) struct Ledger<K, V> {
+    pub(crate) book: Book<K, Counted<K>>,
+    pub(crate) flights: HashMap<FlightId, Arc<Flight<V>>>,
+}
+
+/// A book and its lock.
+type BookCell<K, V> = Padded<Mutex<Ledger<K, V>>>;
+
+pub(crate) struct Cells<K, V, L> {
+    tables: Box<[Padded<L>]>,
+    books: Box<[BookCell<K, V>]>,
+    counts: Counts,
+    rules: Rules,
+    /// Whether the policy keeps plain values at all.
+    keeps: bool,
+    cursor: AtomicUsize,
+}
+
+/// Most books: as many threads as this can be in slow operations at once.
+const BOOKS: usize = 64;
+
+/// Both locks of a key.
+pub(crate) struct Desk<'a, K, V, T, L>
+where
+    T: 'a,
+    L: Lock<T> + 'a,
+{
+    pub(crate) ledger: MutexGuard<'a, Ledger<K, V>>,
+    table: L::Guard<'a>,
+    cells: &'a Cells<K, V, L>,
+    /// The hash by which the table knows the key.
+    pub(crate) hash: u64,
+}
+
+impl<K, V, L> Cells<K, V, L> {
+    pub(super) fn new<T>(tables: Vec<T>, policy: Policy, limits: Limits, seed: u64) -> Self
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let counts = Counts::new(tables.len());
+        let books = floor_power_of_two(tables.len()).min(BOOKS);
+        let ledger = || Ledger {
+            book: Book::new(
+                Counted::new(counts.clone(), T::number_of),
+                policy.clone(),
+                limits,
+                seed,
+            ),
+            flights: HashMap::new(),
+        };
+        Self {
+            tables: tables.into_iter().map(|table| Padded(L::new(table))).collect(),
+            books: (0..books).map(|_| Padded(Mutex::new(ledger()))).collect(),
+            counts,
+            keeps: policy.freshness().is_some(),
+            rules: Rules::new(policy, seed),
+            cursor: AtomicUsize::new(0),
+        }
+    }
+
+    /// Number and known hash of a key.
+    fn locate<T: Numbered>(&self, hash: u64) -> (usize, u64) {
+        let number = choose(hash, self.tables.len());
+        (number, T::known_as(number, hash))
+    }
+
+    fn table<T>(&self, number: usize) -> L::Guard<'_>
+    where
+        L: Lock<T>,
+    {
+        self.tables[number].0.lock()
+    }
+
+    /// The book of a table. What panics under it leaves it whole or to be repaired, so poison means
+    /// nothing.
+    fn ledger(&self, table: usize) -> MutexGuard<'_, Ledger<K, V>> {
+        let book = table & (self.books.len() - 1);
+        self.books[book].0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.tables.len()
+    }
+}
+
+impl<K: Eq, V, L> Cells<K, V, L> {
+    /// The fast way to a value: one lock, one comparison of time.
+    #[inline]
+    pub(super) fn hit<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let (number, hash) = self.locate::<T>(hash);
+        let mut table = self.table(number);
+        plain::hit(&mut *table, At { hash, key, now }).map(|hit| hit.value.clone())
+    }
+
+    /// A copy of the fresh value, `None` if there is none, or an error if the book has to be asked.
+    #[inline]
+    pub(super) fn look<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Result<Option<V>, AskBook>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let (number, hash) = self.locate::<T>(hash);
+        let mut table = self.table(number);
+        match plain::look(&mut *table, At { hash, key, now }) {
+            Look::Fresh(value) => Ok(Some(value.clone())),
+            Look::Absent => Ok(None),
+            Look::Ask => Err(AskBook),
+        }
+    }
+
+    /// Stores a plain value under the table's lock alone, or hands it back if the book has to be
+    /// asked.
+    pub(super) fn put<T>(
+        &self,
+        at: At<'_, ()>,
+        key: &mut Option<K>,
+        value: V,
+        weight: u32,
+        leaving: &mut Leaving<K, V>,
+    ) -> Result<Put<V>, V>
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        if !self.keeps {
+            return Err(value);
+        }
+        let (number, hash) = self.locate::<T>(at.hash);
+        let mut table = self.table(number);
+        if !self.counts.is_zero(number) {
+            return Err(value);
+        }
+        let out = &mut |cause, key, value| leaving.take(cause, key, value);
+        let put = plain::put(&mut *table, &self.rules, At { hash, ..at }, key, value, weight, out);
+        plain::sweep(&mut *table, &self.rules, at.now, T::SWEEP, out);
+        put
+    }
+
+    /// Removes an entry under the table's lock alone.
+    pub(super) fn invalidate<T, Q>(
+        &self,
+        here: At<'_, Q>,
+        leaving: &mut Leaving<K, V>,
+    ) -> Result<bool, AskBook>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let (number, hash) = self.locate::<T>(here.hash);
+        let mut table = self.table(number);
+        if !self.counts.is_zero(number) {
+            return Err(AskBook);
+        }
+        let out = &mut |cause, key, value| leaving.take(cause, key, value);
+        Ok(plain::invalidate(&mut *table, &self.rules, At { hash, ..here }, out))
+    }
+
+    /// Sweeps the next table, whoever reads or writes it.
+    pub(super) fn sweep_next<T>(&self, now: Instant, leaving: &mut Leaving<K, V>)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let number = self.cursor.fetch_add(1, Ordering::Relaxed) % self.tables.len();
+        if self.counts.is_zero(number) {
+            // Busy means that somebody else writes there, and sweeps.
+            let Some(mut table) = self.tables[number].0.try_lock() else { return };
+            if self.counts.is_zero(number) {
+                let out = &mut |cause, key, value| leaving.take(cause, key, value);
+                plain::sweep(&mut *table, &self.rules, now, T::SWEEP, out);
+                return;
+            }
+        }
+        self.sweep_both::<T>(number, now, T::SWEEP, leaving);
+    }
+
+    fn sweep_both<T>(&self, number: usize, now: Instant, budget: usize, leaving: &mut Leaving<K, V>)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let mut desk = self.desk_of(number, 0);
+        desk.shard().tick(now, budget, &mut |cause, key, value| leaving.take(cause, key, value));
+        desk.close(leaving);
+    }
+
+    /// Both locks, in their order.
+    pub(super) fn desk<T>(&self, hash: u64) -> Desk<'_, K, V, T, L>
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let (number, hash) = self.locate::<T>(hash);
+        self.desk_of(number, hash)
+    }
+
+    fn desk_of<T>(&self, number: usize, hash: u64) -> Desk<'_, K, V, T, L>
+    where
+        T: Table<K, V>,
+        L: Lock<T>,
+    {
+        let ledger = self.ledger(number);
+        Desk { ledger, table: self.table(number), cells: self, hash }
+    }
+
+    /// Removes what has passed from every table and book. Each lock is held for a bounded time.
+    pub(super) fn purge<T>(&self, now: Instant) -> usize
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        (0..self.tables.len()).map(|number| self.purge_table::<T>(number, now)).sum()
+    }
+
+    fn purge_table<T>(&self, number: usize, now: Instant) -> usize
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let mut removed = 0;
+        loop {
+            let mut leaving = Leaving::new();
+            let mut desk = self.desk_of::<T>(number, 0);
+            let out = &mut |cause, key, value| leaving.take(cause, key, value);
+            removed += desk.shard().tick(now, 256, out);
+            let more = desk.view().poll_at().is_some_and(|at| now.has_reached(at));
+            removed += usize::from(desk.close(&mut leaving));
+            if !more {
+                return removed;
+            }
+        }
+    }
+
+    /// Removes everything, table by table.
+    pub(super) fn clear<T>(&self)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        for number in 0..self.books.len() {
+            let mut leaving = Leaving::new();
+            let mut ledger = self.ledger(number);
+            ledger.book.clear();
+            for table in (number..self.tables.len()).step_by(self.books.len()) {
+                let out = &mut |cause, key, value| leaving.take(cause, key, value);
+                plain::clear(&mut *self.table(table), out);
+            }
+            drop(ledger);
+        }
+    }
+
+    /// Does something to every book.
+    pub(super) fn for_each_book(&self, mut work: impl FnMut(&mut Book<K, Counted<K>>)) {
+        (0..self.books.len()).for_each(|number| work(&mut self.ledger(number).book));
+    }
+
+    /// Sums up a number of each table.
+    pub(super) fn sum<T>(&self, number: impl Fn(&T) -> u64) -> u64
+    where
+        T: Table<K, V>,
+        L: Lock<T>,
+    {
+        (0..self.tables.len()).map(|table| number(&*self.table(table))).sum()
+    }
+
+    pub(super) fn stats<T>(&self) -> Stats
+    where
+        T: Table<K, V>,
+        L: Lock<T>,
+    {
+        let mut stats = Stats::default();
+        self.for_each_book(|book| stats += book.stats());
+        (0..self.tables.len()).for_each(|table| stats += self.table(table).house().tally());
+        stats
+    }
+}
+
+/// The table alone cannot answer.
+pub(super) struct AskBook;
+
+impl<'a, K: Eq, V, T, L> Desk<'a, K, V, T, L>
+where
+    T: Table<K, V> + Numbered,
+    L: Lock<T>,
+{
+    pub(crate) fn shard(&mut self) -> Shard<'_, K, V, T, Counted<K>> {
+        Shard::new(&mut *self.table, &mut self.ledger.book)
+    }
+
+    pub(crate) fn view(&self) -> View<'_, K, V, T, Counted<K>> {
+        View::new(&*self.table, &self.ledger.book)
+    }
+
+    /// Lets go of both locks. An entry of another table whose record had to go is put right in
+    /// between, while the book is still held. Returns whether it had to go.
+    pub(super) fn close(self, leaving: &mut Leaving<K, V>) -> bool {
+        let Self { mut ledger, table, cells, .. } = self;
+        drop(table);
+        let Some(displaced) = ledger.book.take_displaced() else { return false };
+        let number = T::number_of(displaced.hash(), cells.tables.len());
+        let mut went = false;
+        let out = &mut |cause, key, value| {
+            went = true;
+            leaving.take(cause, key, value);
+        };
+        let key = displaced.settle(&mut *cells.table(number), out);
+        drop(ledger);
+        drop(key);
+        went
+    }
+}
+
+const fn floor_power_of_two(n: usize) -> usize {
+    if n == 0 { 1 } else { 1 << n.ilog2() }
+}

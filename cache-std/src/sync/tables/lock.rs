@@ -1,0 +1,146 @@
+//! The small locks that tables lie under.
+
+use core::hint::spin_loop;
+use core::ops::DerefMut;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+/// Attempts before a waiting thread gives its core away. A holder runs a few dozen instructions, so
+/// who waits longer than this waits for a holder that has lost its core.
+const SPINS: usize = 256;
+
+/// Exclusive access to a table. What panics under it leaves the table whole, so there is no poison.
+pub(crate) trait Lock<T> {
+    type Guard<'a>: DerefMut<Target = T>
+    where
+        Self: 'a,
+        T: 'a;
+
+    fn new(value: T) -> Self;
+    fn lock(&self) -> Self::Guard<'_>;
+    fn try_lock(&self) -> Option<Self::Guard<'_>>;
+}
+
+/// One locked read-modify-write to take, a plain store to release. Waiters spin a bounded number
+/// of times and then yield.
+pub(crate) struct Spin<T>(SpinMutex<T>);
+
+impl<T> Lock<T> for Spin<T> {
+    type Guard<'a>
+        = SpinMutexGuard<'a, T>
+    where
+        T: 'a;
+
+    fn new(value: T) -> Self {
+        Self(SpinMutex::new(value))
+    }
+
+    #[inline]
+    fn lock(&self) -> Self::Guard<'_> {
+        self.0.try_lock().unwrap_or_else(|| self.wait())
+    }
+
+    #[inline]
+    fn try_lock(&self) -> Option<Self::Guard<'_>> {
+        self.0.try_lock()
+    }
+}
+
+impl<T> Spin<T> {
+    #[cold]
+    fn wait(&self) -> SpinMutexGuard<'_, T> {
+        for attempt in 0.. {
+            if attempt < SPINS {
+                spin_loop();
+            } else {
+                thread::yield_now();
+            }
+            // Looked at before it is asked for: asking takes the line away from the holder.
+            if !self.0.is_locked()
+                && let Some(guard) = self.0.try_lock()
+            {
+                return guard;
+            }
+        }
+        unreachable!("the loop above has no end")
+    }
+}
+
+/// The standard library's mutex: waiters sleep.
+pub(crate) struct Park<T>(Mutex<T>);
+
+impl<T> Lock<T> for Park<T> {
+    type Guard<'a>
+        = MutexGuard<'a, T>
+    where
+        T: 'a;
+
+    fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    fn lock(&self) -> Self::Guard<'_> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<Self::Guard<'_>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn excludes<L: Lock<u64> + Sync>() {
+        let lock = L::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..10_000).for_each(|_| *lock.lock() += 1));
+            }
+        });
+        assert_eq!(*lock.lock(), 40_000);
+    }
+
+    fn outlives_a_panic<L: Lock<u64>>() {
+        let lock = L::new(7);
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _guard = lock.lock();
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(*lock.lock(), 7);
+        let held = lock.lock();
+        assert!(lock.try_lock().is_none());
+        drop(held);
+        assert!(lock.try_lock().is_some());
+    }
+
+    #[test]
+    fn locks_exclude_and_outlive_panics() {
+        excludes::<Spin<u64>>();
+        excludes::<Park<u64>>();
+        outlives_a_panic::<Spin<u64>>();
+        outlives_a_panic::<Park<u64>>();
+    }
+
+    #[test]
+    fn a_waiter_of_a_spin_lock_gets_it_from_a_holder_that_sleeps() {
+        let lock = Spin::new(0);
+        thread::scope(|scope| {
+            let held = lock.lock();
+            let waiter = scope.spawn(|| *lock.lock());
+            thread::sleep(Duration::from_millis(5));
+            drop(held);
+            assert_eq!(waiter.join().unwrap(), 0);
+        });
+    }
+}

@@ -1,0 +1,540 @@
+//! Where a cache's entries and records are, in one of three arrangements.
+//!
+//! A counted cache of some size is made of many small sets, each under its own spin lock. A small
+//! one is a single table, in which every entry competes with every other: that gives better hit
+//! ratios than sets where sets would be few. One that is bounded by weight is made of tables that
+//! grow, under mutexes.
+
+use core::borrow::Borrow;
+use core::cell::Cell;
+use core::fmt;
+use core::hash::BuildHasherDefault;
+use std::collections::HashMap;
+use std::hash::DefaultHasher;
+use std::sync::Arc;
+
+use cache_core::shard::{At, Limits, Previous, Spare};
+use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
+use cache_core::{
+    Action, Cause, Completion, Contract, Entry, Explanation, FlightId, Instant, Loaded, Policy,
+    Put, Stats, Ticket,
+};
+
+mod cells;
+mod counted;
+mod lock;
+
+use crate::flight::Flight;
+use cells::{AskBook, Cells};
+use lock::{Park, Spin};
+
+/// A table that is never asked to hash: hashes come in from outside its lock.
+type Growing<K, V> = HashTable<K, V, BuildHasherDefault<DefaultHasher>>;
+
+/// How threads wait for the small lock around a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// Spin a bounded number of times, then give the core away until the lock is free: one locked
+    /// instruction for each operation. The default.
+    #[default]
+    Spin,
+    /// Sleep, as with the standard library's mutex: two locked instructions. For systems whose
+    /// threads have priorities, where a spinning thread can keep the holder from running.
+    Park,
+}
+
+type SpinSet<K, V> = Spin<Set<K, V>>;
+type ParkSet<K, V> = Park<Set<K, V>>;
+type SpinGrowing<K, V> = Spin<Growing<K, V>>;
+type ParkGrowing<K, V> = Park<Growing<K, V>>;
+
+pub(super) enum Tables<K, V> {
+    Sets(Cells<K, V, SpinSet<K, V>>),
+    ParkedSets(Cells<K, V, ParkSet<K, V>>),
+    One(Cells<K, V, SpinGrowing<K, V>>),
+    Growing(Cells<K, V, ParkGrowing<K, V>>),
+}
+
+/// Both locks of one key; see [`cells`].
+pub(super) enum Desk<'a, K, V> {
+    Sets(cells::Desk<'a, K, V, Set<K, V>, SpinSet<K, V>>),
+    ParkedSets(cells::Desk<'a, K, V, Set<K, V>, ParkSet<K, V>>),
+    One(cells::Desk<'a, K, V, Growing<K, V>, SpinGrowing<K, V>>),
+    Growing(cells::Desk<'a, K, V, Growing<K, V>, ParkGrowing<K, V>>),
+}
+
+/// The same expression for whichever arrangement it is.
+macro_rules! each {
+    ($kind:ident, $value:expr, $name:ident => $work:expr) => {
+        match $value {
+            $kind::Sets($name) => $work,
+            $kind::ParkedSets($name) => $work,
+            $kind::One($name) => $work,
+            $kind::Growing($name) => $work,
+        }
+    };
+}
+
+/// Every so many writes of a thread, one sweeps a table that is not its own.
+const WRITES: u8 = 8;
+
+thread_local! {
+    static WRITTEN: Cell<u8> = const { Cell::new(0) };
+}
+
+/// Fewer entries than this are kept in one table.
+const SETS_FROM: usize = 1_024;
+/// Least weight of a table, so that no sizeable value is too heavy for it.
+const TABLE_WEIGHT: u64 = 1 << 20;
+
+impl<K, V> Tables<K, V> {
+    /// How many tables there are.
+    pub(super) fn count(&self) -> usize {
+        each!(Self, self, cells => cells.count())
+    }
+}
+
+impl<K: Eq, V> Tables<K, V> {
+    pub(super) fn new(
+        bound: Bound,
+        waiting: Waiting,
+        policy: Policy,
+        mut limits: Limits,
+        seed: u64,
+    ) -> Self {
+        match (bound, waiting) {
+            (Bound::Entries(entries), _) if entries >= SETS_FROM => {
+                let count = entries.div_ceil(WAYS);
+                limits.remembered = (entries / count.min(64)).max(64);
+                let sets = shares(entries as u64, count as u64)
+                    .zip(0..)
+                    .map(|(share, number)| Set::new(number, share as usize))
+                    .collect();
+                match waiting {
+                    Waiting::Spin => Self::Sets(Cells::new(sets, policy, limits, seed)),
+                    Waiting::Park => Self::ParkedSets(Cells::new(sets, policy, limits, seed)),
+                }
+            }
+            (Bound::Entries(entries), Waiting::Spin) => {
+                limits.remembered = entries.max(64);
+                let table = HashTable::new(bound, BuildHasherDefault::new());
+                Self::One(Cells::new(vec![table], policy, limits, seed))
+            }
+            (bound, _) => {
+                let tables: Vec<_> = split(bound)
+                    .map(|bound| HashTable::new(bound, BuildHasherDefault::new()))
+                    .collect();
+                limits.remembered = (10_000 / tables.len()).max(64);
+                Self::Growing(Cells::new(tables, policy, limits, seed))
+            }
+        }
+    }
+
+    /// The fast way to a value: one lock, one comparison of time.
+    #[inline]
+    pub(super) fn hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        each!(Self, self, cells => cells.hit(hash, key, now))
+    }
+
+    /// A copy of the fresh value.
+    #[inline]
+    pub(super) fn get<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        let looked = each!(Self, self, cells => cells.look(hash, key, now));
+        looked.unwrap_or_else(|AskBook| self.get_slowly(hash, key, now))
+    }
+
+    #[cold]
+    fn get_slowly<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        let mut leaving = Leaving::new();
+        let mut desk = self.desk(hash);
+        let value = desk.get(key, now, &Contract::new(), &mut leaving).cloned();
+        desk.close(&mut leaving);
+        value
+    }
+
+    /// Stores a plain value under one lock, or hands it back if the book has to be asked.
+    pub(super) fn put(
+        &self,
+        hash: u64,
+        now: Instant,
+        key: &mut Option<K>,
+        value: V,
+        weight: u32,
+        leaving: &mut Leaving<K, V>,
+    ) -> Result<Put<V>, V> {
+        let at = At { hash, key: &(), now };
+        each!(Self, self, cells => cells.put(at, key, value, weight, leaving))
+    }
+
+    /// Sweeps another table with every eighth call of a thread.
+    pub(super) fn sweep_now_and_then(&self, now: Instant) {
+        let written = WRITTEN.get().wrapping_add(1);
+        WRITTEN.set(written);
+        if written.is_multiple_of(WRITES) {
+            self.sweep_next(now);
+        }
+    }
+
+    /// Sweeps another table.
+    #[cold]
+    pub(super) fn sweep_next(&self, now: Instant) {
+        let mut leaving = Leaving::new();
+        each!(Self, self, cells => cells.sweep_next(now, &mut leaving));
+    }
+
+    pub(super) fn invalidate<Q>(&self, hash: u64, key: &Q, now: Instant) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let mut leaving = Leaving::new();
+        let here = At { hash, key, now };
+        let done = each!(Self, self, cells => cells.invalidate(here, &mut leaving));
+        done.unwrap_or_else(|AskBook| {
+            let mut desk = self.desk(hash);
+            let found = desk.invalidate(key, now, &mut leaving);
+            desk.close(&mut leaving);
+            found
+        })
+    }
+
+    /// Takes both locks of a key.
+    pub(super) fn desk(&self, hash: u64) -> Desk<'_, K, V> {
+        match self {
+            Self::Sets(cells) => Desk::Sets(cells.desk(hash)),
+            Self::ParkedSets(cells) => Desk::ParkedSets(cells.desk(hash)),
+            Self::One(cells) => Desk::One(cells.desk(hash)),
+            Self::Growing(cells) => Desk::Growing(cells.desk(hash)),
+        }
+    }
+
+    pub(super) fn purge(&self, now: Instant) -> usize {
+        each!(Self, self, cells => cells.purge(now))
+    }
+
+    pub(super) fn clear(&self) {
+        each!(Self, self, cells => cells.clear());
+    }
+
+    pub(super) fn expire_tag(&self, tag: &str, now: Instant) {
+        each!(Self, self, cells => cells.for_each_book(|book| book.expire_tag(tag, now)));
+    }
+
+    pub(super) fn invalidate_tag(&self, tag: &str) {
+        each!(Self, self, cells => cells.for_each_book(|book| book.invalidate_tag(tag)));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        each!(Self, self, cells => cells.sum(|table| Table::<K, V>::len(table) as u64) as usize)
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        each!(Self, self, cells => cells.sum(|table| Table::<K, V>::weight(table)))
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        each!(Self, self, cells => cells.stats())
+    }
+}
+
+/// The operations of `cache_core::shard`, on this key and with what leaves collected.
+impl<K: Eq, V> Desk<'_, K, V> {
+    pub(super) fn flights(&mut self) -> &mut HashMap<FlightId, Arc<Flight<V>>> {
+        each!(Self, self, desk => &mut desk.ledger.flights)
+    }
+
+    pub(super) fn void_flight(&mut self, flight: FlightId) {
+        each!(Self, self, desk => desk.ledger.book.void_flight(flight));
+    }
+
+    /// Lets go of the locks.
+    pub(super) fn close(self, leaving: &mut Leaving<K, V>) {
+        each!(Self, self, desk => desk.close(leaving));
+    }
+
+    pub(super) fn get<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        contract: &Contract,
+        leaving: &mut Leaving<K, V>,
+    ) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let out = &mut out(leaving);
+        each!(Self, self, desk => {
+            let hash = desk.hash;
+            desk.shard().get(At { hash, key, now }, contract, out)
+        })
+    }
+
+    pub(super) fn lookup<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        spare: &mut Spare<K>,
+        contract: &Contract,
+        leaving: &mut Leaving<K, V>,
+    ) -> Action<'_, V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let out = &mut out(leaving);
+        each!(Self, self, desk => {
+            let hash = desk.hash;
+            desk.shard().lookup(At { hash, key, now }, spare, contract, out)
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)] // one operation, whole
+    pub(super) fn complete<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        spare: &mut Spare<K>,
+        ticket: Ticket,
+        loaded: Loaded<V>,
+        weight: u32,
+        leaving: &mut Leaving<K, V>,
+    ) -> Completion<'_, V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let out = &mut out(leaving);
+        each!(Self, self, desk => {
+            let here = At { hash: desk.hash, key, now };
+            desk.shard().complete(here, spare, ticket, loaded, weight, out)
+        })
+    }
+
+    /// Ends a flight that failed; `serve_old` says whether the old value may serve on.
+    pub(super) fn fail<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        ticket: Ticket,
+        error: &dyn fmt::Display,
+        serve_old: bool,
+        ends: (&mut Spare<K>, &mut Leaving<K, V>),
+    ) where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (spare, out) = (ends.0, &mut out(ends.1));
+        each!(Self, self, desk => {
+            let here = At { hash: desk.hash, key, now };
+            if serve_old {
+                desk.shard().fail(here, spare, ticket, error, out);
+            } else {
+                desk.shard().reject(here, spare, ticket, error, out);
+            }
+        });
+    }
+
+    pub(super) fn abandon<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        spare: &mut Spare<K>,
+        ticket: Ticket,
+        leaving: &mut Leaving<K, V>,
+    ) where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let out = &mut out(leaving);
+        each!(Self, self, desk => {
+            let here = At { hash: desk.hash, key, now };
+            desk.shard().abandon(here, spare, ticket, out);
+        });
+    }
+
+    /// Stores a value; if told so, only where no fresh one is.
+    pub(super) fn put<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        spare: &mut Spare<K>,
+        loaded: Loaded<V>,
+        how: (u32, bool),
+        leaving: &mut Leaving<K, V>,
+    ) -> Put<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (weight, if_absent) = how;
+        let out = &mut out(leaving);
+        each!(Self, self, desk => {
+            let here = At { hash: desk.hash, key, now };
+            if if_absent {
+                desk.shard().put_if_absent(here, spare, loaded, weight, out)
+            } else {
+                desk.shard().put(here, spare, loaded, weight, out)
+            }
+        })
+    }
+
+    pub(super) fn expire<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        spare: &mut Spare<K>,
+        leaving: &mut Leaving<K, V>,
+    ) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let out = &mut out(leaving);
+        each!(Self, self, desk => {
+            let here = At { hash: desk.hash, key, now };
+            desk.shard().expire(here, spare, out)
+        })
+    }
+
+    fn invalidate<Q>(&mut self, key: &Q, now: Instant, leaving: &mut Leaving<K, V>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let out = &mut out(leaving);
+        each!(Self, self, desk => {
+            let here = At { hash: desk.hash, key, now };
+            desk.shard().invalidate(here, out)
+        })
+    }
+
+    /// Sweeps this key's table and book a little.
+    pub(super) fn tick(&mut self, now: Instant, leaving: &mut Leaving<K, V>) {
+        let out = &mut out(leaving);
+        each!(Self, self, desk => desk.shard().tick(now, 2 * WAYS, out));
+    }
+
+    pub(super) fn peek<Q>(&self, key: &Q, now: Instant) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        each!(Self, self, desk => desk.view().peek(At { hash: desk.hash, key, now }))
+    }
+
+    pub(super) fn entry<Q>(&self, key: &Q, now: Instant) -> Option<Entry<&V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        each!(Self, self, desk => desk.view().entry(At { hash: desk.hash, key, now }))
+    }
+
+    pub(super) fn previous<Q>(&self, key: &Q) -> Option<Previous<'_, V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        each!(Self, self, desk => desk.view().previous(desk.hash, key))
+    }
+
+    pub(super) fn fallback<Q>(&self, key: &Q, now: Instant, contract: &Contract) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let old = each!(Self, self, desk => {
+            desk.view().fallback(At { hash: desk.hash, key, now }, contract)
+        });
+        old.map(|old| old.value)
+    }
+
+    pub(super) fn explain<Q>(&self, key: &Q, now: Instant) -> Explanation
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        each!(Self, self, desk => desk.view().explain(At { hash: desk.hash, key, now }))
+    }
+}
+
+/// What leaves, as the core hands it out.
+fn out<K, V>(leaving: &mut Leaving<K, V>) -> impl FnMut(Cause, Option<K>, V) {
+    |cause, key, value| leaving.take(cause, key, value)
+}
+
+/// Keys and values that leave under a lock, to be dropped after it. Few operations let more than
+/// two go, and those two need no memory.
+pub(super) struct Leaving<K, V> {
+    first: [Option<(Cause, Option<K>, V)>; 2],
+    more: Vec<(Cause, Option<K>, V)>,
+}
+
+impl<K, V> Leaving<K, V> {
+    pub(super) const fn new() -> Self {
+        Self { first: [const { None }; 2], more: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self, cause: Cause, key: Option<K>, value: V) {
+        let item = (cause, key, value);
+        match self.first.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(item),
+            None => self.more.push(item),
+        }
+    }
+}
+
+/// `whole` in so many parts that differ by one at most.
+fn shares(whole: u64, parts: u64) -> impl Iterator<Item = u64> {
+    (0..parts).map(move |n| whole / parts + u64::from(n < whole % parts))
+}
+
+/// Splits a bound over tables, without losing any of it.
+fn split(bound: Bound) -> impl Iterator<Item = Bound> {
+    let cores = std::thread::available_parallelism().map_or(1, core::num::NonZero::get) as u64;
+    let (whole, tables) = match bound {
+        Bound::Weight(weight) => (weight, (weight / TABLE_WEIGHT).clamp(1, 8 * cores)),
+        Bound::Entries(entries) => (entries as u64, 1),
+        _ => (u64::MAX, 1),
+    };
+    shares(whole, tables).map(move |share| match bound {
+        Bound::Weight(_) => Bound::Weight(share),
+        _ => Bound::Entries(share as usize),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_share_the_bound_exactly() {
+        for weight in [1, 100, 1 << 20, (1 << 26) + 3] {
+            let sum: u64 = split(Bound::Weight(weight))
+                .map(|bound| match bound {
+                    Bound::Weight(weight) => weight,
+                    _ => panic!("weight stays weight"),
+                })
+                .sum();
+            assert_eq!(sum, weight);
+        }
+        assert!(shares(1_000_003, 31_251).all(|share| (31..=32).contains(&share)));
+    }
+}
