@@ -1,7 +1,7 @@
 //! What the program does.
 
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,10 +22,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     match command {
         Command::Replay(arguments) => replay(&arguments),
         Command::Generate(recipe) => done(generate(&recipe)),
-        Command::Help => {
-            print!("{}", arguments::HELP);
-            ExitCode::SUCCESS
-        }
+        Command::Help => done(show(arguments::HELP)),
     }
 }
 
@@ -72,11 +69,10 @@ fn replay_through(kinds: &[Kind], arguments: &Replay) -> Result<(), String> {
     let mut plan = Plan::new(&traces, &arguments.capacities, kinds);
     (plan.by_count, plan.ttl) = (arguments.by_count, arguments.ttl);
     let rows = replay::run(&plan);
-    print!("{}{}", report::tables(&rows), summary::summary(&rows));
-    match json {
-        Some((file, name)) => write_json(&rows, file, name),
-        None => Ok(()),
+    if let Some((file, name)) = json {
+        write_json(&rows, file, name)?;
     }
+    show(&(report::tables(&rows) + &summary::summary(&rows)))
 }
 
 fn read(files: &[(PathBuf, Format)]) -> Result<Vec<Trace>, String> {
@@ -105,10 +101,18 @@ fn write_json(rows: &[Row], file: File, name: &Path) -> Result<(), String> {
 }
 
 fn generate(recipe: &Recipe) -> Result<(), String> {
-    match recipe.write(BufWriter::new(io::stdout().lock())) {
-        // Who reads may stop early, as `head` does.
+    shown(recipe.write(BufWriter::new(io::stdout().lock())))
+}
+
+fn show(text: &str) -> Result<(), String> {
+    shown(io::stdout().write_all(text.as_bytes()))
+}
+
+/// Who reads may stop early, as `head` does.
+fn shown(written: io::Result<()>) -> Result<(), String> {
+    match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!("the trace cannot be written: {error}"))
+            Err(format!("the standard output cannot be written: {error}"))
         }
         _ => Ok(()),
     }

@@ -14,7 +14,8 @@ use crate::trace::Request;
 const START: Instant = Instant::from_secs(1_000_000_000);
 
 /// `sync::Cache` with its defaults, used by one thread. Only jitter is switched off, so that every
-/// policy has the same ttl.
+/// policy has the same ttl. Its hash has another seed in each run, and how it splits its capacity
+/// depends on the machine's cores, so its miss ratio differs by a little from run to run.
 #[derive(Debug)]
 pub struct Threaded {
     cache: sync::Cache<u64, u32>,
