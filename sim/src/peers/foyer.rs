@@ -27,7 +27,7 @@ impl Foyer {
     }
 
     pub(super) fn sieve(bound: Bound) -> Self {
-        Self::new(bound, SieveConfig::default())
+        Self::new(bound, SieveConfig)
     }
 
     fn new(bound: Bound, eviction: impl Into<EvictionConfig>) -> Self {
