@@ -4,7 +4,7 @@ use crate::checks;
 
 /// The names by which parts can be run alone, in the order in which they run.
 pub(crate) const PARTS: &[&str] =
-    &["lints", "core", "std", "facade", "no-std", "docs", "deps", "tour"];
+    &["lints", "core", "std", "facade", "no-std", "docs", "deps", "tour", "sim"];
 
 /// One thing that must pass.
 pub(crate) struct Step {
@@ -37,6 +37,7 @@ pub(crate) fn all() -> Vec<Step> {
     steps.extend(docs());
     steps.extend(deps());
     steps.push(command("tour", "the tour", "cargo run --locked --release --example tour"));
+    steps.extend(sim());
     steps
 }
 
@@ -123,6 +124,24 @@ fn deps() -> Vec<Step> {
     vec![
         check("oldest Rust of the dependencies", checks::oldest_rust),
         check("the repository speaks of the project alone", checks::hygiene),
+    ]
+}
+
+/// Without the feature that brings other people's caches: they take long to build.
+fn sim() -> Vec<Step> {
+    let set = "--locked -p cache-sim --no-default-features";
+    let clippy = format!("cargo clippy {set} --all-targets -- -D warnings");
+    let program = format!("cargo run {set} --");
+    let generate = format!("{program} generate --kind zipf --keys 1000 --requests 20000");
+    let replay = format!("{program} replay --trace - --capacity 1%,10%");
+    let mut run = command("sim", "a replay of a generated trace", "sh -c");
+    if let Action::Command { words, .. } = &mut run.action {
+        words.push(format!("{generate} | {replay}"));
+    }
+    vec![
+        command("sim", "clippy cache-sim", &clippy),
+        command("sim", "cache-sim tests", &format!("cargo test {set}")),
+        run,
     ]
 }
 
