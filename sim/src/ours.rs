@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advanced_caching::sync::{self, DefaultHasher};
-use advanced_caching::table::{self, HashTable, LinearTable, Table};
+use advanced_caching::table::{self, HashTable, LinearTable, LocalTable};
 use advanced_caching::{Instant, ManualTime, Policy as Contract, PolicyBuilder, local};
 
 use crate::capacity::Bound;
@@ -61,12 +61,12 @@ impl Policy for Threaded {
 }
 
 /// `local::Cache` over a table.
-struct Local<T: Table<u64, u32>> {
+struct Local<T: LocalTable<u64, u32>> {
     cache: local::Cache<u64, u32, T>,
     bound: Bound,
 }
 
-impl<T: Table<u64, u32>> Local<T> {
+impl<T: LocalTable<u64, u32>> Local<T> {
     fn boxed(setting: &Setting<'_>, table: T) -> Box<Self> {
         let policy: Contract = contract(setting).build().expect("a ttl can be of any length");
         let cache = local::Cache::with_table(policy, table).weigher(|_, size| *size);
@@ -74,7 +74,7 @@ impl<T: Table<u64, u32>> Local<T> {
     }
 }
 
-impl<T: Table<u64, u32>> Policy for Local<T> {
+impl<T: LocalTable<u64, u32>> Policy for Local<T> {
     fn request(&mut self, request: &Request) -> bool {
         let now = START + request.now;
         let is_hit = self.cache.get(&request.id, now).is_some();

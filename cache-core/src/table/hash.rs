@@ -175,12 +175,12 @@ impl<K, V, S> HashTable<K, V, S> {
     }
 
     fn evict_one(&mut self, small: usize) -> Option<Row<K, V>> {
-        let at = self.ranks.victim(&mut Rows(&mut self.rows), small)?;
+        let victim = self.ranks.victim(&mut Rows(&mut self.rows), small)?;
         if self.ranks.ghosts.len() < self.rows.len() {
             self.ranks.ghosts.resize(self.rows.len(), 0);
         }
-        self.ranks.remember(self.rows[at].hash);
-        self.take(at)
+        self.ranks.remember(victim, self.rows[victim.at].hash);
+        self.take(victim.at)
     }
 
     /// Takes a row out and closes the gap with the last one.

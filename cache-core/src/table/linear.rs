@@ -135,9 +135,9 @@ impl<K, V, const N: usize, const R: usize> LinearTable<K, V, N, R> {
     }
 
     fn evict_one(&mut self) -> Option<Place<K, Resting<V>>> {
-        let at = self.ranks.victim(&mut Rows(&mut self.places.items), N / SMALL_SHARE)?;
-        self.ranks.remember(self.places.items[at].hash);
-        self.take(at)
+        let victim = self.ranks.victim(&mut Rows(&mut self.places.items), N / SMALL_SHARE)?;
+        self.ranks.remember(victim, self.places.items[victim.at].hash);
+        self.take(victim.at)
     }
 
     /// Takes a place out and closes the gap with the last one.

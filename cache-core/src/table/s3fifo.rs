@@ -3,8 +3,8 @@
 //!
 //! New entries wait in a small queue; what is used there moves to the main queue when its turn
 //! comes, and the rest leaves. The main queue goes round: a used entry loses one of its uses and
-//! stays. Fingerprints of what left are kept in a table without chains ("ghosts"); who comes back
-//! while its fingerprint is there goes to the main queue at once.
+//! stays. Fingerprints of what left the small queue are kept in a table without chains ("ghosts");
+//! who comes back while its fingerprint is there goes to the main queue at once.
 //!
 //! What differs from the paper: ghosts are overwritten where they collide, which keeps a part of a
 //! loop that is longer than the cache; a returning entry is sent to the small queue when the main
@@ -182,12 +182,12 @@ impl<I: Index> Queues<I> {
         links: &mut [Link<I>],
         marks: &mut impl Marks,
         small: usize,
-    ) -> Option<usize> {
+    ) -> Option<Victim> {
         for _ in 0..STEPS {
             let from_small = self.small_len() >= small.max(1) || self.main.oldest().is_none();
             let at = if from_small { self.small.oldest() } else { self.main.oldest() }?;
             if marks.mark(at).uses() == 0 {
-                return Some(at);
+                return Some(Victim { at, leaves_ghost: from_small });
             }
             if from_small {
                 marks.mark(at).forget_uses();
@@ -198,8 +198,16 @@ impl<I: Index> Queues<I> {
                 self.spare(links, marks, at);
             }
         }
-        self.main.oldest().or_else(|| self.small.oldest())
+        let at = self.main.oldest().or_else(|| self.small.oldest())?;
+        Some(Victim { at, leaves_ghost: false })
     }
+}
+
+/// The position that has to go, and whether its fingerprint is to be kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Victim {
+    pub(super) at: usize,
+    leaves_ghost: bool,
 }
 
 /// The fingerprints of what left a table, one byte each, without chains.
@@ -263,7 +271,9 @@ impl<I: Index, L: AsMut<[Link<I>]>, G: AsMut<[u8]>> Ranks<I, L, G> {
         if !room.full {
             return known;
         }
-        known && self.queues.has_idle_main(self.links.as_mut(), marks, room.tries)
+        // A small queue that is too long gives its place away, not the main queue.
+        let free = self.queues.small_len() > room.small;
+        known && (free || self.queues.has_idle_main(self.links.as_mut(), marks, room.tries))
     }
 
     /// Whether a table that still fills up should send a newcomer to the main queue.
@@ -272,13 +282,16 @@ impl<I: Index, L: AsMut<[Link<I>]>, G: AsMut<[u8]>> Ranks<I, L, G> {
     }
 
     /// The position that has to go next.
-    pub(super) fn victim(&mut self, marks: &mut impl Marks, small: usize) -> Option<usize> {
+    pub(super) fn victim(&mut self, marks: &mut impl Marks, small: usize) -> Option<Victim> {
         self.queues.victim(self.links.as_mut(), marks, small)
     }
 
-    /// Keeps the fingerprint of what was evicted.
-    pub(super) fn remember(&mut self, hash: u64) {
-        remember(self.ghosts.as_mut(), hash);
+    /// Keeps the fingerprint of a victim that never came to the main queue. (Those that did have
+    /// had their chance: with their fingerprints, a loop would find nothing that stays.)
+    pub(super) fn remember(&mut self, victim: Victim, hash: u64) {
+        if victim.leaves_ghost {
+            remember(self.ghosts.as_mut(), hash);
+        }
     }
 
     pub(super) fn admit(&mut self, mark: &mut Mark, at: usize, main: bool) {

@@ -81,10 +81,10 @@ impl<K, V> Set<K, V> {
     }
 
     fn evict(&mut self, evicted: &mut dyn FnMut(u64, K, Resting<V>)) {
-        let Some(at) = self.ranks.victim(&mut Rows(&mut self.rows), SMALL) else { return };
-        let hash = self.hash_at(at);
-        self.ranks.remember(hash);
-        if let Some(Place { key, entry }) = self.take(at) {
+        let Some(victim) = self.ranks.victim(&mut Rows(&mut self.rows), SMALL) else { return };
+        let hash = self.hash_at(victim.at);
+        self.ranks.remember(victim, hash);
+        if let Some(Place { key, entry }) = self.take(victim.at) {
             self.house.tally.evictions += 1;
             evicted(hash, key, entry);
         }
