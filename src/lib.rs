@@ -27,5 +27,7 @@ pub mod sync {
     pub use cache_std::sync::*;
 }
 
+#[cfg(all(feature = "coarse-clock", target_os = "linux"))]
+pub use cache_std::CoarseTime;
 #[cfg(feature = "std")]
-pub use cache_std::{ManualTime, MemoryStore, MonotonicTime, Signal, Time};
+pub use cache_std::{ManualTime, MemoryStore, MonotonicTime, Signal, TickTime, Time};

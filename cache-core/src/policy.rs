@@ -143,6 +143,24 @@ impl Policy {
         self.hard
     }
 
+    /// The shortest span that anything is measured by: windows that are not zero, time-outs, the
+    /// lease, the first cool-down.
+    pub fn shortest_window(&self) -> Duration {
+        let ttl = self.freshness().unwrap_or(Duration::MAX);
+        let spans = [
+            ttl,
+            self.swr,
+            self.sie,
+            self.missing_ttl,
+            self.lease,
+            self.soft,
+            self.hard,
+            self.cool_down.initial,
+        ];
+        let spans = spans.into_iter().filter(|span| !span.is_zero());
+        spans.min().unwrap_or(Duration::MAX)
+    }
+
     pub(crate) const fn early_percent(&self) -> Option<u8> {
         self.early_percent
     }

@@ -21,4 +21,6 @@ pub use cache_core::{
     PolicyBuilder, PolicyError, Put, Stats,
 };
 pub use memory::MemoryStore;
-pub use time::{ManualTime, MonotonicTime, Signal, Time};
+#[cfg(all(feature = "coarse-clock", target_os = "linux"))]
+pub use time::CoarseTime;
+pub use time::{ManualTime, MonotonicTime, Signal, TickTime, Time};

@@ -10,12 +10,12 @@ use std::sync::atomic::AtomicUsize;
 
 use cache_core::shard::Limits;
 use cache_core::table::Bound;
-use cache_core::{PolicyBuilder, PolicyError};
+use cache_core::{Policy, PolicyBuilder, PolicyError};
 
 use super::cache::{Cache, Inner};
 use super::loading::LoadingBuilder;
 use super::tables::{Tables, Waiting};
-use crate::time::{MonotonicTime, Time};
+use crate::time::{MonotonicTime, TickTime, Time};
 
 /// The hasher of a cache that was given no other: fast, and seeded anew for each cache. Which one
 /// it is may change between versions. Where keys come from an adversary who can time answers, give
@@ -86,7 +86,7 @@ impl From<PolicyError> for BuildError {
 /// | `max_waiters` | 65,536 threads |
 /// | `hasher` | [`DefaultHasher`] |
 /// | `waiting` | [`Waiting::Spin`] |
-/// | `time` | the system's monotonic clock |
+/// | `time` | [`TickTime`] in steps of half a percent of the shortest window, 1 to 10 ms |
 ///
 /// and those of [`PolicyBuilder`]: the ttl must be said.
 #[must_use = "a builder does nothing until `build`"]
@@ -273,7 +273,9 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Takes the time from `time`: a [`ManualTime`](crate::ManualTime) in tests.
+    /// Takes the time from `time`: a [`ManualTime`](crate::ManualTime) in tests, or
+    /// [`MonotonicTime`] where a millisecond is too coarse, which makes a hit cost several times as
+    /// much.
     pub fn time(mut self, time: impl Time) -> Self {
         self.time = Some(Arc::new(time));
         self
@@ -336,13 +338,15 @@ where
         let bound = self.bound();
         let policy = self.policy.build()?;
         let seed = self.hasher.hash_one("the seed of this cache's jitter");
+        let (time, ticks) = time_for(self.time, &policy);
         let mut limits = Limits::default();
         limits.flights = self.max_loads;
         Ok(Cache::from(Inner {
             tables: Tables::new(bound, self.waiting, policy.clone(), limits, seed),
             policy,
             hasher: self.hasher,
-            time: self.time.unwrap_or_else(|| Arc::new(MonotonicTime::new())),
+            ticks,
+            time,
             weigher: self.weigher,
             serve_old: self.serve_old,
             max_loads: self.max_loads,
@@ -351,6 +355,18 @@ where
             waiters: AtomicUsize::new(0),
             pool: std::sync::OnceLock::new(),
         }))
+    }
+}
+
+/// The time that was given, or else the shared tick with steps of half a percent of the shortest
+/// window; whether it is that tick.
+fn time_for(given: Option<Arc<dyn Time>>, policy: &Policy) -> (Arc<dyn Time>, bool) {
+    if let Some(time) = given {
+        return (time, false);
+    }
+    match TickTime::with_step(policy.shortest_window() / 200) {
+        Some(ticks) => (Arc::new(ticks), true),
+        None => (Arc::new(MonotonicTime::new()), false),
     }
 }
 

@@ -12,7 +12,7 @@ use cache_core::{Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, St
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
 use super::tables::{Leaving, Tables};
 use crate::pool::Pool;
-use crate::time::Time;
+use crate::time::{TickTime, Time};
 
 /// A bounded cache for threads. Clones share it.
 ///
@@ -28,6 +28,8 @@ pub(super) struct Inner<K, V, S> {
     pub(super) policy: Policy,
     pub(super) hasher: S,
     pub(super) time: Arc<dyn Time>,
+    /// The time is the shared tick, which is read without asking `time`.
+    pub(super) ticks: bool,
     pub(super) weigher: Option<Weigher<K, V>>,
     pub(super) serve_old: Option<ServeOld>,
     pub(super) max_loads: usize,
@@ -61,8 +63,9 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         self.hasher.hash_one(key)
     }
 
+    #[inline]
     pub(super) fn now(&self) -> Instant {
-        self.time.now()
+        if self.ticks { TickTime::latest() } else { self.time.now() }
     }
 
     pub(super) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {

@@ -5,6 +5,14 @@ use std::time::Instant as StdInstant;
 
 use cache_core::{Clock, Instant};
 
+#[cfg(all(feature = "coarse-clock", target_os = "linux"))]
+mod coarse;
+mod ticks;
+
+#[cfg(all(feature = "coarse-clock", target_os = "linux"))]
+pub use coarse::CoarseTime;
+pub use ticks::TickTime;
+
 /// A clock that threads can wait on. All waiting in this crate goes through it, so that with
 /// [`ManualTime`] time-outs, schedulers and sleeps are virtual, too.
 pub trait Time: Clock + Send + Sync + 'static {
