@@ -47,16 +47,15 @@ impl<V> Resting<V> {
 }
 
 /// Deadline in the upper 58 bits, in steps of 64 ns over the whole range of [`Instant`]; below it
-/// two bits of use count and one each for "has a record", "stale meanwhile", "has tags" and "is in
-/// the main queue".
+/// two bits of use count and one each for "has a record", "stale meanwhile" and "is in the main
+/// queue".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
 const USES: u64 = 0b00_0011;
 const RECORD: u64 = 0b00_0100;
 const STALE: u64 = 0b00_1000;
-const TAGGED: u64 = 0b01_0000;
-const MAIN: u64 = 0b10_0000;
+const MAIN: u64 = 0b01_0000;
 const BITS: u64 = 63;
 
 impl Mark {
@@ -103,7 +102,6 @@ impl Mark {
         deadline: Instant,
         record: bool,
         stale: bool,
-        tags: bool,
     ) -> Self {
         let mut word = (deadline.as_nanos() & !BITS) | (self.0 & (USES | MAIN));
         if record {
@@ -112,15 +110,13 @@ impl Mark {
         if stale {
             word |= STALE;
         }
-        if tags {
-            word |= TAGGED;
-        }
         Self(word)
     }
 
     /// Whether a read at `now` can be answered without looking anywhere else.
     pub(crate) const fn covers(self, now: Instant) -> bool {
-        now.as_nanos() < self.0 & !BITS && self.0 & TAGGED == 0
+        // With all low bits of `now` set, the word's own low bits do not count: one comparison.
+        now.as_nanos() | BITS < self.0
     }
 
     pub(crate) const fn has_record(self) -> bool {
@@ -139,7 +135,7 @@ mod tests {
     #[test]
     fn flags_and_uses_do_not_disturb_the_deadline() {
         let deadline = Instant::from_millis(1_234);
-        let mut resting = Resting::new((), Mark::new(deadline).moved(deadline, true, true, true));
+        let mut resting = Resting::new((), Mark::new(deadline).moved(deadline, true, true));
         for _ in 0..9 {
             resting.note_use();
         }
@@ -163,9 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn a_tagged_entry_is_always_looked_at_twice() {
-        let deadline = Instant::from_secs(9);
-        assert!(Mark::new(deadline).covers(Instant::ORIGIN));
-        assert!(!Mark::new(deadline).moved(deadline, true, false, true).covers(Instant::ORIGIN));
+    fn a_deadline_covers_what_comes_before_it_whatever_the_other_bits() {
+        let deadline = Instant::from_nanos(640);
+        for mark in [Mark::new(deadline), Mark(Mark::new(deadline).0 | BITS)] {
+            let covered = |nanos| mark.covers(Instant::from_nanos(nanos));
+            assert!(covered(0) && covered(639) && !covered(640) && !covered(641));
+        }
+        assert!(!Mark::new(Instant::ORIGIN).covers(Instant::ORIGIN));
     }
 }

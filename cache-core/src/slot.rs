@@ -394,9 +394,13 @@ impl Slot {
     }
 
     /// The number that the resting entry keeps: until then its reads need not come here. With it,
-    /// whether the value is stale meanwhile.
+    /// whether the value is stale meanwhile. Who has tags is always looked at: one may have been
+    /// invalidated.
     pub(crate) fn rest(&self, site: Site<'_>) -> (Instant, bool) {
-        let Some(windows) = &self.windows else { return (Instant::ORIGIN, false) };
+        let tagged = !self.record.label.tags().is_empty();
+        let Some(windows) = self.windows.as_ref().filter(|_| !tagged) else {
+            return (Instant::ORIGIN, false);
+        };
         let standing = stand(windows, site);
         if standing == Standing::Fresh {
             return (windows.early_at(site.policy.early_percent()), false);

@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn versions_compare_as_numbers() {
-        assert_eq!(version("1.88"), Some((1, 88)));
-        assert_eq!(version("1.88.1"), Some(PROMISED));
+        assert_eq!(version("1.89"), Some((1, 88)));
+        assert_eq!(version("1.89.1"), Some(PROMISED));
         assert!(version("1.100").unwrap() > PROMISED);
         assert_eq!(version("new"), None);
     }

@@ -294,7 +294,6 @@ where
         }
         slot.record.windows = slot.windows;
         let (deadline, stale) = self.next_decision(&slot, hash, now);
-        let tagged = !slot.record.label.tags().is_empty();
         self.book.own_records -= usize::from(was_own);
         let kept = self.keep_record(slot.record, record_at, hash, now, spare);
         self.book.unsettled = false;
@@ -304,7 +303,7 @@ where
             self.remove_entry(at.take(), Cause::Capacity, out);
         }
         let entry = self.table.get_mut(at?)?;
-        entry.mark = entry.mark.moved(deadline, kept == Kept::Yes, stale, tagged);
+        entry.mark = entry.mark.moved(deadline, kept == Kept::Yes, stale);
         at
     }
 
@@ -401,7 +400,7 @@ where
         });
         let Some(displaced) = self.book.drop_record(record_at) else { return };
         match at.and_then(|at| self.table.get_mut(at)).zip(displaced.deadline) {
-            Some((entry, deadline)) => entry.mark = entry.mark.moved(deadline, false, false, false),
+            Some((entry, deadline)) => entry.mark = entry.mark.moved(deadline, false, false),
             None => self.book.displaced = Some(displaced),
         }
     }
@@ -449,7 +448,7 @@ impl<K: Eq> Displaced<K> {
             return self.key;
         };
         if let Some(entry) = table.get_mut(at) {
-            entry.mark = entry.mark.moved(deadline, false, false, false);
+            entry.mark = entry.mark.moved(deadline, false, false);
         }
         self.key
     }

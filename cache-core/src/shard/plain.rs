@@ -100,7 +100,7 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
     if let Some(at) = found.filter(|at| table.weight_at(*at) == weight)
         && let Some(entry) = table.get_mut(at)
     {
-        entry.mark = entry.mark.moved(deadline, false, false, false);
+        entry.mark = entry.mark.moved(deadline, false, false);
         let old = core::mem::replace(&mut entry.value, value);
         table.house_mut().sweep.expect(windows.gone_at());
         out(Cause::Replaced, None, old);

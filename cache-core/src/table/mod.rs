@@ -16,9 +16,9 @@ mod hash;
 mod house;
 #[cfg(feature = "heapless")]
 mod linear;
-#[cfg(any(feature = "alloc", feature = "heapless"))]
+#[cfg(any(feature = "hashbrown", feature = "heapless", feature = "sets"))]
 mod s3fifo;
-#[cfg(feature = "alloc")]
+#[cfg(feature = "sets")]
 mod set;
 
 #[cfg(feature = "hashbrown")]
@@ -27,7 +27,7 @@ pub(crate) use house::Sweep;
 pub use house::{House, Tally};
 #[cfg(feature = "heapless")]
 pub use linear::{LinearPlaces, LinearTable};
-#[cfg(feature = "alloc")]
+#[cfg(feature = "sets")]
 pub use set::{Set, WAYS};
 
 /// What bounds a table.

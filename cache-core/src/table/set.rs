@@ -4,6 +4,8 @@ use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::fmt;
 
+use wide::u8x16;
+
 use super::s3fifo::{Link, Marks, Ranks, Room};
 use super::{Bound, House, Table};
 use crate::resting::{Mark, Resting};
@@ -22,7 +24,7 @@ struct Place<K, V> {
     entry: Resting<V>,
 }
 
-/// Up to [`WAYS`] entries, found by comparing one byte of their hashes, eight at a time.
+/// Up to [`WAYS`] entries, found by comparing one byte of their hashes, sixteen at a time.
 ///
 /// A cache of many sets chooses the set by the hash and gives each set its number. A set keeps 16
 /// bits of each hash; with its number they are the hash that the algorithm works with, so `hash`
@@ -120,30 +122,31 @@ impl<K, V> Set<K, V> {
     }
 }
 
-/// One bit in each byte of `word` that may equal `tag`: never misses one, and marks another only
-/// next to an equal one (Mycroft's test for a zero byte).
-const fn equal_bytes(word: u64, tag: u8) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let x = word ^ (ONES * tag as u64);
-    x.wrapping_sub(ONES) & !x & (ONES << 7)
+/// One bit for each of `tags` that equals `tag`.
+#[inline]
+fn equal(tags: &[u8; WAYS], tag: u8) -> u32 {
+    let ([low, high], []) = tags.as_chunks::<16>() else { return 0 };
+    let wanted = u8x16::splat(tag);
+    let mask = |part: &[u8; 16]| u8x16::new(*part).simd_eq(wanted).to_bitmask();
+    mask(low) | (mask(high) << 16)
 }
 
 impl<K, V> Table<K, V> for Set<K, V> {
+    #[inline]
     fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
         let [tag, ..] = hash.to_le_bytes();
-        for (n, word) in self.tags.as_chunks::<8>().0.iter().enumerate() {
-            let mut equal = equal_bytes(u64::from_le_bytes(*word), tag);
-            while equal != 0 {
-                let at = n * 8 + (equal.trailing_zeros() / 8) as usize;
-                if self.rows.get(at).is_some_and(|row| row.key.borrow() == key) {
-                    return Some(at);
-                }
-                equal &= equal - 1;
+        let mut equal = equal(&self.tags, tag);
+        while equal != 0 {
+            let at = equal.trailing_zeros() as usize;
+            // Tags of rows that have left stay, and find no row.
+            if self.rows.get(at).is_some_and(|row| row.key.borrow() == key) {
+                return Some(at);
             }
+            equal &= equal - 1;
         }
         None
     }
@@ -153,10 +156,12 @@ impl<K, V> Table<K, V> for Set<K, V> {
         Some((self.hash_at(at), &row.key, &row.entry))
     }
 
+    #[inline]
     fn entry(&self, at: usize) -> Option<&Resting<V>> {
         Some(&self.rows.get(at)?.entry)
     }
 
+    #[inline]
     fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>> {
         Some(&mut self.rows.get_mut(at)?.entry)
     }

@@ -156,7 +156,7 @@ impl<K, V, L> Cells<K, V, L> {
 
 impl<K: Eq, V, L> Cells<K, V, L> {
     /// The fast way to a value: one lock, one comparison of time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hit<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
@@ -171,7 +171,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     }
 
     /// A copy of the fresh value, `None` if there is none, or an error if the book has to be asked.
-    #[inline]
+    #[inline(always)]
     pub(super) fn look<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Result<Option<V>, AskBook>
     where
         K: Borrow<Q>,

@@ -50,6 +50,7 @@ impl<T> Lock<T> for Spin<T> {
 
 impl<T> Spin<T> {
     #[cold]
+    #[inline(never)] // it would cost every hit a few saved registers
     fn wait(&self) -> SpinMutexGuard<'_, T> {
         for attempt in 0.. {
             if attempt < SPINS {

@@ -139,6 +139,20 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
+        match self {
+            Self::Sets(cells) => cells.hit(hash, key, now),
+            _ => self.hit_elsewhere(hash, key, now),
+        }
+    }
+
+    /// The arrangements that are not the usual one, out of the way of the one that is.
+    #[inline(never)]
+    fn hit_elsewhere<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
         each!(Self, self, cells => cells.hit(hash, key, now))
     }
 
@@ -150,8 +164,21 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        let looked = each!(Self, self, cells => cells.look(hash, key, now));
+        let looked = match self {
+            Self::Sets(cells) => cells.look(hash, key, now),
+            _ => self.look_elsewhere(hash, key, now),
+        };
         looked.unwrap_or_else(|AskBook| self.get_slowly(hash, key, now))
+    }
+
+    #[inline(never)]
+    fn look_elsewhere<Q>(&self, hash: u64, key: &Q, now: Instant) -> Result<Option<V>, AskBook>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        each!(Self, self, cells => cells.look(hash, key, now))
     }
 
     #[cold]
