@@ -29,10 +29,10 @@ pub(crate) fn expire(setup: &Setup, bench: &'static str) -> Vec<Row> {
             rows.push(row.with("entries", entries as f64));
         }
     };
-    visit("ours", "ours", |entries| reclaim(ByPuts(OnManualTime::new(entries)), entries));
-    visit("ours_purge", "ours", |entries| reclaim(ByPurge(OnManualTime::new(entries)), entries));
-    visit("moka", "moka", |entries| reclaim(RealMoka::new(entries), entries));
-    visit("cached", "cached", |entries| reclaim(RealCached::new(entries), entries));
+    visit("ours", "ours", |entries| reclaim(|| ByPuts(OnManualTime::new(entries)), entries));
+    visit("ours_purge", "ours", |entries| reclaim(|| ByPurge(OnManualTime::new(entries)), entries));
+    visit("moka", "moka", |entries| reclaim(|| RealMoka::new(entries), entries));
+    visit("cached", "cached", |entries| reclaim(|| RealCached::new(entries), entries));
     rows
 }
 
@@ -52,10 +52,11 @@ trait Expires {
     fn held(&self) -> usize;
 }
 
-fn reclaim<P: Expires>(mut peer: P, entries: u64) -> Row {
-    let empty = heap::held();
+fn reclaim<P: Expires>(make: impl FnOnce() -> P, entries: u64) -> Row {
+    let none = heap::held();
+    let mut peer = make();
     (0..entries).for_each(|key| peer.put(key));
-    let (bytes_before, held_before) = (heap::held() - empty, peer.held());
+    let (bytes_before, held_before) = (heap::held() - none, peer.held());
     peer.lapse();
     let start = Instant::now();
     let (mut calls, mut longest) = (0, Duration::ZERO);
@@ -74,7 +75,7 @@ fn reclaim<P: Expires>(mut peer: P, entries: u64) -> Row {
         .with("held_before", held_before as f64)
         .with("held_after", peer.held() as f64)
         .with("heap_before", bytes_before as f64)
-        .with("heap_after", (heap::held() - empty) as f64)
+        .with("heap_after", (heap::held() - none) as f64)
 }
 
 fn time(work: impl FnOnce()) -> Duration {

@@ -50,16 +50,19 @@ struct Work<V> {
 }
 
 fn hot<K: Key, V: Value>(setup: &Setup, bench: &'static str, work: Work<V>) -> Vec<Row> {
-    // Many reads of few entries: the first ones only bring them back into the processor's cache.
-    let reads = if work.entries > 1_000 { 1 << 17 } else { 1 << 18 };
-    let reads = setup.request.either(reads, reads / 4);
+    // Many reads where they are fast: threads do not begin at quite the same time.
+    let reads = if work.entries > 1_000 { setup.request.either(1 << 17, 1 << 15) } else { 1 << 18 };
     let order = |thread| keys::random(work.asked, reads, thread as u64);
     let orders: Vec<Vec<K>> = (0..THREADS).map(order).collect();
     let mut hot = Hot { work, orders: &orders, contestants: vec![], hits: vec![] };
     peers::everyone(&setup.request, &mut hot);
     let Hot { mut contestants, hits, .. } = hot;
     let rows = setup.play(bench, &mut contestants, setup.request.rounds(11, 5));
-    rows.into_iter().zip(hits).map(|(row, hits)| row.with_hits(&[hits])).collect()
+    let with_hits = |row: Row| {
+        let found = hits.iter().find(|(peer, _)| *peer == row.peer).map(|(_, hits)| *hits);
+        row.with_hits(found.as_slice())
+    };
+    rows.into_iter().map(with_hits).collect()
 }
 
 /// Collects the contestants.
@@ -67,8 +70,8 @@ struct Hot<'a, K, V> {
     work: Work<V>,
     orders: &'a [Vec<K>],
     contestants: Vec<Contestant<'a>>,
-    /// What a first pass found, which is not timed.
-    hits: Vec<Round>,
+    /// What a first pass over each peer found, which is not timed.
+    hits: Vec<(&'static str, Round)>,
 }
 
 impl<K: Key, V: Value> VisitPeers<K, V> for Hot<'_, K, V> {
@@ -78,11 +81,11 @@ impl<K: Key, V: Value> VisitPeers<K, V> for Hot<'_, K, V> {
         let (peer, orders) = (Arc::new(peer), self.orders);
         let hits = orders[0].iter().filter(|key| found(&*peer, key)).count();
         let hits = Round::alone(Duration::ZERO, orders[0].len()).with_hits(hits as u64);
+        self.hits.push((P::NAME, hits));
         for threads in 1..=THREADS {
             let peer = Arc::clone(&peer);
             let play = move || round(&*peer, orders, threads);
             self.contestants.push(Contestant::new(P::NAME, threads, play));
-            self.hits.push(hits);
         }
     }
 }
