@@ -1,6 +1,8 @@
 //! Developer commands. `cargo xtask test` runs everything that must pass.
 
 mod checks;
+mod compare;
+mod instructions;
 mod needs;
 mod run;
 mod steps;
@@ -12,6 +14,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", parts @ ..] => test(parts),
+        ["compare", flags @ ..] => compare::compare(flags),
+        ["instructions"] => instructions::count(),
         ["help" | "--help" | "-h"] | [] => {
             help();
             ExitCode::SUCCESS
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
 fn help() {
     println!("cargo xtask test [PART ..]   run everything that must pass, or parts of it");
     println!("                             parts: {}", steps::PARTS.join(", "));
+    println!("cargo xtask compare [..]     measure next to other caches; see `compare --help`");
+    println!("cargo xtask instructions     count the instructions of a hit with valgrind");
     println!("cargo xtask help             this text");
 }
 
@@ -35,7 +41,7 @@ fn test(parts: &[&str]) -> ExitCode {
         eprintln!("xtask: there is no part `{unknown}`; the parts are {known}");
         return ExitCode::from(2);
     }
-    if let Err(missing) = needs::provide() {
+    if let Err(missing) = needs::for_tests() {
         eprintln!("xtask: {missing}");
         return ExitCode::from(2);
     }

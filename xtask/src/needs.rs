@@ -14,7 +14,8 @@ struct Need {
     component: Option<&'static str>,
 }
 
-const NEEDS: &[Need] = &[
+/// What `cargo xtask test` needs.
+const TEST: &[Need] = &[
     Need {
         what: "a C compiler (for the bundled SQLite of the tour)",
         probe: &["cc", "--version"],
@@ -36,15 +37,30 @@ const NEEDS: &[Need] = &[
     Need { what: "git", probe: &["git", "--version"], packages: &["git"], component: None },
 ];
 
-/// Sees to it that everything is there.
+const VALGRIND: Need = Need {
+    what: "valgrind",
+    probe: &["valgrind", "--version"],
+    packages: &["valgrind", "libc6-dbg"],
+    component: None,
+};
+
+/// Sees to it that everything is there that the tests need.
 ///
 /// # Errors
 /// One line that says what to install.
-pub(crate) fn provide() -> Result<(), String> {
-    NEEDS.iter().try_for_each(provide_one)
+pub(crate) fn for_tests() -> Result<(), String> {
+    TEST.iter().try_for_each(provide)
 }
 
-fn provide_one(need: &Need) -> Result<(), String> {
+/// Sees to it that instructions can be counted.
+///
+/// # Errors
+/// One line that says what to install.
+pub(crate) fn for_instructions() -> Result<(), String> {
+    provide(&VALGRIND)
+}
+
+fn provide(need: &Need) -> Result<(), String> {
     if works(need.probe) {
         return Ok(());
     }

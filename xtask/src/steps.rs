@@ -4,7 +4,7 @@ use crate::checks;
 
 /// The names by which parts can be run alone, in the order in which they run.
 pub(crate) const PARTS: &[&str] =
-    &["lints", "core", "std", "facade", "no-std", "docs", "deps", "tour", "sim"];
+    &["lints", "core", "std", "facade", "benches", "no-std", "docs", "deps", "tour", "sim"];
 
 /// One thing that must pass.
 pub(crate) struct Step {
@@ -33,6 +33,7 @@ pub(crate) fn all() -> Vec<Step> {
     steps.extend(core());
     steps.extend(std());
     steps.extend(facade());
+    steps.extend(benches());
     steps.extend(no_std());
     steps.extend(docs());
     steps.extend(deps());
@@ -97,6 +98,16 @@ fn facade() -> Vec<Step> {
     steps.push(command("facade", "README and doc tests", &format!("{all} --doc")));
     steps.push(command("facade", "xtask tests", "cargo test --locked -p xtask"));
     steps
+}
+
+/// Without the peers, which take long to build.
+fn benches() -> Vec<Step> {
+    let lint = "cargo clippy --locked -p cache-benches --all-targets -- -D warnings";
+    let test = "cargo test --locked -p cache-benches --lib";
+    vec![
+        command("benches", "clippy cache-benches", lint),
+        command("benches", "cache-benches tests", test),
+    ]
 }
 
 fn no_std() -> Vec<Step> {

@@ -1,0 +1,109 @@
+//! Reads that all hit.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_benches::keys::{self, Key, Value};
+use cache_benches::peer::{self, Peer};
+use cache_benches::peers::{self, VisitPeers};
+use cache_benches::round::{Contestant, Round};
+use cache_benches::row::Row;
+use cache_benches::threads::together;
+
+use crate::Setup;
+
+/// Most threads at a time.
+const THREADS: usize = 2;
+
+pub(crate) fn u64_1k(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    hot::<u64, u64>(setup, bench, Work { entries: 1_000, asked: 1_000, value: u64::of })
+}
+
+pub(crate) fn u64_100k(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    hot::<u64, u64>(setup, bench, Work { entries: 100_000, asked: 100_000, value: u64::of })
+}
+
+pub(crate) fn u64_1m(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    hot::<u64, u64>(setup, bench, Work { entries: 1_000_000, asked: 1_000_000, value: u64::of })
+}
+
+pub(crate) fn str_1k(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    hot::<String, _>(setup, bench, Work { entries: 1_000, asked: 1_000, value: Arc::<str>::of })
+}
+
+pub(crate) fn kib_100k(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    let value = |n| Arc::<str>::from(format!("{n:01024}"));
+    hot::<String, _>(setup, bench, Work { entries: 100_000, asked: 100_000, value })
+}
+
+pub(crate) fn same8(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    hot::<u64, u64>(setup, bench, Work { entries: 1_000, asked: 8, value: u64::of })
+}
+
+/// What is held and what is asked for.
+struct Work<V> {
+    entries: u64,
+    /// The first so many of the entries are asked for.
+    asked: u64,
+    value: fn(u64) -> V,
+}
+
+fn hot<K: Key, V: Value>(setup: &Setup, bench: &'static str, work: Work<V>) -> Vec<Row> {
+    // Many reads where they are fast: threads do not begin at quite the same time.
+    let reads = if work.entries > 1_000 { setup.request.either(1 << 17, 1 << 15) } else { 1 << 18 };
+    let order = |thread| keys::random(work.asked, reads, thread as u64);
+    let orders: Vec<Vec<K>> = (0..THREADS).map(order).collect();
+    let mut hot = Hot { work, orders: &orders, contestants: vec![], hits: vec![] };
+    peers::everyone(&setup.request, &mut hot);
+    let Hot { mut contestants, hits, .. } = hot;
+    let rows = setup.play(bench, &mut contestants, setup.request.rounds(11, 5));
+    let with_hits = |row: Row| {
+        let found = hits.iter().find(|(peer, _)| *peer == row.peer).map(|(_, hits)| *hits);
+        row.with_hits(found.as_slice())
+    };
+    rows.into_iter().map(with_hits).collect()
+}
+
+/// Collects the contestants.
+struct Hot<'a, K, V> {
+    work: Work<V>,
+    orders: &'a [Vec<K>],
+    contestants: Vec<Contestant<'a>>,
+    /// What a first pass over each peer found, which is not timed.
+    hits: Vec<(&'static str, Round)>,
+}
+
+impl<K: Key, V: Value> VisitPeers<K, V> for Hot<'_, K, V> {
+    fn visit<P: Peer<K, V>>(&mut self) {
+        let work = &self.work;
+        let peer: P = peer::filled(2 * work.entries as usize, work.entries, work.value);
+        let (peer, orders) = (Arc::new(peer), self.orders);
+        let hits = orders[0].iter().filter(|key| found(&*peer, key)).count();
+        let hits = Round::alone(Duration::ZERO, orders[0].len()).with_hits(hits as u64);
+        self.hits.push((P::NAME, hits));
+        for threads in 1..=THREADS {
+            let peer = Arc::clone(&peer);
+            let play = move || round(&*peer, orders, threads);
+            self.contestants.push(Contestant::new(P::NAME, threads, play));
+        }
+    }
+}
+
+fn found<K: Key, V: Value, P: Peer<K, V>>(peer: &P, key: &K) -> bool {
+    peer.get(key.borrow()).is_some()
+}
+
+fn round<K: Key, V: Value, P: Peer<K, V>>(peer: &P, orders: &[Vec<K>], threads: usize) -> Round {
+    let reads = orders[0].len();
+    let warm = |thread: usize| read_all(peer, &orders[thread][..reads / 8]);
+    let work = |thread: usize| read_all(peer, &orders[thread]);
+    Round::of(&together(threads, warm, work), reads)
+}
+
+#[inline(never)]
+fn read_all<K: Key, V: Value, P: Peer<K, V>>(peer: &P, keys: &[K]) {
+    for key in keys {
+        black_box(peer.get(key.borrow()));
+    }
+}

@@ -1,0 +1,87 @@
+//! Reads that could load, and need not.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use cache_benches::held_back::HeldBack;
+use cache_benches::keys;
+use cache_benches::peer::{self, Loads};
+use cache_benches::peers::{Cached, LruMutex, Moka, Ours, QuickCache};
+use cache_benches::round::{Contestant, Round};
+use cache_benches::row::Row;
+
+use crate::Setup;
+
+type Numbers = Ours<u64, u64>;
+
+pub(crate) fn hit(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    let keys = keys::random(1_000, setup.request.either(1 << 18, 1 << 16), 1);
+    let mut hits = Hits { setup, keys: &keys, contestants: vec![] };
+    hits.visit::<Numbers>();
+    if setup.request.wants("ours") {
+        // The same reads without a loader, to compare within one run.
+        let cache: Numbers = peer::filled(2_000, 1_000, |n| n);
+        let get = move |key| cache.get(&key).unwrap_or_default();
+        hits.contestants.push(contestant("ours_get", &keys, get));
+    }
+    hits.visit::<QuickCache<u64, u64>>();
+    hits.visit::<Moka<u64, u64>>();
+    hits.visit::<Cached<u64, u64>>();
+    hits.visit::<LruMutex<u64, u64>>();
+    setup.play(bench, &mut hits.contestants, setup.request.rounds(11, 5))
+}
+
+struct Hits<'a> {
+    setup: &'a Setup,
+    keys: &'a [u64],
+    contestants: Vec<Contestant<'a>>,
+}
+
+impl Hits<'_> {
+    fn visit<P: Loads>(&mut self) {
+        if self.setup.request.wants(P::NAME) {
+            let peer: P = peer::filled(2_000, 1_000, |n| n);
+            let read = move |key| peer.get_or_load(key);
+            self.contestants.push(contestant(P::NAME, self.keys, read));
+        }
+    }
+}
+
+fn contestant<'a>(
+    name: &'static str,
+    keys: &'a [u64],
+    read: impl Fn(u64) -> u64 + 'a,
+) -> Contestant<'a> {
+    let play = move || {
+        read_all(&keys[..keys.len() / 8], &read);
+        let start = Instant::now();
+        read_all(keys, &read);
+        Round::alone(start.elapsed(), keys.len())
+    };
+    Contestant::new(name, 1, play)
+}
+
+#[inline(never)]
+fn read_all(keys: &[u64], read: impl Fn(u64) -> u64) {
+    for key in keys {
+        black_box(read(*key));
+    }
+}
+
+/// Keys that are stale, each with a refresh in flight: as many as may be at work or wait for it.
+const STALE: u64 = 512;
+
+pub(crate) fn stale(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    if !setup.request.wants("ours") {
+        return vec![];
+    }
+    let keys = keys::random(STALE, setup.request.either(1 << 17, 1 << 15), 1);
+    let (stale, fresh) = (HeldBack::stale(STALE), HeldBack::fresh(STALE));
+    let mut contestants = [
+        contestant("ours", &keys, |key| stale.read(key)),
+        contestant("ours_fresh", &keys, |key| fresh.read(key)),
+    ];
+    let rows = setup.play(bench, &mut contestants, setup.request.rounds(11, 5));
+    let loads = [stale.loads(), fresh.loads()];
+    rows.into_iter().zip(loads).map(|(row, loads)| row.with("loads", loads as f64)).collect()
+}

@@ -1,0 +1,56 @@
+//! This library's cache, as everybody gets it: default settings, and all three windows.
+
+use core::convert::Infallible;
+use std::time::Duration;
+
+use advanced_caching::sync::{Builder, Cache};
+
+use crate::keys::{Key, Value};
+use crate::peer::{Loads, Peer, Table};
+
+/// How long peers that know a ttl keep their entries, too.
+pub const TTL: Duration = Duration::from_secs(60);
+/// Stale-while-revalidate.
+pub const SWR: Duration = Duration::from_secs(30);
+/// Stale-if-error.
+pub const SIE: Duration = Duration::from_secs(3_600);
+
+/// The settings.
+pub fn builder<K, V>(capacity: usize) -> Builder<K, V> {
+    let builder = Cache::builder().capacity(capacity).ttl(TTL);
+    builder.stale_while_revalidate(SWR).stale_if_error(SIE)
+}
+
+impl<K: Key, V: Value> Peer<K, V> for Cache<K, V> {
+    const NAME: &'static str = "ours";
+    type Got = V;
+
+    fn new(capacity: usize) -> Self {
+        builder(capacity).build().expect("the settings are right")
+    }
+
+    fn fill(&mut self, key: K, value: V) {
+        Table::put(self, key, value);
+    }
+
+    fn get(&self, key: &K::Asked) -> Option<V> {
+        Self::get(self, key)
+    }
+
+    fn held(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<K: Key, V: Value> Table<K, V> for Cache<K, V> {
+    fn put(&self, key: K, value: V) {
+        let _ = Self::put(self, key, value);
+    }
+}
+
+impl Loads for Cache<u64, u64> {
+    fn get_or_load(&self, key: u64) -> u64 {
+        Self::get_or_load(self, &key, move || Ok::<_, Infallible>(key))
+            .expect("the load cannot fail")
+    }
+}
