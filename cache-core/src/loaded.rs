@@ -47,6 +47,7 @@ pub(crate) struct Terms {
 
 impl Terms {
     /// Whether the cache's policy supplies everything.
+    #[inline]
     pub(crate) fn are_plain(&self) -> bool {
         self.ttl.is_none()
             && self.swr.is_none()
@@ -54,6 +55,7 @@ impl Terms {
             && self.age.is_zero()
             && self.label.is_empty()
             && !self.no_store
+            && !self.too_many_tags
     }
 }
 
@@ -140,6 +142,7 @@ impl<V> Loaded<V> {
     ///
     /// # Errors
     /// Any other answer, as it was.
+    #[inline]
     pub fn into_plain(self) -> Result<V, Self> {
         match self.answer {
             Answer::Value(value) if self.terms.are_plain() => Ok(value),

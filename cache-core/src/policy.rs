@@ -181,6 +181,18 @@ impl Policy {
         Some(Windows::new(now, self.jittered_ttl(hash), self.swr, self.sie))
     }
 
+    /// The numbers from which a resting entry's instants follow by a few additions; `None` where
+    /// they follow from more than the ttl.
+    pub(crate) fn spans(&self) -> Option<Spans> {
+        let Life::Ttl(ttl) = self.life else { return None };
+        let longest_cut = u128::from(nanos(ttl)) * u128::from(self.jitter_percent) / 100;
+        self.early_percent.is_none().then(|| Spans {
+            ttl: nanos(ttl),
+            longest_cut: u64::try_from(longest_cut).unwrap_or(u64::MAX),
+            kept: self.swr.max(self.sie),
+        })
+    }
+
     /// Jitter only shortens, and depends on the key alone, so that it need not be stored.
     fn jittered_ttl(&self, hash: u64) -> Duration {
         match self.life {
@@ -210,6 +222,33 @@ impl Policy {
     }
 }
 
+/// What of a policy decides when an entry of the cache's own ttl is stale and when it is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spans {
+    ttl: u64,
+    longest_cut: u64,
+    kept: Duration,
+}
+
+impl Spans {
+    /// The deadline of a value stored at `now`.
+    pub(crate) const fn deadline(&self, now: Instant, hash: u64) -> Instant {
+        let cut = cut(self.longest_cut, hash);
+        let at = now.floor().as_nanos().saturating_add(self.ttl.saturating_sub(cut));
+        Instant::from_nanos(at).floor()
+    }
+
+    /// When nothing may serve an entry with this deadline any more.
+    pub(crate) fn gone_at(&self, deadline: Instant) -> Instant {
+        deadline + self.kept
+    }
+}
+
+/// The part of the longest cut that falls to a key.
+const fn cut(longest: u64, hash: u64) -> u64 {
+    ((longest as u128 * (mix(hash) >> 32) as u128) >> 32) as u64
+}
+
 /// `span` in the steps of resting deadlines.
 fn step(span: Duration) -> Duration {
     Duration::from_nanos(Instant::from_nanos(nanos(span)).floor().as_nanos())
@@ -219,8 +258,8 @@ fn step(span: Duration) -> Duration {
 fn shorten(span: Duration, percent: u8, hash: u64) -> Duration {
     let whole = nanos(span);
     let most = u128::from(whole) * u128::from(percent) / 100;
-    let cut = (most * u128::from(mix(hash) >> 32)) >> 32;
-    Duration::from_nanos(whole.saturating_sub(u64::try_from(cut).unwrap_or(u64::MAX)))
+    let longest = u64::try_from(most).unwrap_or(u64::MAX);
+    Duration::from_nanos(whole.saturating_sub(cut(longest, hash)))
 }
 
 /// Spreads the bits of a hash (the finaliser of SplitMix64, Steele et al. 2014).

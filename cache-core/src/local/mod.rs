@@ -370,7 +370,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     /// The counters.
     pub fn stats(&self) -> Stats {
         let mut stats = self.book.stats();
-        stats += self.table.house().tally();
+        stats += self.table.tally();
         stats
     }
 

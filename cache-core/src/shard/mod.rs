@@ -13,7 +13,7 @@ use core::marker::PhantomData;
 use crate::action::Cause;
 use crate::entry::Windows;
 use crate::loaded::Loaded;
-use crate::policy::{Policy, mix};
+use crate::policy::{Policy, Spans, mix};
 use crate::record::Record;
 use crate::resting::Mark;
 use crate::slot::{Site, Slot};
@@ -144,12 +144,13 @@ pub struct Displaced<K> {
 pub struct Rules {
     policy: Policy,
     seed: u64,
+    spans: Option<Spans>,
 }
 
 impl Rules {
     /// The rules that a book made of the same policy and seed goes by.
-    pub const fn new(policy: Policy, seed: u64) -> Self {
-        Self { policy, seed }
+    pub fn new(policy: Policy, seed: u64) -> Self {
+        Self { spans: policy.spans(), policy, seed }
     }
 
     /// The policy.
@@ -159,6 +160,26 @@ impl Rules {
 
     const fn spread(&self, hash: u64) -> u64 {
         mix(hash ^ self.seed)
+    }
+
+    /// The deadline of a plain value stored at `now`, and when nothing may serve it any more;
+    /// `None` where nothing is kept.
+    fn rest(&self, now: Instant, hash: u64) -> Option<(Instant, Instant)> {
+        let hash = self.spread(hash);
+        if let Some(spans) = self.spans {
+            let deadline = spans.deadline(now, hash);
+            return Some((deadline, spans.gone_at(deadline)));
+        }
+        let windows = self.policy.windows(now, hash)?;
+        Some((self.policy.resting_deadline(&windows), windows.gone_at()))
+    }
+
+    /// When nothing may serve an entry without a record any more.
+    fn gone_at(&self, mark: Mark, hash: u64) -> Instant {
+        match self.spans {
+            Some(spans) => spans.gone_at(mark.deadline()),
+            None => self.windows(mark, hash).gone_at(),
+        }
     }
 
     /// The windows of an entry without a record.
@@ -176,7 +197,7 @@ impl<K, R: Places<K, Record>> Book<K, R> {
             tags: TagLog::default(),
             tickets: Tickets::new(limits.flights),
             limits,
-            rules: Rules { policy, seed },
+            rules: Rules::new(policy, seed),
             stats: Stats::default(),
             sweep: Sweep::default(),
             record_cursor: 0,
@@ -487,5 +508,32 @@ impl<K, R: Places<K, Record>> fmt::Debug for Book<K, R> {
             .field("records", &self.records.len())
             .field("stats", &self.stats)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The short way to an entry's instants and the long one agree.
+        #[test]
+        fn what_rests_without_a_record_rests_as_its_windows_say(
+            now in 0..u64::MAX / 2, ttl in 1..u64::MAX / 4, kept in any::<u64>(),
+            percent in 0..=50u8, hash in any::<u64>(), early in prop::option::of(1..100u8),
+        ) {
+            let policy = Policy::ttl(Duration::from_nanos(ttl));
+            let policy = policy.stale_if_error(Duration::from_nanos(kept)).jitter_percent(percent);
+            let policy = early.into_iter().fold(policy, |p, early| p.early_refresh_percent(early));
+            let Ok(policy) = policy.build() else { return Ok(()) };
+            let (rules, now) = (Rules::new(policy.clone(), 7), Instant::from_nanos(now));
+            let windows = policy.windows(now, rules.spread(hash)).unwrap();
+            let deadline = policy.resting_deadline(&windows);
+            prop_assert_eq!(rules.rest(now, hash), Some((deadline, windows.gone_at())));
+            let mark = Mark::new(deadline);
+            prop_assert_eq!(rules.gone_at(mark, hash), rules.windows(mark, hash).gone_at());
+        }
     }
 }

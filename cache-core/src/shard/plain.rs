@@ -13,19 +13,8 @@ use crate::resting::{Mark, Resting};
 use crate::table::Table;
 use crate::time::Instant;
 
-/// What a table alone says to a read that starts no load.
-#[derive(Clone, Copy, Debug)]
-#[allow(clippy::exhaustive_enums)] // a driver must handle every answer
-pub enum Look<'a, V> {
-    /// The fresh value.
-    Fresh(&'a V),
-    /// There is no entry.
-    Absent,
-    /// The book has to be asked.
-    Ask,
-}
-
 /// Where the value is if its next decision lies ahead. O(1), one comparison of time.
+#[inline]
 pub(crate) fn covered<K, V, T, Q>(table: &T, here: At<'_, Q>) -> Option<usize>
 where
     K: Borrow<Q>,
@@ -37,13 +26,23 @@ where
 }
 
 /// Counts a use of the entry at a position, and lends its value.
+#[inline]
 pub(crate) fn serve<K, V, T: Table<K, V>>(table: &mut T, at: usize) -> Option<Hit<'_, V>> {
     let stale = table.entry(at)?.mark.is_stale();
-    table.house_mut().tally.hit(stale);
+    count_hit(table, stale);
     let entry = table.get_mut(at)?;
     entry.note_use();
     let freshness = if stale { Freshness::Stale } else { Freshness::Fresh };
     Some(Hit { value: &entry.value, freshness })
+}
+
+#[inline]
+pub(crate) fn count_hit<K, V, T: Table<K, V>>(table: &mut T, stale: bool) {
+    if stale {
+        table.house_mut().tally.stale_hits += 1;
+    } else {
+        table.count_hit();
+    }
 }
 
 /// The fast way: a value whose next decision lies ahead. O(1), one comparison of time.
@@ -58,23 +57,35 @@ where
     serve(table, at)
 }
 
-/// A fresh value, if the table alone can tell.
+/// The fast way to a fresh value: one whose next decision lies ahead.
 #[inline]
-pub fn look<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Look<'t, V>
+pub fn fresh<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Option<&'t V>
 where
     K: Borrow<Q>,
     T: Table<K, V>,
     Q: Eq + ?Sized,
 {
-    let Some(at) = table.find(here.hash, here.key) else {
-        table.house_mut().tally.misses += 1;
-        return Look::Absent;
-    };
-    let is_plain = |entry: &Resting<V>| entry.mark.covers(here.now) && !entry.mark.is_stale();
-    if !table.entry(at).is_some_and(is_plain) {
-        return Look::Ask;
+    let at = table.find(here.hash, here.key)?;
+    let mark = table.entry(at)?.mark;
+    if !mark.covers(here.now) || mark.is_stale() {
+        return None;
     }
-    serve(table, at).map_or(Look::Ask, |hit| Look::Fresh(hit.value))
+    table.count_hit();
+    let entry = table.get_mut(at)?;
+    entry.note_use();
+    Some(&entry.value)
+}
+
+/// Whether there is no entry: then that is counted as a miss.
+pub fn is_absent<K, V, T, Q>(table: &mut T, here: At<'_, Q>) -> bool
+where
+    K: Borrow<Q>,
+    T: Table<K, V>,
+    Q: Eq + ?Sized,
+{
+    let absent = table.find(here.hash, here.key).is_none();
+    table.house_mut().tally.misses += u64::from(absent);
+    absent
 }
 
 /// Stores a value with the cache's own windows. `key` is taken if the table had none.
@@ -91,18 +102,15 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
     out: Out<'_, K, V>,
 ) -> Result<Put<V>, V> {
     let At { hash, now, .. } = at;
-    let windows = rules.policy.windows(now, rules.spread(hash));
-    let Some(windows) = windows.filter(|windows| !now.has_reached(windows.gone_at())) else {
-        return Err(value);
-    };
-    let deadline = rules.policy.resting_deadline(&windows);
+    let rest = rules.rest(now, hash).filter(|(_, gone_at)| !now.has_reached(*gone_at));
+    let Some((deadline, gone_at)) = rest else { return Err(value) };
     let found = key.as_ref().and_then(|key| table.find(hash, key));
     if let Some(at) = found.filter(|at| table.weight_at(*at) == weight)
         && let Some(entry) = table.get_mut(at)
     {
         entry.mark = entry.mark.moved(deadline, false, false);
         let old = core::mem::replace(&mut entry.value, value);
-        table.house_mut().sweep.expect(windows.gone_at());
+        table.house_mut().sweep.expect(gone_at);
         out(Cause::Replaced, None, old);
         return Ok(Put::Stored);
     }
@@ -110,14 +118,13 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
         out(Cause::Replaced, None, entry.value);
     }
     let Some(owned) = key.take() else { return Err(value) };
-    table.house_mut().sweep.expect(windows.gone_at());
+    table.house_mut().sweep.expect(gone_at);
     let evicted = &mut |_, key, entry: Resting<V>| out(Cause::Capacity, Some(key), entry.value);
     let entry = Resting::new(value, Mark::new(deadline));
     match table.insert(hash, owned, entry, weight, evicted) {
         Ok(_) => Ok(Put::Stored),
         Err((owned, entry)) => {
             *key = Some(owned);
-            table.house_mut().tally.not_kept += 1;
             Ok(Put::NotKept(entry.value))
         }
     }
@@ -137,7 +144,7 @@ where
 {
     let Some(at) = table.find(here.hash, here.key) else { return false };
     let Some((key, entry)) = table.remove(at) else { return false };
-    let gone_at = rules.windows(entry.mark, here.hash).gone_at();
+    let gone_at = rules.gone_at(entry.mark, here.hash);
     out(Cause::Invalidated, Some(key), entry.value);
     !here.now.has_reached(gone_at)
 }
@@ -161,7 +168,7 @@ pub fn sweep<K, V, T: Table<K, V>>(
         let Some(at) = sweep.position(slots) else { continue };
         let Some((hash, _, entry)) = table.get(at) else { continue };
         let recorded = entry.mark.has_record();
-        let gone_at = if recorded { now } else { rules.windows(entry.mark, hash).gone_at() };
+        let gone_at = if recorded { now } else { rules.gone_at(entry.mark, hash) };
         let stays = recorded || !now.has_reached(gone_at);
         if stays {
             let sweep = &mut table.house_mut().sweep;

@@ -80,12 +80,11 @@ where
         let freshness = open.slot.windows.map(|windows| windows.freshness(now));
         let at = self.close_read(open, &mut Spare::none(), out);
         let at = at.filter(|_| matches!(decision, Decision::Serve));
-        let tally = &mut self.table.house_mut().tally;
         let Some(at) = at else {
-            tally.misses += 1;
+            self.table.house_mut().tally.misses += 1;
             return None;
         };
-        tally.hit(freshness != Some(Freshness::Fresh));
+        plain::count_hit(self.table, freshness != Some(Freshness::Fresh));
         let entry = self.table.get_mut(at)?;
         entry.note_use();
         Some(&entry.value)
@@ -150,12 +149,12 @@ where
     }
 
     fn count(&mut self, decision: &Decision<Ticket>, freshness: Option<Freshness>) {
-        let tally = &mut self.table.house_mut().tally;
         match decision {
             Decision::Serve | Decision::ServeDegraded | Decision::ServeAndRefresh(_) => {
-                tally.hit(matches!(freshness, Some(Freshness::Stale | Freshness::Expired)));
+                let stale = matches!(freshness, Some(Freshness::Stale | Freshness::Expired));
+                plain::count_hit(self.table, stale);
             }
-            _ => tally.misses += 1,
+            _ => self.table.house_mut().tally.misses += 1,
         }
         let stats = &mut self.book.stats;
         let granted = matches!(decision, Decision::ServeAndRefresh(_) | Decision::Load { .. });

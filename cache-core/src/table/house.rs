@@ -13,17 +13,6 @@ pub struct Tally {
     pub(crate) misses: u64,
     pub(crate) evictions: u64,
     pub(crate) expirations: u64,
-    pub(crate) not_kept: u64,
-}
-
-impl Tally {
-    pub(crate) const fn hit(&mut self, stale: bool) {
-        if stale {
-            self.stale_hits += 1;
-        } else {
-            self.hits += 1;
-        }
-    }
 }
 
 impl AddAssign<Tally> for Stats {
@@ -33,7 +22,6 @@ impl AddAssign<Tally> for Stats {
         self.misses += tally.misses;
         self.evictions += tally.evictions;
         self.expirations += tally.expirations;
-        self.not_kept += tally.not_kept;
     }
 }
 
@@ -46,11 +34,6 @@ pub struct House {
 }
 
 impl House {
-    /// What happened to the entries so far.
-    pub const fn tally(&self) -> Tally {
-        self.tally
-    }
-
     /// To be told whenever an entry changes its position, so that no sweep misses it.
     pub fn moved(&mut self, from: usize, to: usize) {
         self.sweep.moved(from, to);

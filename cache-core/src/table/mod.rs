@@ -153,6 +153,18 @@ pub trait Table<K, V> {
     /// The same, to be changed.
     fn house_mut(&mut self) -> &mut House;
 
+    /// Counts a hit. A table may keep this number elsewhere, near to what a hit reads anyway, and
+    /// then adds it in [`tally`](Self::tally).
+    #[inline]
+    fn count_hit(&mut self) {
+        self.house_mut().tally.hits += 1;
+    }
+
+    /// What happened to the entries so far.
+    fn tally(&self) -> Tally {
+        self.house().tally
+    }
+
     /// Whether a key with this hash would be kept here, and not in another table of the same cache.
     fn owns(&self, _hash: u64) -> bool {
         true

@@ -7,11 +7,11 @@ use core::fmt;
 use wide::u8x16;
 
 use super::s3fifo::{Link, Marks, Ranks, Room};
-use super::{Bound, House, Table};
+use super::{Bound, House, Table, Tally};
 use crate::resting::{Mark, Resting};
 
-/// Most entries of a set.
-pub const WAYS: usize = 32;
+/// Most entries of a set: as many as leave room in one cache line for what a hit reads and writes.
+pub const WAYS: usize = 28;
 
 /// Entries that the small queue keeps of a full set of [`WAYS`].
 const SMALL: usize = 2;
@@ -36,6 +36,8 @@ struct Place<K, V> {
 pub struct Set<K, V> {
     rows: Vec<Place<K, V>>,
     tags: [u8; WAYS],
+    /// Hits that the tally does not count yet.
+    hits: u32,
     house: House,
     more: [u8; WAYS],
     ranks: Ranks<u8, [Link<u8>; WAYS], [u8; WAYS]>,
@@ -60,6 +62,7 @@ impl<K, V> Set<K, V> {
         Self {
             rows: Vec::new(),
             tags: [0; WAYS],
+            hits: 0,
             house: House::default(),
             more: [0; WAYS],
             ranks: Ranks::new([Link::LOOSE; WAYS], [0; WAYS]),
@@ -125,10 +128,12 @@ impl<K, V> Set<K, V> {
 /// One bit for each of `tags` that equals `tag`.
 #[inline]
 fn equal(tags: &[u8; WAYS], tag: u8) -> u32 {
-    let ([low, high], []) = tags.as_chunks::<16>() else { return 0 };
+    const APART: usize = WAYS - 16;
+    let (Some(low), Some(high)) = (tags.first_chunk(), tags.last_chunk()) else { return 0 };
     let wanted = u8x16::splat(tag);
     let mask = |part: &[u8; 16]| u8x16::new(*part).simd_eq(wanted).to_bitmask();
-    mask(low) | (mask(high) << 16)
+    // The two parts overlap, and say the same of what they share.
+    mask(low) | (mask(high) << APART)
 }
 
 impl<K, V> Table<K, V> for Set<K, V> {
@@ -219,6 +224,20 @@ impl<K, V> Table<K, V> for Set<K, V> {
 
     fn house_mut(&mut self) -> &mut House {
         &mut self.house
+    }
+
+    #[inline]
+    fn count_hit(&mut self) {
+        self.hits = self.hits.wrapping_add(1);
+        if self.hits == 0 {
+            self.house.tally.hits += 1 << u32::BITS;
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = self.house.tally;
+        tally.hits += u64::from(self.hits);
+        tally
     }
 
     fn owns(&self, hash: u64) -> bool {

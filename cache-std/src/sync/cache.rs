@@ -92,7 +92,10 @@ where
     /// Stores a value: a plain one with the cache's windows, or a [`Loaded`] with its own ttl, tags
     /// or etag. Loads under way for the key will not land.
     pub fn put(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
-        self.store(key, loaded.into(), false)
+        match loaded.into().into_plain() {
+            Ok(value) => self.store_plain(key, value),
+            Err(loaded) => self.store(key, loaded, false),
+        }
     }
 
     /// Stores a value unless a fresh one is there.
@@ -100,26 +103,31 @@ where
         self.store(key, loaded.into(), true)
     }
 
+    /// A plain value under one small lock, where no record is concerned.
+    fn store_plain(&self, key: K, value: V) -> Put<V> {
+        let inner = &*self.inner;
+        let (hash, now) = (inner.hash(&key), inner.now());
+        let weight = inner.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
+        let mut key = Some(key);
+        let mut leaving = Leaving::new();
+        match inner.tables.put(hash, now, &mut key, value, weight, &mut leaving) {
+            Ok(put) => {
+                inner.tables.sweep_now_and_then(now);
+                put
+            }
+            Err(value) => match key {
+                Some(key) => self.store(key, Loaded::value(value), false),
+                None => Put::NotKept(value),
+            },
+        }
+    }
+
+    #[inline(never)]
     fn store(&self, key: K, loaded: Loaded<V>, if_absent: bool) -> Put<V> {
         let inner = &*self.inner;
         let (hash, now, weight) = (inner.hash(&key), inner.now(), inner.weigh(&key, &loaded));
-        let mut key = Some(key);
-        let mut leaving = Leaving::new();
-        let loaded = match loaded.into_plain() {
-            Ok(value) if !if_absent => {
-                match inner.tables.put(hash, now, &mut key, value, weight, &mut leaving) {
-                    Ok(put) => {
-                        inner.tables.sweep_now_and_then(now);
-                        return put;
-                    }
-                    Err(value) => Loaded::value(value),
-                }
-            }
-            Ok(value) => Loaded::value(value),
-            Err(loaded) => loaded,
-        };
-        let Some(key) = key else { return Put::Missing };
         let mut spare = Spare::storing(key.clone(), &loaded);
+        let mut leaving = Leaving::new();
         let mut desk = inner.tables.desk(hash);
         let put = desk.put(&key, now, &mut spare, loaded, (weight, if_absent), &mut leaving);
         desk.tick(now, &mut leaving);

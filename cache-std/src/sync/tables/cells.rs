@@ -11,11 +11,10 @@
 
 use core::borrow::Borrow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cache_core::shard::plain::{self, Look};
-use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
+use cache_core::shard::{At, Book, Limits, Rules, Shard, View, plain};
 use cache_core::table::{HashTable, Set, Table};
 use cache_core::{FlightId, Instant, Policy, Put, Stats};
 
@@ -84,6 +83,8 @@ pub(crate) struct Cells<K, V, L> {
     /// Whether the policy keeps plain values at all.
     keeps: bool,
     cursor: AtomicUsize,
+    /// Values that a table had no room for.
+    not_kept: AtomicU64,
 }
 
 /// Most books: as many threads as this can be in slow operations at once.
@@ -126,6 +127,7 @@ impl<K, V, L> Cells<K, V, L> {
             keeps: policy.freshness().is_some(),
             rules: Rules::new(policy, seed),
             cursor: AtomicUsize::new(0),
+            not_kept: AtomicU64::new(0),
         }
     }
 
@@ -181,12 +183,12 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let (number, hash) = self.locate::<T>(hash);
+        let here = At { hash, key, now };
         let mut table = self.table(number);
-        match plain::look(&mut *table, At { hash, key, now }) {
-            Look::Fresh(value) => Ok(Some(value.clone())),
-            Look::Absent => Ok(None),
-            Look::Ask => Err(AskBook),
+        if let Some(value) = plain::fresh(&mut *table, here) {
+            return Ok(Some(value.clone()));
         }
+        if plain::is_absent(&mut *table, here) { Ok(None) } else { Err(AskBook) }
     }
 
     /// Stores a plain value under the table's lock alone, or hands it back if the book has to be
@@ -213,6 +215,9 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let put = plain::put(&mut *table, &self.rules, At { hash, ..at }, key, value, weight, out);
+        if matches!(put, Ok(Put::NotKept(_))) {
+            self.not_kept.fetch_add(1, Ordering::Relaxed);
+        }
         plain::sweep(&mut *table, &self.rules, at.now, T::SWEEP, out);
         put
     }
@@ -352,8 +357,9 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let mut stats = Stats::default();
+        stats.not_kept = self.not_kept.load(Ordering::Relaxed);
         self.for_each_book(|book| stats += book.stats());
-        (0..self.tables.len()).for_each(|table| stats += self.table(table).house().tally());
+        (0..self.tables.len()).for_each(|table| stats += self.table(table).tally());
         stats
     }
 }
