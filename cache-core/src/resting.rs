@@ -40,19 +40,19 @@ impl<V> Resting<V> {
     /// Counts a use, up to 3. Writes only if that changes something: lines of hot entries stay
     /// clean.
     pub(crate) const fn note_use(&mut self) {
-        if self.mark.0 & USES != USES {
-            self.mark.0 += 1;
+        if self.mark.0 & UNUSED != 0 {
+            self.mark.0 -= 1;
         }
     }
 }
 
 /// Deadline in the upper 58 bits, in steps of 64 ns over the whole range of [`Instant`]; below it
-/// two bits of use count and one each for "has a record", "stale meanwhile" and "is in the main
-/// queue".
+/// two bits that say how many uses would still count (so that a hit on a hot entry tests for zero)
+/// and one each for "has a record", "stale meanwhile" and "is in the main queue".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
-const USES: u64 = 0b00_0011;
+const UNUSED: u64 = 0b00_0011;
 const RECORD: u64 = 0b00_0100;
 const STALE: u64 = 0b00_1000;
 const MAIN: u64 = 0b01_0000;
@@ -60,7 +60,7 @@ const BITS: u64 = 63;
 
 impl Mark {
     pub(crate) const fn new(deadline: Instant) -> Self {
-        Self(deadline.as_nanos() & !BITS)
+        Self(deadline.as_nanos() & !BITS | UNUSED)
     }
 
     pub(crate) const fn deadline(self) -> Instant {
@@ -69,17 +69,17 @@ impl Mark {
     }
 
     pub(crate) const fn uses(self) -> u8 {
-        (self.0 & USES) as u8
+        (UNUSED - (self.0 & UNUSED)) as u8
     }
 
     pub(crate) const fn forget_a_use(&mut self) {
-        if self.0 & USES != 0 {
-            self.0 -= 1;
+        if self.0 & UNUSED != UNUSED {
+            self.0 += 1;
         }
     }
 
     pub(crate) const fn forget_uses(&mut self) {
-        self.0 &= !USES;
+        self.0 |= UNUSED;
     }
 
     /// Whether the table has the entry in its main queue; see `table::s3fifo`.
@@ -103,7 +103,7 @@ impl Mark {
         record: bool,
         stale: bool,
     ) -> Self {
-        let mut word = (deadline.as_nanos() & !BITS) | (self.0 & (USES | MAIN));
+        let mut word = (deadline.as_nanos() & !BITS) | (self.0 & (UNUSED | MAIN));
         if record {
             word |= RECORD;
         }
@@ -117,6 +117,12 @@ impl Mark {
     pub(crate) const fn covers(self, now: Instant) -> bool {
         // With all low bits of `now` set, the word's own low bits do not count: one comparison.
         now.as_nanos() | BITS < self.0
+    }
+
+    /// Whether a read served from this entry changes nothing in it: it is not stale, and no further
+    /// use counts.
+    pub(crate) const fn is_settled(self) -> bool {
+        self.0 & (STALE | UNUSED) == 0
     }
 
     pub(crate) const fn has_record(self) -> bool {

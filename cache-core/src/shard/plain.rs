@@ -28,12 +28,18 @@ where
 /// Counts a use of the entry at a position, and lends its value.
 #[inline]
 pub(crate) fn serve<K, V, T: Table<K, V>>(table: &mut T, at: usize) -> Option<Hit<'_, V>> {
-    let stale = table.entry(at)?.mark.is_stale();
-    count_hit(table, stale);
-    let entry = table.get_mut(at)?;
-    entry.note_use();
-    let freshness = if stale { Freshness::Stale } else { Freshness::Fresh };
-    Some(Hit { value: &entry.value, freshness })
+    let mark = table.entry(at)?.mark;
+    let mut freshness = Freshness::Fresh;
+    if mark.is_settled() {
+        table.count_hit();
+    } else {
+        table.get_mut(at)?.note_use();
+        count_hit(table, mark.is_stale());
+        if mark.is_stale() {
+            freshness = Freshness::Stale;
+        }
+    }
+    Some(Hit { value: &table.entry(at)?.value, freshness })
 }
 
 #[inline]
@@ -67,13 +73,16 @@ where
 {
     let at = table.find(here.hash, here.key)?;
     let mark = table.entry(at)?.mark;
-    if !mark.covers(here.now) || mark.is_stale() {
+    if !mark.covers(here.now) {
         return None;
     }
+    if !mark.is_settled() {
+        // One test for the hot, two more for the others.
+        let entry = table.get_mut(at).filter(|_| !mark.is_stale())?;
+        entry.note_use();
+    }
     table.count_hit();
-    let entry = table.get_mut(at)?;
-    entry.note_use();
-    Some(&entry.value)
+    Some(&table.entry(at)?.value)
 }
 
 /// Whether there is no entry: then that is counted as a miss.

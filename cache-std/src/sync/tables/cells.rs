@@ -57,9 +57,16 @@ impl<K, V, S> Numbered for HashTable<K, V, S> {
     const SWEEP: usize = 8;
 }
 
-/// One of `tables` by the upper half of a hash; the tables themselves use the lower.
+/// Spreads a hash over all its bits, most over the highest. Hashers made for speed leave some of
+/// them nearly alike for some seeds, and the tables of a cache would fill unevenly. (Multiplier:
+/// 2^64 divided by the golden ratio; Knuth, TAOCP 3, 6.4.)
+const fn spread(hash: u64) -> u64 {
+    (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// One of `tables` by the highest bits of a hash (Lemire 2019); the tables themselves use lower ones.
 const fn choose(hash: u64, tables: usize) -> usize {
-    (((hash >> 32) * tables as u64) >> 32) as usize
+    ((hash as u128 * tables as u128) >> 64) as usize
 }
 
 /// A table and its lock, alone on their cache lines.
@@ -132,7 +139,9 @@ impl<K, V, L> Cells<K, V, L> {
     }
 
     /// Number and known hash of a key.
+    #[inline]
     fn locate<T: Numbered>(&self, hash: u64) -> (usize, u64) {
+        let hash = spread(hash);
         let number = choose(hash, self.tables.len());
         (number, T::known_as(number, hash))
     }
@@ -172,9 +181,9 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         plain::hit(&mut *table, At { hash, key, now }).map(|hit| hit.value.clone())
     }
 
-    /// A copy of the fresh value, `None` if there is none, or an error if the book has to be asked.
-    #[inline(always)]
-    pub(super) fn look<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Result<Option<V>, AskBook>
+    /// A copy of the fresh value, if the table alone can tell.
+    #[inline]
+    pub(super) fn fresh<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -183,12 +192,20 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let (number, hash) = self.locate::<T>(hash);
-        let here = At { hash, key, now };
         let mut table = self.table(number);
-        if let Some(value) = plain::fresh(&mut *table, here) {
-            return Ok(Some(value.clone()));
-        }
-        if plain::is_absent(&mut *table, here) { Ok(None) } else { Err(AskBook) }
+        plain::fresh(&mut *table, At { hash, key, now }).cloned()
+    }
+
+    /// Whether there is no entry: then that is counted as a miss.
+    pub(super) fn is_absent<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let (number, hash) = self.locate::<T>(hash);
+        plain::is_absent(&mut *self.table(number), At { hash, key, now })
     }
 
     /// Stores a plain value under the table's lock alone, or hands it back if the book has to be

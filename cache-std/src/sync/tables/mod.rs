@@ -164,30 +164,30 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        let looked = match self {
-            Self::Sets(cells) => cells.look(hash, key, now),
-            _ => self.look_elsewhere(hash, key, now),
-        };
-        looked.unwrap_or_else(|AskBook| self.get_slowly(hash, key, now))
+        if let Self::Sets(cells) = self
+            && let Some(value) = cells.fresh(hash, key, now)
+        {
+            return Some(value);
+        }
+        self.get_slowly(hash, key, now)
     }
 
-    #[inline(never)]
-    fn look_elsewhere<Q>(&self, hash: u64, key: &Q, now: Instant) -> Result<Option<V>, AskBook>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-        V: Clone,
-    {
-        each!(Self, self, cells => cells.look(hash, key, now))
-    }
-
+    /// The same for all who do not find it at once: out of the way of those who do.
     #[cold]
+    #[inline(never)]
     fn get_slowly<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
         V: Clone,
     {
+        let fresh = match self {
+            Self::Sets(_) => None,
+            _ => each!(Self, self, cells => cells.fresh(hash, key, now)),
+        };
+        if fresh.is_some() || each!(Self, self, cells => cells.is_absent(hash, key, now)) {
+            return fresh;
+        }
         let mut leaving = Leaving::new();
         let mut desk = self.desk(hash);
         let value = desk.get(key, now, &Contract::new(), &mut leaving).cloned();
