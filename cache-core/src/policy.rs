@@ -167,7 +167,7 @@ impl Policy {
 
     /// The cool-down after `failures` failures in a row, shortened by up to a tenth.
     pub(crate) fn cool_down(&self, failures: u32, hash: u64) -> Duration {
-        shorten(self.cool_down.after(failures), 10, hash.wrapping_add(u64::from(failures)))
+        shorten(self.cool_down.after(failures), 10, mix(hash.wrapping_add(u64::from(failures))))
     }
 
     /// The longest cool-down, after which a failure is forgotten.
@@ -189,7 +189,7 @@ impl Policy {
         self.early_percent.is_none().then(|| Spans {
             ttl: nanos(ttl),
             longest_cut: u64::try_from(longest_cut).unwrap_or(u64::MAX),
-            kept: self.swr.max(self.sie),
+            kept: nanos(self.swr.max(self.sie)),
         })
     }
 
@@ -227,7 +227,7 @@ impl Policy {
 pub(crate) struct Spans {
     ttl: u64,
     longest_cut: u64,
-    kept: Duration,
+    kept: u64,
 }
 
 impl Spans {
@@ -239,14 +239,14 @@ impl Spans {
     }
 
     /// When nothing may serve an entry with this deadline any more.
-    pub(crate) fn gone_at(&self, deadline: Instant) -> Instant {
-        deadline + self.kept
+    pub(crate) const fn gone_at(&self, deadline: Instant) -> Instant {
+        Instant::from_nanos(deadline.as_nanos().saturating_add(self.kept))
     }
 }
 
-/// The part of the longest cut that falls to a key.
+/// The part of the longest cut that falls to a key, by the upper half of its spread hash.
 const fn cut(longest: u64, hash: u64) -> u64 {
-    ((longest as u128 * (mix(hash) >> 32) as u128) >> 32) as u64
+    ((longest as u128 * (hash >> 32) as u128) >> 32) as u64
 }
 
 /// `span` in the steps of resting deadlines.

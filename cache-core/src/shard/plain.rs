@@ -7,7 +7,7 @@
 use core::borrow::Borrow;
 
 use super::{At, Hit, Out, Rules};
-use crate::action::{Cause, Put};
+use crate::action::Cause;
 use crate::entry::Freshness;
 use crate::resting::{Mark, Resting};
 use crate::table::Table;
@@ -97,10 +97,21 @@ where
     absent
 }
 
+/// What became of a value that was to be stored. Values are handed out to be dropped elsewhere.
+#[derive(Debug)]
+#[allow(clippy::exhaustive_enums)] // a driver must handle every end
+pub enum Placed<V> {
+    /// It has a place of its own.
+    Stored,
+    /// It has the place of this one.
+    Replaced(V),
+    /// There was no room for it.
+    NotKept(V),
+    /// The table alone cannot store it: the book has to be asked.
+    Ask(V),
+}
+
 /// Stores a value with the cache's own windows. `key` is taken if the table had none.
-///
-/// # Errors
-/// Hands the value back where the policy keeps nothing: the book has to be asked.
 pub fn put<K: Eq, V, T: Table<K, V>>(
     table: &mut T,
     rules: &Rules,
@@ -109,10 +120,10 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
     value: V,
     weight: u32,
     out: Out<'_, K, V>,
-) -> Result<Put<V>, V> {
+) -> Placed<V> {
     let At { hash, now, .. } = at;
     let rest = rules.rest(now, hash).filter(|(_, gone_at)| !now.has_reached(*gone_at));
-    let Some((deadline, gone_at)) = rest else { return Err(value) };
+    let Some((deadline, gone_at)) = rest else { return Placed::Ask(value) };
     let found = key.as_ref().and_then(|key| table.find(hash, key));
     if let Some(at) = found.filter(|at| table.weight_at(*at) == weight)
         && let Some(entry) = table.get_mut(at)
@@ -120,21 +131,20 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
         entry.mark = entry.mark.moved(deadline, false, false);
         let old = core::mem::replace(&mut entry.value, value);
         table.house_mut().sweep.expect(gone_at);
-        out(Cause::Replaced, None, old);
-        return Ok(Put::Stored);
+        return Placed::Replaced(old);
     }
     if let Some((_, entry)) = found.and_then(|at| table.remove(at)) {
         out(Cause::Replaced, None, entry.value);
     }
-    let Some(owned) = key.take() else { return Err(value) };
+    let Some(owned) = key.take() else { return Placed::Ask(value) };
     table.house_mut().sweep.expect(gone_at);
     let evicted = &mut |_, key, entry: Resting<V>| out(Cause::Capacity, Some(key), entry.value);
     let entry = Resting::new(value, Mark::new(deadline));
     match table.insert(hash, owned, entry, weight, evicted) {
-        Ok(_) => Ok(Put::Stored),
+        Ok(_) => Placed::Stored,
         Err((owned, entry)) => {
             *key = Some(owned);
-            Ok(Put::NotKept(entry.value))
+            Placed::NotKept(entry.value)
         }
     }
 }

@@ -214,31 +214,28 @@ pub(super) struct Victim {
 ///
 /// A fingerprint stands at a place that the hash chooses, so that two more bytes of the hash than
 /// the table's own position tells are compared: one miss in 255 takes a stranger for a ghost.
-pub(super) fn recall(ghosts: &mut [u8], hash: u64) -> bool {
-    let Some(at) = place(ghosts.len(), hash) else { return false };
-    let known = ghosts[at] == print(hash);
+fn recall(ghosts: &mut [u8], hash: u64) -> bool {
+    let Some((place, print)) = ghost(ghosts, hash) else { return false };
+    let known = *place == print;
     if known {
-        ghosts[at] = 0;
+        *place = 0;
     }
     known
 }
 
 /// Notes that the entry under `hash` left.
-pub(super) fn remember(ghosts: &mut [u8], hash: u64) {
-    if let Some(at) = place(ghosts.len(), hash) {
-        ghosts[at] = print(hash);
+fn remember(ghosts: &mut [u8], hash: u64) {
+    if let Some((place, print)) = ghost(ghosts, hash) {
+        *place = print;
     }
 }
 
-fn place(ghosts: usize, hash: u64) -> Option<usize> {
-    let spread = crate::policy::mix(hash) >> 32;
-    (ghosts > 0).then(|| ((spread * ghosts as u64) >> 32) as usize)
-}
-
-/// 1 to 255: 0 says that there is none.
+/// The place of a hash, and its fingerprint: 1 to 255, as 0 says that there is none.
 #[allow(clippy::cast_possible_truncation)] // a byte is wanted
-fn print(hash: u64) -> u8 {
-    (crate::policy::mix(hash) as u8).max(1)
+fn ghost(ghosts: &mut [u8], hash: u64) -> Option<(&mut u8, u8)> {
+    let spread = crate::policy::mix(hash);
+    let at = ((spread >> 32) * ghosts.len() as u64) >> 32;
+    Some((ghosts.get_mut(at as usize)?, (spread as u8).max(1)))
 }
 
 /// Queues, links and ghosts of one table. `L` and `G` are arrays or vectors.

@@ -6,7 +6,7 @@ use core::hash::{BuildHasher, Hash};
 use core::marker::PhantomData;
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use cache_core::shard::Limits;
 use cache_core::table::Bound;
@@ -353,6 +353,7 @@ where
             max_waiters: self.max_waiters,
             loads: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
+            not_kept: AtomicU64::new(0),
             pool: std::sync::OnceLock::new(),
         }))
     }

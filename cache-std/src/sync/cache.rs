@@ -3,10 +3,11 @@
 use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cache_core::shard::Spare;
+use cache_core::shard::plain::Placed;
 use cache_core::{Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
@@ -36,6 +37,8 @@ pub(super) struct Inner<K, V, S> {
     pub(super) max_waiters: usize,
     pub(super) loads: AtomicUsize,
     pub(super) waiters: AtomicUsize,
+    /// Values that no table had room for.
+    pub(super) not_kept: AtomicU64,
     pub(super) pool: OnceLock<Arc<Pool>>,
 }
 
@@ -110,16 +113,24 @@ where
         let weight = inner.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
         let mut key = Some(key);
         let mut leaving = Leaving::new();
-        match inner.tables.put(hash, now, &mut key, value, weight, &mut leaving) {
-            Ok(put) => {
-                inner.tables.sweep_now_and_then(now);
-                put
+        let placed = inner.tables.put(hash, now, &mut key, value, weight, &mut leaving);
+        let put = match placed {
+            Placed::Stored => Put::Stored,
+            Placed::Replaced(old) => {
+                drop(old);
+                Put::Stored
             }
-            Err(value) => match key {
-                Some(key) => self.store(key, Loaded::value(value), false),
+            Placed::NotKept(value) => {
+                inner.not_kept.fetch_add(1, Ordering::Relaxed);
+                Put::NotKept(value)
+            }
+            Placed::Ask(value) => match key {
+                Some(key) => return self.store(key, Loaded::value(value), false),
                 None => Put::NotKept(value),
             },
-        }
+        };
+        inner.tables.sweep_now_and_then(now);
+        put
     }
 
     #[inline(never)]
@@ -248,7 +259,9 @@ where
 
     /// The counters. Costs what [`len`](Self::len) does.
     pub fn stats(&self) -> Stats {
-        self.inner.tables.stats()
+        let mut stats = self.inner.tables.stats();
+        stats.not_kept += self.inner.not_kept.load(Ordering::Relaxed);
+        stats
     }
 
     /// The policy.

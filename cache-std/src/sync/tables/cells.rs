@@ -11,12 +11,13 @@
 
 use core::borrow::Borrow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cache_core::shard::{At, Book, Limits, Rules, Shard, View, plain};
+use cache_core::shard::plain::{self, Placed};
+use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
 use cache_core::table::{HashTable, Set, Table};
-use cache_core::{FlightId, Instant, Policy, Put, Stats};
+use cache_core::{FlightId, Instant, Policy, Stats};
 
 use super::Leaving;
 use super::counted::{Counted, Counts};
@@ -35,7 +36,7 @@ pub(crate) trait Numbered {
 
 impl<K, V> Numbered for Set<K, V> {
     fn known_as(number: usize, hash: u64) -> u64 {
-        Self::hash(number as u32, hash)
+        Self::hash(number as u32, spread(hash))
     }
 
     fn number_of(known: u64, _: usize) -> usize {
@@ -51,7 +52,7 @@ impl<K, V, S> Numbered for HashTable<K, V, S> {
     }
 
     fn number_of(known: u64, tables: usize) -> usize {
-        choose(known, tables)
+        choose(spread(known), tables)
     }
 
     const SWEEP: usize = 8;
@@ -87,11 +88,7 @@ pub(crate) struct Cells<K, V, L> {
     books: Box<[BookCell<K, V>]>,
     counts: Counts,
     rules: Rules,
-    /// Whether the policy keeps plain values at all.
-    keeps: bool,
     cursor: AtomicUsize,
-    /// Values that a table had no room for.
-    not_kept: AtomicU64,
 }
 
 /// Most books: as many threads as this can be in slow operations at once.
@@ -131,18 +128,15 @@ impl<K, V, L> Cells<K, V, L> {
             tables: tables.into_iter().map(|table| Padded(L::new(table))).collect(),
             books: (0..books).map(|_| Padded(Mutex::new(ledger()))).collect(),
             counts,
-            keeps: policy.freshness().is_some(),
             rules: Rules::new(policy, seed),
             cursor: AtomicUsize::new(0),
-            not_kept: AtomicU64::new(0),
         }
     }
 
     /// Number and known hash of a key.
     #[inline]
     fn locate<T: Numbered>(&self, hash: u64) -> (usize, u64) {
-        let hash = spread(hash);
-        let number = choose(hash, self.tables.len());
+        let number = choose(spread(hash), self.tables.len());
         (number, T::known_as(number, hash))
     }
 
@@ -208,8 +202,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         plain::is_absent(&mut *self.table(number), At { hash, key, now })
     }
 
-    /// Stores a plain value under the table's lock alone, or hands it back if the book has to be
-    /// asked.
+    /// Stores a plain value under the table's lock alone.
     pub(super) fn put<T>(
         &self,
         at: At<'_, ()>,
@@ -217,26 +210,23 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         value: V,
         weight: u32,
         leaving: &mut Leaving<K, V>,
-    ) -> Result<Put<V>, V>
+    ) -> Placed<V>
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        if !self.keeps {
-            return Err(value);
-        }
         let (number, hash) = self.locate::<T>(at.hash);
+        let at = At { hash, ..at };
         let mut table = self.table(number);
         if !self.counts.is_zero(number) {
-            return Err(value);
+            return Placed::Ask(value);
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let put = plain::put(&mut *table, &self.rules, At { hash, ..at }, key, value, weight, out);
-        if matches!(put, Ok(Put::NotKept(_))) {
-            self.not_kept.fetch_add(1, Ordering::Relaxed);
+        let placed = plain::put(&mut *table, &self.rules, at, key, value, weight, out);
+        if at.now.has_reached(table.house().due_at()) {
+            plain::sweep(&mut *table, &self.rules, at.now, T::SWEEP, out);
         }
-        plain::sweep(&mut *table, &self.rules, at.now, T::SWEEP, out);
-        put
+        placed
     }
 
     /// Removes an entry under the table's lock alone.
@@ -374,7 +364,6 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let mut stats = Stats::default();
-        stats.not_kept = self.not_kept.load(Ordering::Relaxed);
         self.for_each_book(|book| stats += book.stats());
         (0..self.tables.len()).for_each(|table| stats += self.table(table).tally());
         stats

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::hash::DefaultHasher;
 use std::sync::Arc;
 
+use cache_core::shard::plain::Placed;
 use cache_core::shard::{At, Limits, Previous, Spare};
 use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
 use cache_core::{
@@ -195,7 +196,7 @@ impl<K: Eq, V> Tables<K, V> {
         value
     }
 
-    /// Stores a plain value under one lock, or hands it back if the book has to be asked.
+    /// Stores a plain value under one lock.
     pub(super) fn put(
         &self,
         hash: u64,
@@ -204,7 +205,7 @@ impl<K: Eq, V> Tables<K, V> {
         value: V,
         weight: u32,
         leaving: &mut Leaving<K, V>,
-    ) -> Result<Put<V>, V> {
+    ) -> Placed<V> {
         let at = At { hash, key: &(), now };
         each!(Self, self, cells => cells.put(at, key, value, weight, leaving))
     }
