@@ -97,12 +97,7 @@ impl Mark {
 
     /// The same bits of use and queue with another deadline and other flags.
     #[must_use]
-    pub(crate) const fn moved(
-        self,
-        deadline: Instant,
-        record: bool,
-        stale: bool,
-    ) -> Self {
+    pub(crate) const fn moved(self, deadline: Instant, record: bool, stale: bool) -> Self {
         let mut word = (deadline.as_nanos() & !BITS) | (self.0 & (UNUSED | MAIN));
         if record {
             word |= RECORD;

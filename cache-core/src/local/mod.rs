@@ -330,7 +330,11 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
 
     /// Looks at up to `budget` positions, removes what has passed, and says how many entries went.
     pub fn tick(&mut self, now: Instant, budget: usize) -> usize {
-        Shard::new(&mut self.table, &mut self.book).tick(now, budget, &mut self.listener)
+        let removed =
+            Shard::new(&mut self.table, &mut self.book).tick(now, budget, &mut self.listener);
+        #[cfg(feature = "alloc")]
+        drop(self.book.take_dropped());
+        removed
     }
 
     /// When the next [`tick`](Self::tick) is worth while: a lower bound; `None` for never.

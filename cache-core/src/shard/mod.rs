@@ -124,6 +124,9 @@ pub struct Book<K, R> {
     record_cursor: usize,
     /// A record that was dropped while its entry lay in another table.
     displaced: Option<Displaced<K>>,
+    /// Keys of records that are gone, to be dropped outside any lock.
+    #[cfg(feature = "alloc")]
+    dropped: alloc::vec::Vec<K>,
     /// An operation has begun. Still set when the next one begins, it says that a key's `Eq`
     /// panicked half-way.
     unsettled: bool,
@@ -202,6 +205,8 @@ impl<K, R: Places<K, Record>> Book<K, R> {
             sweep: Sweep::default(),
             record_cursor: 0,
             displaced: None,
+            #[cfg(feature = "alloc")]
+            dropped: alloc::vec::Vec::new(),
             unsettled: false,
         }
     }
@@ -444,6 +449,25 @@ impl<K, R: Places<K, Record>> Book<K, R> {
             self.record_cursor = 0;
         }
         self.record_cursor
+    }
+
+    /// Without a heap there is nowhere to keep a key, and no lock that its drop could be under.
+    #[cfg_attr(
+        not(feature = "alloc"),
+        allow(clippy::unused_self, clippy::needless_pass_by_ref_mut)
+    )]
+    fn let_go(&mut self, key: Option<K>) {
+        #[cfg(feature = "alloc")]
+        self.dropped.extend(key);
+        #[cfg(not(feature = "alloc"))]
+        drop(key);
+    }
+
+    /// Keys that left with records during the last operations, to be dropped where that may run
+    /// any code. At most one for each position that was swept.
+    #[cfg(feature = "alloc")]
+    pub fn take_dropped(&mut self) -> alloc::vec::Vec<K> {
+        core::mem::take(&mut self.dropped)
     }
 
     /// What the last operation did to an entry of another table. A driver with several tables asks

@@ -128,9 +128,13 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
     if let Some(at) = found.filter(|at| table.weight_at(*at) == weight)
         && let Some(entry) = table.get_mut(at)
     {
+        // What the sweep expects of the old value is early enough for one that stays longer.
+        let sooner = deadline < entry.mark.deadline();
         entry.mark = entry.mark.moved(deadline, false, false);
         let old = core::mem::replace(&mut entry.value, value);
-        table.house_mut().sweep.expect(gone_at);
+        if sooner {
+            table.house_mut().sweep.expect(gone_at);
+        }
         return Placed::Replaced(old);
     }
     if let Some((_, entry)) = found.and_then(|at| table.remove(at)) {

@@ -29,16 +29,36 @@ where
     /// calling early or often is harmless. Ends early at an entry of another table; see
     /// [`Book::take_displaced`].
     pub fn tick(&mut self, now: Instant, budget: usize, out: Out<'_, K, V>) -> usize {
-        let (mut removed, mut left) = (0, budget);
+        let (looked_at, removed) = self.tick_table(now, budget, out);
+        removed + self.tick_book(now, budget - looked_at, out)
+    }
+
+    /// The table's part of [`tick`](Self::tick): how many positions it looked at, and how many
+    /// entries went.
+    pub fn tick_table(
+        &mut self,
+        now: Instant,
+        budget: usize,
+        out: Out<'_, K, V>,
+    ) -> (usize, usize) {
+        let (mut looked_at, mut removed) = (0, 0);
         if self.book.unsettled {
             self.repair();
         }
-        while left > 0 && self.table.house().sweep.is_due(now) {
-            left -= 1;
+        while looked_at < budget && self.table.house().sweep.is_due(now) {
+            looked_at += 1;
             removed += usize::from(self.entry_step(now, out));
         }
-        while left > 0 && self.book.sweep.is_due(now) && self.book.displaced.is_none() {
-            left -= 1;
+        (looked_at, removed)
+    }
+
+    /// The book's part of [`tick`](Self::tick).
+    pub fn tick_book(&mut self, now: Instant, budget: usize, out: Out<'_, K, V>) -> usize {
+        let mut removed = 0;
+        for _ in 0..budget {
+            if !self.book.sweep.is_due(now) || self.book.displaced.is_some() {
+                break;
+            }
             removed += usize::from(self.record_step(now, out));
         }
         removed
@@ -88,12 +108,24 @@ where
         // Looked for before anything is taken out: the key's `Eq` may panic.
         let recorded = entry.mark.has_record();
         let linked = if recorded { self.book.records.find(hash, key) } else { None };
-        if let Some(record) = linked.and_then(|at| self.book.records.get_mut(at)) {
-            self.book.own_records -= usize::from(record.own);
-            record.forget_entry();
-            self.book.sweep.expect(Instant::ORIGIN);
+        if let Some(record_at) = linked {
+            self.part_from_entry(record_at);
         }
         plain::expire(self.table, at, out)
+    }
+
+    /// A record whose entry leaves: most have nothing else in them and leave as well.
+    fn part_from_entry(&mut self, record_at: usize) {
+        let Some(record) = self.book.records.get_mut(record_at) else { return };
+        self.book.own_records -= usize::from(record.own);
+        record.forget_entry();
+        if record.is_idle() {
+            let removed = self.book.records.remove(record_at);
+            self.book.let_go(removed.map(|(key, _)| key));
+            self.book.sweep.disturb();
+        } else {
+            self.book.sweep.expect(Instant::ORIGIN);
+        }
     }
 
     /// Looks at one record; returns whether an entry of this table went with it.

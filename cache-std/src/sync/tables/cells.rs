@@ -223,7 +223,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let placed = plain::put(&mut *table, &self.rules, at, key, value, weight, out);
-        if at.now.has_reached(table.house().due_at()) {
+        if matches!(placed, Placed::Stored) {
             plain::sweep(&mut *table, &self.rules, at.now, T::SWEEP, out);
         }
         placed
@@ -298,13 +298,15 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         Desk { ledger, table: self.table(number), cells: self, hash }
     }
 
-    /// Removes what has passed from every table and book. Each lock is held for a bounded time.
+    /// Removes what has passed from every table, then from every book. Each lock is held for a
+    /// bounded time.
     pub(super) fn purge<T>(&self, now: Instant) -> usize
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        (0..self.tables.len()).map(|number| self.purge_table::<T>(number, now)).sum()
+        let tables: usize = (0..self.tables.len()).map(|n| self.purge_table::<T>(n, now)).sum();
+        tables + (0..self.books.len()).map(|n| self.purge_book::<T>(n, now)).sum::<usize>()
     }
 
     fn purge_table<T>(&self, number: usize, now: Instant) -> usize
@@ -317,8 +319,28 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             let mut leaving = Leaving::new();
             let mut desk = self.desk_of::<T>(number, 0);
             let out = &mut |cause, key, value| leaving.take(cause, key, value);
-            removed += desk.shard().tick(now, 256, out);
-            let more = desk.view().poll_at().is_some_and(|at| now.has_reached(at));
+            removed += desk.shard().tick_table(now, 256, out).1;
+            let more = now.has_reached(desk.table.house().due_at());
+            desk.close(&mut leaving);
+            if !more {
+                return removed;
+            }
+        }
+    }
+
+    /// A book is reached by the first of its tables.
+    fn purge_book<T>(&self, number: usize, now: Instant) -> usize
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let mut removed = 0;
+        loop {
+            let mut leaving = Leaving::new();
+            let mut desk = self.desk_of::<T>(number, 0);
+            let out = &mut |cause, key, value| leaving.take(cause, key, value);
+            removed += desk.shard().tick_book(now, 256, out);
+            let more = now.has_reached(desk.ledger.book.due_at());
             removed += usize::from(desk.close(&mut leaving));
             if !more {
                 return removed;
@@ -391,7 +413,12 @@ where
     pub(super) fn close(self, leaving: &mut Leaving<K, V>) -> bool {
         let Self { mut ledger, table, cells, .. } = self;
         drop(table);
-        let Some(displaced) = ledger.book.take_displaced() else { return false };
+        let dropped = ledger.book.take_dropped();
+        let Some(displaced) = ledger.book.take_displaced() else {
+            drop(ledger);
+            drop(dropped);
+            return false;
+        };
         let number = T::number_of(displaced.hash(), cells.tables.len());
         let mut went = false;
         let out = &mut |cause, key, value| {
