@@ -3,8 +3,9 @@
 use crate::checks;
 
 /// The names by which parts can be run alone, in the order in which they run.
-pub(crate) const PARTS: &[&str] =
-    &["lints", "core", "std", "facade", "benches", "no-std", "docs", "deps", "tour", "sim"];
+pub(crate) const PARTS: &[&str] = &[
+    "lints", "core", "std", "models", "facade", "benches", "no-std", "docs", "deps", "tour", "sim",
+];
 
 /// One thing that must pass.
 pub(crate) struct Step {
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Step> {
     let mut steps = lints();
     steps.extend(core());
     steps.extend(std());
+    steps.push(models());
     steps.extend(facade());
     steps.extend(benches());
     steps.extend(no_std());
@@ -81,6 +83,17 @@ fn std() -> Vec<Step> {
         command("std", "cache-std tests", &format!("{all} --lib --tests")),
         command("std", "cache-std doc tests", &format!("{all} --doc")),
     ]
+}
+
+/// The two-lock memory under a scheduler that tries many interleavings; in a target folder of its
+/// own, since the flag would rebuild everything else.
+fn models() -> Step {
+    let words = "cargo test --locked -p cache-std --lib --target-dir target/models models::";
+    let mut step = command("models", "interleavings of the two locks", words);
+    if let Action::Command { variables, .. } = &mut step.action {
+        variables.push(("RUSTFLAGS", "--cfg shuttle"));
+    }
+    step
 }
 
 fn facade() -> Vec<Step> {

@@ -274,6 +274,7 @@ impl<I: Index, L: AsMut<[Link<I>]>, G: AsMut<[u8]>> Ranks<I, L, G> {
     }
 
     /// Whether a table that still fills up should send a newcomer to the main queue.
+    #[cfg(any(feature = "hashbrown", feature = "heapless"))]
     pub(super) fn is_filling(&self, room: Room) -> bool {
         !room.full && self.queues.small_len() >= room.small.max(1)
     }

@@ -11,8 +11,7 @@
 
 use core::borrow::Borrow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use cache_core::shard::plain::{self, Placed};
 use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
@@ -22,7 +21,11 @@ use cache_core::{FlightId, Instant, Policy, Stats};
 use super::Leaving;
 use super::counted::{Counted, Counts};
 use super::lock::Lock;
+use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::flight::Flight;
+
+#[cfg(all(test, shuttle))]
+mod models;
 
 /// A table that is one of many of a cache, each with a number of its own.
 pub(crate) trait Numbered {

@@ -3,10 +3,11 @@
 
 use core::borrow::Borrow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use cache_core::Record;
 use cache_core::table::{HashPlaces, Places};
+
+use super::primitives::{AtomicU32, Ordering};
 
 /// How many records the keys of each table have.
 ///

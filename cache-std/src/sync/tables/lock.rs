@@ -1,15 +1,8 @@
 //! The small locks that tables lie under.
 
-use core::hint::spin_loop;
 use core::ops::DerefMut;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
-use spin::mutex::{SpinMutex, SpinMutexGuard};
-
-/// Attempts before a waiting thread gives its core away. A holder runs a few dozen instructions, so
-/// who waits longer than this waits for a holder that has lost its core.
-const SPINS: usize = 256;
+use super::primitives::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Exclusive access to a table. What panics under it leaves the table whole, so there is no poison.
 pub(crate) trait Lock<T> {
@@ -23,51 +16,11 @@ pub(crate) trait Lock<T> {
     fn try_lock(&self) -> Option<Self::Guard<'_>>;
 }
 
-/// One locked read-modify-write to take, a plain store to release. Waiters spin a bounded number
-/// of times and then yield.
-pub(crate) struct Spin<T>(SpinMutex<T>);
-
-impl<T> Lock<T> for Spin<T> {
-    type Guard<'a>
-        = SpinMutexGuard<'a, T>
-    where
-        T: 'a;
-
-    fn new(value: T) -> Self {
-        Self(SpinMutex::new(value))
-    }
-
-    #[inline]
-    fn lock(&self) -> Self::Guard<'_> {
-        self.0.try_lock().unwrap_or_else(|| self.wait())
-    }
-
-    #[inline]
-    fn try_lock(&self) -> Option<Self::Guard<'_>> {
-        self.0.try_lock()
-    }
-}
-
-impl<T> Spin<T> {
-    #[cold]
-    #[inline(never)] // it would cost every hit a few saved registers
-    fn wait(&self) -> SpinMutexGuard<'_, T> {
-        for attempt in 0.. {
-            if attempt < SPINS {
-                spin_loop();
-            } else {
-                thread::yield_now();
-            }
-            // Looked at before it is asked for: asking takes the line away from the holder.
-            if !self.0.is_locked()
-                && let Some(guard) = self.0.try_lock()
-            {
-                return guard;
-            }
-        }
-        unreachable!("the loop above has no end")
-    }
-}
+/// Models know nothing of spinning: to them, a lock is a lock.
+#[cfg(all(test, shuttle))]
+pub(crate) use Park as Spin;
+#[cfg(not(all(test, shuttle)))]
+pub(crate) use spinning::Spin;
 
 /// The standard library's mutex: waiters sleep.
 pub(crate) struct Park<T>(Mutex<T>);
@@ -89,17 +42,78 @@ impl<T> Lock<T> for Park<T> {
     fn try_lock(&self) -> Option<Self::Guard<'_>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
-            Err(std::sync::TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(not(all(test, shuttle)))]
+mod spinning {
+    use core::hint::spin_loop;
+    use std::thread;
+
+    use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+    use super::Lock;
+
+    /// Attempts before a waiting thread gives its core away. A holder runs a few dozen instructions, so
+    /// who waits longer than this waits for a holder that has lost its core.
+    const SPINS: usize = 256;
+
+    /// One locked read-modify-write to take, a plain store to release. Waiters spin a bounded number
+    /// of times and then yield.
+    pub(crate) struct Spin<T>(SpinMutex<T>);
+
+    impl<T> Lock<T> for Spin<T> {
+        type Guard<'a>
+            = SpinMutexGuard<'a, T>
+        where
+            T: 'a;
+
+        fn new(value: T) -> Self {
+            Self(SpinMutex::new(value))
+        }
+
+        #[inline]
+        fn lock(&self) -> Self::Guard<'_> {
+            self.0.try_lock().unwrap_or_else(|| self.wait())
+        }
+
+        #[inline]
+        fn try_lock(&self) -> Option<Self::Guard<'_>> {
+            self.0.try_lock()
+        }
+    }
+
+    impl<T> Spin<T> {
+        #[cold]
+        #[inline(never)] // it would cost every hit a few saved registers
+        fn wait(&self) -> SpinMutexGuard<'_, T> {
+            for attempt in 0.. {
+                if attempt < SPINS {
+                    spin_loop();
+                } else {
+                    thread::yield_now();
+                }
+                // Looked at before it is asked for: asking takes the line away from the holder.
+                if !self.0.is_locked()
+                    && let Some(guard) = self.0.try_lock()
+                {
+                    return guard;
+                }
+            }
+            unreachable!("the loop above has no end")
+        }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use super::*;
     use core::time::Duration;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
 
     fn excludes<L: Lock<u64> + Sync>() {
         let lock = L::new(0);

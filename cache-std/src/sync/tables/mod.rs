@@ -24,6 +24,7 @@ use cache_core::{
 mod cells;
 mod counted;
 mod lock;
+mod primitives;
 
 use crate::flight::Flight;
 use cells::{AskBook, Cells};
