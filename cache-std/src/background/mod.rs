@@ -17,4 +17,4 @@ mod value;
 
 pub use cache_core::schedule::{JobError, MissedTick};
 pub use scheduler::{Scheduler, StillRunning};
-pub use value::{Background, BackgroundBuilder, NotReady, StartError, Status};
+pub use value::{Background, BackgroundBuilder, Look, NotReady, StartError, Status};

@@ -66,9 +66,11 @@ fn s13_readers_never_wait_for_a_refresh() {
         for _ in 0..3 {
             assert_eq!((job.get().as_deref(), job.ready().as_deref()), (Some(&1), Ok(&1)));
         }
+        let look = job.look().unwrap();
         assert_eq!(world.time.now(), asked, "nobody waited");
         refresh.send(Ok(2)).unwrap();
         world.settled(&job);
+        assert_eq!((*look, *job.look().unwrap()), (1, 2), "a look stays what it was");
         assert_eq!(job.get().as_deref(), Some(&2));
     });
 }
