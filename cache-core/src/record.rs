@@ -41,6 +41,12 @@ impl Record {
         self.flight.is_none() && self.trouble.is_none() && self.missing_until.is_none() && !self.own
     }
 
+    /// Nothing in it but an entry's own ttl or age, which a table may have a place for.
+    pub(crate) fn holds_only_times(&self) -> bool {
+        let quiet = self.flight.is_none() && self.trouble.is_none() && self.missing_until.is_none();
+        self.own && quiet && self.label.is_empty()
+    }
+
     /// Whether the record may be dropped for another key's: only comfort is lost.
     pub(crate) fn may_go(&self, now: Instant) -> bool {
         !self.own && self.flight.as_ref().is_none_or(|flight| !flight.is_held(now))

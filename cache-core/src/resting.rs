@@ -48,7 +48,8 @@ impl<V> Resting<V> {
 
 /// Deadline in the upper 58 bits, in steps of 64 ns over the whole range of [`Instant`]; below it
 /// two bits that say how many uses would still count (so that a hit on a hot entry tests for zero)
-/// and one each for "has a record", "stale meanwhile" and "is in the main queue".
+/// and one each for "has a record", "stale meanwhile", "is in the main queue" and "has times of its
+/// own".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(u64);
 
@@ -56,6 +57,7 @@ const UNUSED: u64 = 0b00_0011;
 const RECORD: u64 = 0b00_0100;
 const STALE: u64 = 0b00_1000;
 const MAIN: u64 = 0b01_0000;
+const OWN: u64 = 0b10_0000;
 const BITS: u64 = 63;
 
 impl Mark {
@@ -117,6 +119,16 @@ impl Mark {
         now.as_nanos() | BITS < self.0
     }
 
+    /// Says that the entry's times stand in the table: they are not what the policy would give it.
+    #[must_use]
+    pub(crate) const fn with_own_times(self) -> Self {
+        Self(self.0 | OWN)
+    }
+
+    pub(crate) const fn has_own_times(self) -> bool {
+        self.0 & OWN != 0
+    }
+
     /// Whether a read served from this entry changes nothing in it: it is not stale, and no further
     /// use counts.
     pub(crate) const fn is_settled(self) -> bool {
@@ -130,6 +142,19 @@ impl Mark {
     pub(crate) const fn is_stale(self) -> bool {
         self.0 & STALE != 0
     }
+}
+
+/// When a value was stored and until when it is fresh, for an entry whose ttl or age is its own.
+/// Opaque: tables only hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    pub(crate) stored_at: Instant,
+    pub(crate) fresh_until: Instant,
+}
+
+impl Times {
+    /// Whatever: for places that are not in use.
+    pub const UNSET: Self = Self { stored_at: Instant::ORIGIN, fresh_until: Instant::ORIGIN };
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The oldest Rust that the workspace promises to build with.
-const PROMISED: (u64, u64) = (1, 88);
+const PROMISED: (u64, u64) = (1, 89);
 
 /// Texts that would speak of a machine instead of the project; put together here so that this file
 /// does not contain them.
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn versions_compare_as_numbers() {
-        assert_eq!(version("1.89"), Some((1, 88)));
+        assert_eq!(version("1.89"), Some((1, 89)));
         assert_eq!(version("1.89.1"), Some(PROMISED));
         assert!(version("1.100").unwrap() > PROMISED);
         assert_eq!(version("new"), None);

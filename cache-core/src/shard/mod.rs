@@ -15,7 +15,7 @@ use crate::entry::Windows;
 use crate::loaded::Loaded;
 use crate::policy::{Policy, Spans, mix};
 use crate::record::Record;
-use crate::resting::Mark;
+use crate::resting::{Mark, Times};
 use crate::slot::{Site, Slot};
 use crate::stats::Stats;
 use crate::table::{Places, Sweep, Table};
@@ -178,16 +178,22 @@ impl Rules {
     }
 
     /// When nothing may serve an entry without a record any more.
-    fn gone_at(&self, mark: Mark, hash: u64) -> Instant {
-        match self.spans {
+    fn gone_at(&self, mark: Mark, times: Option<Times>, hash: u64) -> Instant {
+        match self.spans.filter(|_| !mark.has_own_times()) {
             Some(spans) => spans.gone_at(mark.deadline()),
-            None => self.windows(mark, hash).gone_at(),
+            None => self.windows(mark, times, hash).gone_at(),
         }
     }
 
-    /// The windows of an entry without a record.
-    fn windows(&self, mark: Mark, hash: u64) -> Windows {
-        self.policy.windows_of_resting(mark.deadline(), self.spread(hash))
+    /// The windows of an entry without a record, given what the table keeps of its times.
+    fn windows(&self, mark: Mark, times: Option<Times>, hash: u64) -> Windows {
+        match times.filter(|_| mark.has_own_times()) {
+            Some(Times { stored_at, fresh_until }) => {
+                let (swr, sie) = (self.policy.swr(), self.policy.sie());
+                Windows { stored_at, fresh_until, swr, sie }
+            }
+            None => self.policy.windows_of_resting(mark.deadline(), self.spread(hash)),
+        }
     }
 }
 
@@ -287,6 +293,8 @@ where
         let record = record_at.and_then(|record_at| self.book.records.get_mut(record_at));
         let mut record = record.map(core::mem::take).unwrap_or_default();
         let was_own = record.own;
+        let mark = at.and_then(|at| self.table.entry(at)).map(|entry| entry.mark);
+        record.own |= mark.is_some_and(Mark::has_own_times);
         record.settle(now, self.book.rules.policy.longest_cool_down());
         let windows = at.and_then(|at| self.view().windows_at(at, Some(&record)));
         let mut slot = Slot { windows, record };
@@ -319,7 +327,8 @@ where
             self.table.house_mut().sweep.expect(windows.gone_at());
         }
         slot.record.windows = slot.windows;
-        let (deadline, stale) = self.next_decision(&slot, hash, now);
+        let own_times = self.rest_own_times(&mut slot, at);
+        let (deadline, stale) = self.next_decision(&slot, hash, now, own_times);
         self.book.own_records -= usize::from(was_own);
         let kept = self.keep_record(slot.record, record_at, hash, now, spare);
         self.book.unsettled = false;
@@ -330,13 +339,41 @@ where
         }
         let entry = self.table.get_mut(at?)?;
         entry.mark = entry.mark.moved(deadline, kept == Kept::Yes, stale);
+        if own_times {
+            entry.mark = entry.mark.with_own_times();
+        }
         at
     }
 
+    /// Puts an entry's own times to rest in the table, if they are all that a record would be kept
+    /// for and the table has a place for them.
+    fn rest_own_times(&mut self, slot: &mut Slot, at: Option<usize>) -> bool {
+        let policy = &self.book.rules.policy;
+        let Some((at, windows)) = at.zip(slot.windows) else { return false };
+        let usual = (windows.swr, windows.sie) == (policy.swr(), policy.sie());
+        if !usual || !slot.record.holds_only_times() {
+            return false;
+        }
+        let Windows { stored_at, fresh_until, .. } = windows;
+        let rests = self.table.set_times(at, Times { stored_at, fresh_until });
+        slot.record.own &= !rests;
+        rests
+    }
+
     /// What the resting entry keeps: with a record, the end of its present state; without, the
-    /// number from which the policy gives all windows back.
-    fn next_decision(&self, slot: &Slot, hash: u64, now: Instant) -> (Instant, bool) {
+    /// number from which the policy gives all windows back, or, with times of its own, when they
+    /// next matter.
+    fn next_decision(
+        &self,
+        slot: &Slot,
+        hash: u64,
+        now: Instant,
+        own_times: bool,
+    ) -> (Instant, bool) {
         let Some(windows) = &slot.windows else { return (Instant::ORIGIN, false) };
+        if own_times {
+            return (windows.early_at(self.book.rules.policy.early_percent()), false);
+        }
         if slot.record.is_idle() {
             return (self.book.rules.policy.resting_deadline(windows), false);
         }
@@ -438,6 +475,7 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         let windows = record.windows.as_ref();
         let deadline = windows.map(|windows| self.rules.policy.resting_deadline(windows));
         let (key, record) = self.records.remove(at)?;
+        self.sweep.disturb();
         self.own_records -= usize::from(record.own);
         self.tickets.flights -= usize::from(record.flight.is_some()).min(self.tickets.flights);
         deadline.map(|_| Displaced { hash, key, deadline })
@@ -541,6 +579,44 @@ mod tests {
     use core::time::Duration;
     use proptest::prelude::*;
 
+    type Map = crate::table::HashTable<u8, u8, core::hash::BuildHasherDefault<Zero>>;
+
+    #[derive(Default)]
+    struct Zero;
+
+    impl core::hash::Hasher for Zero {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, _: &[u8]) {}
+    }
+
+    /// A ttl of its own costs an entry two instants beside it, and no record.
+    #[cfg(feature = "hashbrown")]
+    #[test]
+    fn times_of_its_own_need_no_record() {
+        use crate::table::{Bound, LocalTable};
+        let policy = Policy::ttl(Duration::from_secs(60)).stale_if_error(Duration::from_secs(9));
+        let mut table = Map::new(Bound::Entries(4), Default::default());
+        let records = LocalTable::<u8, u8>::records(&table);
+        let mut book = Book::new(records, policy.build().unwrap(), Limits::default(), 0);
+        let at = |secs| At { hash: 0, key: &1_u8, now: Instant::from_secs(secs) };
+        let loaded = Loaded::value(7_u8).ttl(Duration::from_secs(5)).age(Duration::from_secs(2));
+        let out = &mut |_, _, _| {};
+        let put =
+            Shard::new(&mut table, &mut book).put(at(100), &mut Spare::two(1, 1), loaded, 1, out);
+        assert!(put.is_stored());
+        assert_eq!(book.records.len(), 0);
+        let entry = View::new(&table, &book).entry(at(101)).unwrap();
+        assert_eq!(entry.age(Instant::from_secs(101)), Duration::from_secs(3));
+        assert_eq!(entry.fresh_until(), Instant::from_secs(103));
+        assert_eq!(entry.gone_at(), Instant::from_secs(112));
+        assert!(Shard::new(&mut table, &mut book).expire(at(101), &mut Spare::one(1), out));
+        assert_eq!(book.records.len(), 0);
+        assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(109), 9, out), 0);
+        assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(110), 9, out), 1);
+    }
+
     proptest! {
         /// The short way to an entry's instants and the long one agree.
         #[test]
@@ -557,7 +633,7 @@ mod tests {
             let deadline = policy.resting_deadline(&windows);
             prop_assert_eq!(rules.rest(now, hash), Some((deadline, windows.gone_at())));
             let mark = Mark::new(deadline);
-            prop_assert_eq!(rules.gone_at(mark, hash), rules.windows(mark, hash).gone_at());
+            prop_assert_eq!(rules.gone_at(mark, None, hash), rules.windows(mark, None, hash).gone_at());
         }
     }
 }

@@ -129,7 +129,7 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
         && let Some(entry) = table.get_mut(at)
     {
         // What the sweep expects of the old value is early enough for one that stays longer.
-        let sooner = deadline < entry.mark.deadline();
+        let sooner = deadline < entry.mark.deadline() || entry.mark.has_own_times();
         entry.mark = entry.mark.moved(deadline, false, false);
         let old = core::mem::replace(&mut entry.value, value);
         if sooner {
@@ -166,8 +166,9 @@ where
     Q: Eq + ?Sized,
 {
     let Some(at) = table.find(here.hash, here.key) else { return false };
+    let times = table.times(at);
     let Some((key, entry)) = table.remove(at) else { return false };
-    let gone_at = rules.gone_at(entry.mark, here.hash);
+    let gone_at = rules.gone_at(entry.mark, times, here.hash);
     out(Cause::Invalidated, Some(key), entry.value);
     !here.now.has_reached(gone_at)
 }
@@ -190,8 +191,8 @@ pub fn sweep<K, V, T: Table<K, V>>(
         }
         let Some(at) = sweep.position(slots) else { continue };
         let Some((hash, _, entry)) = table.get(at) else { continue };
-        let recorded = entry.mark.has_record();
-        let gone_at = if recorded { now } else { rules.gone_at(entry.mark, hash) };
+        let (mark, recorded) = (entry.mark, entry.mark.has_record());
+        let gone_at = if recorded { now } else { rules.gone_at(mark, table.times(at), hash) };
         let stays = recorded || !now.has_reached(gone_at);
         if stays {
             let sweep = &mut table.house_mut().sweep;

@@ -39,7 +39,7 @@ where
             // Without them a panic has cost the record its windows, and the entry goes.
             return record?.windows;
         }
-        Some(self.book.rules.windows(entry.mark, hash))
+        Some(self.book.rules.windows(entry.mark, self.table.times(at), hash))
     }
 
     /// The old value of a key, whatever its windows say: for the loader, never for a caller.

@@ -341,8 +341,11 @@ impl<K, R: Places<K, Record>> Book<K, R> {
 
     /// Forgets all records, and voids all flights. O(records).
     pub fn clear(&mut self) {
-        for at in (0..self.records.slots()).rev() {
-            self.records.remove(at);
+        // A removal may move others to where it has been.
+        while !self.records.is_empty() {
+            for at in (0..self.records.slots()).rev() {
+                self.records.remove(at);
+            }
         }
         (self.own_records, self.tickets.flights) = (0, 0);
         (self.sweep, self.displaced) = (Sweep::default(), None);

@@ -8,7 +8,7 @@ use core::hash::{BuildHasher, Hash};
 use super::s3fifo::{Index, Link, Marks, Ranks, Room};
 use super::{Bound, House, LocalTable, Places, Table, WhenFull};
 use crate::record::Record;
-use crate::resting::{Mark, Resting};
+use crate::resting::{Mark, Resting, Times};
 
 struct Place<K, T> {
     hash: u64,
@@ -70,6 +70,10 @@ impl<K, T> Places<K, T> for HashPlaces<K, T> {
 
     fn remove(&mut self, at: usize) -> Option<(K, T)> {
         let (place, _) = self.map.get_bucket_entry(at).ok()?.remove();
+        // Memory that has not been needed for a while goes back, and others move.
+        if self.map.num_buckets() > 64 && self.map.len() * 8 < self.map.num_buckets() {
+            self.map.shrink_to(self.map.len() * 2, |place| spread(place.hash));
+        }
         Some((place.key, place.item))
     }
 
@@ -95,6 +99,8 @@ pub struct HashTable<K, V, S> {
     rows: Vec<Row<K, V>>,
     index: hashbrown::HashTable<u32>,
     ranks: Ranks<u32, Vec<Link<u32>>, Vec<u8>>,
+    /// Times of entries that have their own: as long as the rows, or empty while none has.
+    times: Vec<Times>,
     hasher: S,
     bound: Bound,
     when_full: WhenFull,
@@ -130,6 +136,7 @@ impl<K, V, S> HashTable<K, V, S> {
             rows: Vec::new(),
             index: hashbrown::HashTable::new(),
             ranks: Ranks::new(Vec::new(), Vec::new()),
+            times: Vec::new(),
             hasher,
             bound,
             when_full: WhenFull::Evict,
@@ -201,6 +208,9 @@ impl<K, V, S> HashTable<K, V, S> {
             self.ranks.moved(moved.entry.mark, last, at);
         }
         self.ranks.links.truncate(last);
+        if !self.times.is_empty() {
+            self.times.swap_remove(at);
+        }
         let row = self.rows.swap_remove(at);
         self.weight = self.weight.saturating_sub(u64::from(row.weight));
         Some(row)
@@ -212,6 +222,7 @@ impl<K, V, S> HashTable<K, V, S> {
         if len * 4 <= self.rows.capacity() && self.rows.capacity() > 64 {
             self.rows.shrink_to(len * 2);
             self.ranks.links.shrink_to(len * 2);
+            self.times.shrink_to(len * 2);
             self.index.shrink_to(len * 2, |at| self.rows[*at as usize].hash);
         }
     }
@@ -298,6 +309,9 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
         let Self { index, rows, .. } = self;
         index.insert_unique(hash, u32::of(at), |at| rows[*at as usize].hash);
         self.rows.push(Row { hash, key, entry, weight });
+        if !self.times.is_empty() {
+            self.times.push(Times::UNSET);
+        }
         self.ranks.links.push(Link::LOOSE);
         self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
         self.weight += u64::from(weight);
@@ -324,6 +338,17 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
 
     fn bound(&self) -> Bound {
         self.bound
+    }
+
+    fn times(&self, at: usize) -> Option<Times> {
+        self.times.get(at).copied()
+    }
+
+    fn set_times(&mut self, at: usize, times: Times) -> bool {
+        if self.times.is_empty() {
+            self.times.resize(self.rows.len(), Times::UNSET);
+        }
+        self.times.get_mut(at).map(|place| *place = times).is_some()
     }
 
     fn house(&self) -> &House {

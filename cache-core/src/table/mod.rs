@@ -9,7 +9,7 @@ use core::borrow::Borrow;
 use core::hash::{Hash, Hasher};
 
 use crate::record::Record;
-use crate::resting::Resting;
+use crate::resting::{Resting, Times};
 
 #[cfg(feature = "hashbrown")]
 mod hash;
@@ -146,6 +146,17 @@ pub trait Table<K, V> {
 
     /// What bounds the table.
     fn bound(&self) -> Bound;
+
+    /// The times of the entry at a position, as they were last set.
+    fn times(&self, _at: usize) -> Option<Times> {
+        None
+    }
+
+    /// Keeps times beside the entry at a position; `false` if the table has no place for them, and
+    /// the algorithm keeps them in a record.
+    fn set_times(&mut self, _at: usize, _times: Times) -> bool {
+        false
+    }
 
     /// What the algorithm keeps in every table.
     fn house(&self) -> &House;

@@ -1,5 +1,6 @@
 //! One set of a set-associative table: a few entries under one small lock.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::fmt;
@@ -8,10 +9,10 @@ use wide::u8x16;
 
 use super::s3fifo::{Link, Marks, Ranks, Room};
 use super::{Bound, House, Table, Tally};
-use crate::resting::{Mark, Resting};
+use crate::resting::{Mark, Resting, Times};
 
 /// Most entries of a set: as many as leave room in one cache line for what a hit reads and writes.
-pub const WAYS: usize = 28;
+pub const WAYS: usize = 27;
 
 /// Entries that the small queue keeps of a full set of [`WAYS`].
 const SMALL: usize = 2;
@@ -41,6 +42,8 @@ pub struct Set<K, V> {
     house: House,
     more: [u8; WAYS],
     ranks: Ranks<u8, [Link<u8>; WAYS], [u8; WAYS]>,
+    /// Times of entries that have their own; made with the first of them.
+    times: Option<Box<[Times; WAYS]>>,
     number: u32,
     capacity: u8,
 }
@@ -66,6 +69,7 @@ impl<K, V> Set<K, V> {
             house: House::default(),
             more: [0; WAYS],
             ranks: Ranks::new([Link::LOOSE; WAYS], [0; WAYS]),
+            times: None,
             number,
             capacity,
         }
@@ -106,6 +110,9 @@ impl<K, V> Set<K, V> {
             self.house.moved(last, at);
             self.ranks.moved(self.rows[last].entry.mark, last, at);
             (self.tags[at], self.more[at]) = (self.tags[last], self.more[last]);
+            if let Some(times) = &mut self.times {
+                times[at] = times[last];
+            }
         }
         Some(self.rows.swap_remove(at))
     }
@@ -123,6 +130,9 @@ impl<K, V> Set<K, V> {
     fn shrink(&mut self) {
         if self.rows.len() * 4 <= self.rows.capacity() {
             self.rows.shrink_to(self.rows.len() * 2);
+        }
+        if self.rows.is_empty() {
+            self.times = None;
         }
     }
 }
@@ -218,6 +228,15 @@ impl<K, V> Table<K, V> for Set<K, V> {
 
     fn bound(&self) -> Bound {
         Bound::Entries(usize::from(self.capacity))
+    }
+
+    fn times(&self, at: usize) -> Option<Times> {
+        self.times.as_ref()?.get(at).copied()
+    }
+
+    fn set_times(&mut self, at: usize, times: Times) -> bool {
+        let all = self.times.get_or_insert_with(|| Box::new([Times::UNSET; WAYS]));
+        all.get_mut(at).map(|place| *place = times).is_some()
     }
 
     fn house(&self) -> &House {

@@ -320,15 +320,42 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         let mut removed = 0;
         loop {
             let mut leaving = Leaving::new();
-            let mut desk = self.desk_of::<T>(number, 0);
-            let out = &mut |cause, key, value| leaving.take(cause, key, value);
-            removed += desk.shard().tick_table(now, 256, out).1;
-            let more = now.has_reached(desk.table.house().due_at());
-            desk.close(&mut leaving);
+            let (went, more) = match self.sweep_alone::<T>(number, now, &mut leaving) {
+                Ok(swept) => swept,
+                Err(AskBook) => {
+                    let mut desk = self.desk_of::<T>(number, 0);
+                    let out = &mut |cause, key, value| leaving.take(cause, key, value);
+                    let (_, went) = desk.shard().tick_table(now, 256, out);
+                    let more = now.has_reached(desk.table.house().due_at());
+                    desk.close(&mut leaving);
+                    (went, more)
+                }
+            };
+            removed += went;
             if !more {
                 return removed;
             }
         }
+    }
+
+    /// Sweeps a table under its own lock: how many entries went, and whether there is more to do.
+    fn sweep_alone<T>(
+        &self,
+        number: usize,
+        now: Instant,
+        leaving: &mut Leaving<K, V>,
+    ) -> Result<(usize, bool), AskBook>
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let mut table = self.table(number);
+        if !self.counts.is_zero(number) {
+            return Err(AskBook);
+        }
+        let out = &mut |cause, key, value| leaving.take(cause, key, value);
+        let went = plain::sweep(&mut *table, &self.rules, now, 256, out);
+        Ok((went, now.has_reached(table.house().due_at())))
     }
 
     /// A book is reached by the first of its tables.

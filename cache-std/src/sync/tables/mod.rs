@@ -525,7 +525,12 @@ impl<K, V> Leaving<K, V> {
         let item = (cause, key, value);
         match self.first.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(item),
-            None => self.more.push(item),
+            None => {
+                if self.more.is_empty() {
+                    self.more.reserve(WAYS);
+                }
+                self.more.push(item);
+            }
         }
     }
 }
