@@ -167,6 +167,7 @@ impl Rules {
 
     /// The deadline of a plain value stored at `now`, and when nothing may serve it any more;
     /// `None` where nothing is kept.
+    #[inline]
     fn rest(&self, now: Instant, hash: u64) -> Option<(Instant, Instant)> {
         let hash = self.spread(hash);
         if let Some(spans) = self.spans {

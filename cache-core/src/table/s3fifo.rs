@@ -263,6 +263,7 @@ impl<I: Index, L: AsMut<[Link<I>]>, G: AsMut<[u8]>> Ranks<I, L, G> {
     }
 
     /// Whether a newcomer goes to the main queue.
+    #[inline]
     pub(super) fn is_welcome(&mut self, hash: u64, marks: &mut impl Marks, room: Room) -> bool {
         let known = recall(self.ghosts.as_mut(), hash);
         if !room.full {
@@ -280,6 +281,7 @@ impl<I: Index, L: AsMut<[Link<I>]>, G: AsMut<[u8]>> Ranks<I, L, G> {
     }
 
     /// The position that has to go next.
+    #[inline]
     pub(super) fn victim(&mut self, marks: &mut impl Marks, small: usize) -> Option<Victim> {
         self.queues.victim(self.links.as_mut(), marks, small)
     }
@@ -292,10 +294,12 @@ impl<I: Index, L: AsMut<[Link<I>]>, G: AsMut<[u8]>> Ranks<I, L, G> {
         }
     }
 
+    #[inline]
     pub(super) fn admit(&mut self, mark: &mut Mark, at: usize, main: bool) {
         self.queues.admit(self.links.as_mut(), mark, at, main);
     }
 
+    #[inline]
     pub(super) fn release(&mut self, mark: Mark, at: usize) {
         self.queues.release(self.links.as_mut(), mark, at);
     }

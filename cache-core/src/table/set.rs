@@ -91,14 +91,26 @@ impl<K, V> Set<K, V> {
         Room { small: SMALL, full: self.rows.len() >= usize::from(self.capacity), tries: TRIES }
     }
 
-    fn evict(&mut self, evicted: &mut dyn FnMut(u64, K, Resting<V>)) {
-        let Some(victim) = self.ranks.victim(&mut Rows(&mut self.rows), SMALL) else { return };
-        let hash = self.hash_at(victim.at);
-        self.ranks.remember(victim, hash);
-        if let Some(Place { key, entry }) = self.take(victim.at) {
-            self.house.tally.evictions += 1;
-            evicted(hash, key, entry);
-        }
+    /// Puts a new row in the place of one that has to go. Returns where, or the row if none can.
+    fn supplant(
+        &mut self,
+        hash: u64,
+        row: Place<K, V>,
+        main: bool,
+        evicted: &mut dyn FnMut(u64, K, Resting<V>),
+    ) -> Result<usize, Place<K, V>> {
+        let Some(victim) = self.ranks.victim(&mut Rows(&mut self.rows), SMALL) else {
+            return Err(row);
+        };
+        let (at, old_hash) = (victim.at, self.hash_at(victim.at));
+        self.ranks.remember(victim, old_hash);
+        self.ranks.release(self.rows[at].entry.mark, at);
+        [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
+        let old = core::mem::replace(&mut self.rows[at], row);
+        self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
+        self.house.tally.evictions += 1;
+        evicted(old_hash, old.key, old.entry);
+        Ok(at)
     }
 
     /// Takes a row out and closes the gap with the last one.
@@ -197,13 +209,16 @@ impl<K, V> Table<K, V> for Set<K, V> {
     ) -> Result<usize, (K, Resting<V>)> {
         let room = self.room();
         let main = self.ranks.is_welcome(hash, &mut Rows(&mut self.rows), room);
+        let row = Place { key, entry };
         if room.full {
-            self.evict(evicted);
+            return self
+                .supplant(hash, row, main, evicted)
+                .map_err(|Place { key, entry }| (key, entry));
         }
         self.grow();
         let at = self.rows.len();
         [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
-        self.rows.push(Place { key, entry });
+        self.rows.push(row);
         self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
         Ok(at)
     }
