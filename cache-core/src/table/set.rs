@@ -37,15 +37,15 @@ struct Place<K, V> {
 pub struct Set<K, V> {
     rows: Vec<Place<K, V>>,
     tags: [u8; WAYS],
+    capacity: u8,
     /// Hits that the tally does not count yet.
     hits: u32,
     house: House,
     more: [u8; WAYS],
     ranks: Ranks<u8, [Link<u8>; WAYS], [u8; WAYS]>,
+    number: u32,
     /// Times of entries that have their own; made with the first of them.
     times: Option<Box<[Times; WAYS]>>,
-    number: u32,
-    capacity: u8,
 }
 
 /// The marks of a set's entries.
@@ -287,5 +287,18 @@ impl<K, V> fmt::Debug for Set<K, V> {
             .field("number", &self.number)
             .field("len", &self.rows.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// With a lock of eight bytes before it, a set takes four cache lines, and what a hit reads and
+    /// writes of it takes the first.
+    #[test]
+    fn a_set_fills_four_lines_and_a_hit_reads_one() {
+        assert_eq!(size_of::<Set<u64, u64>>() + 8, 4 * 64);
+        assert!(core::mem::offset_of!(Set<u64, u64>, house) + 8 <= 64);
     }
 }

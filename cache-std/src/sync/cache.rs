@@ -84,6 +84,7 @@ where
     S: BuildHasher,
 {
     /// A copy of the fresh value. Starts no load.
+    #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
