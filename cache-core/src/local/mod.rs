@@ -23,7 +23,7 @@ mod shared;
 #[cfg(feature = "spin")]
 pub use shared::Shared;
 
-/// A cache driven by hand, over any [`Table`].
+/// A cache driven by hand, over any [`LocalTable`].
 ///
 /// Reads that may load are answered by an [`Action`]; a load that it asks for ends with
 /// [`complete`](Self::complete), [`fail`](Self::fail) or [`abandon`](Self::abandon).

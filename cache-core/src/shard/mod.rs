@@ -580,26 +580,15 @@ mod tests {
     use core::time::Duration;
     use proptest::prelude::*;
 
-    type Map = crate::table::HashTable<u8, u8, core::hash::BuildHasherDefault<Zero>>;
-
-    #[derive(Default)]
-    struct Zero;
-
-    impl core::hash::Hasher for Zero {
-        fn finish(&self) -> u64 {
-            0
-        }
-        fn write(&mut self, _: &[u8]) {}
-    }
-
     /// A ttl of its own costs an entry two instants beside it, and no record.
     #[cfg(feature = "hashbrown")]
     #[test]
     fn times_of_its_own_need_no_record() {
-        use crate::table::{Bound, LocalTable};
+        use crate::table::{Bound, HashTable, LocalTable};
+        type Hasher = core::hash::BuildHasherDefault<crate::table::Fnv1a>;
         let policy = Policy::ttl(Duration::from_secs(60)).stale_if_error(Duration::from_secs(9));
-        let mut table = Map::new(Bound::Entries(4), Default::default());
-        let records = LocalTable::<u8, u8>::records(&table);
+        let mut table: HashTable<u8, u8, _> = HashTable::new(Bound::Entries(4), Hasher::default());
+        let records = table.records();
         let mut book = Book::new(records, policy.build().unwrap(), Limits::default(), 0);
         let at = |secs| At { hash: 0, key: &1_u8, now: Instant::from_secs(secs) };
         let loaded = Loaded::value(7_u8).ttl(Duration::from_secs(5)).age(Duration::from_secs(2));

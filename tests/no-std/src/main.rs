@@ -26,7 +26,7 @@ extern "C" fn main() -> c_int {
 }
 
 /// Load, serve, go stale, serve on error: `true` if all of it came out.
-fn drives(table: impl Table<u8, u32>) -> bool {
+fn drives(table: impl LocalTable<u8, u32>) -> bool {
     let second = Duration::from_secs(1);
     let policy = Policy::ttl(second).stale_if_error(second).jitter_percent(0).build();
     let Ok(policy) = policy else { return false };

@@ -1,0 +1,173 @@
+//! Every table against a plain map: what is put in is found until it leaves, nothing is there twice,
+//! and the bound holds.
+#![cfg(all(feature = "hashbrown", feature = "heapless", feature = "sets"))]
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+
+use cache_core::local::Cache;
+use cache_core::shard::{At, Rules, plain};
+use cache_core::table::{Bound, HashTable, LinearTable, LocalTable, Set, Table, WAYS};
+use cache_core::{Cause, Instant, Loaded, Policy};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, u8),
+    Get(u8),
+    Remove(u8),
+    /// Time goes on by so many seconds, and what has passed is swept.
+    Wait(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..60_u8, any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
+        3 => (0..60_u8).prop_map(Step::Get),
+        1 => (0..60_u8).prop_map(Step::Remove),
+        1 => (0..9_u8).prop_map(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..400)
+}
+
+/// A table under `shard::plain`, next to a map of what may be in it, with the time of each put.
+struct Pair<T> {
+    table: T,
+    model: HashMap<u8, (u8, u64)>,
+    rules: Rules,
+    now: u64,
+    hash: fn(u8) -> u64,
+}
+
+const TTL: u64 = 20;
+
+impl<T: Table<u8, u8>> Pair<T> {
+    fn new(table: T, hash: fn(u8) -> u64) -> Self {
+        let policy = Policy::ttl(core::time::Duration::from_secs(TTL)).jitter_percent(0);
+        let rules = Rules::new(policy.build().unwrap(), 0);
+        Self { table, model: HashMap::new(), rules, now: 1_000, hash }
+    }
+
+    fn here<'a, Q>(&self, key: u8, asked: &'a Q) -> At<'a, Q> {
+        At { hash: (self.hash)(key), key: asked, now: Instant::from_secs(self.now) }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Put(key, value) => self.put(key, value),
+            Step::Get(key) => self.get(key),
+            Step::Remove(key) => {
+                let here = self.here(key, &key);
+                let held = self.table.find(here.hash, &key).is_some();
+                let fresh = self.model.remove(&key).is_some_and(|(_, at)| self.now < at + TTL);
+                let found =
+                    plain::invalidate(&mut self.table, &self.rules, here, &mut |_, _, _| {});
+                assert_eq!(found, held && fresh);
+            }
+            Step::Wait(seconds) => self.wait(seconds.into()),
+        }
+        self.check();
+    }
+
+    fn put(&mut self, key: u8, value: u8) {
+        let (at, model) = (self.here(key, &()), &mut self.model);
+        let out = &mut |cause, key: Option<u8>, value| {
+            if cause == Cause::Capacity {
+                let (held, _) = model.remove(&key.unwrap()).expect("what is evicted was there");
+                assert_eq!(held, value);
+            }
+        };
+        let put = plain::put(&mut self.table, &self.rules, at, &mut Some(key), value, 1, out);
+        assert!(matches!(put, plain::Placed::Stored | plain::Placed::Replaced(_)), "{put:?}");
+        self.model.insert(key, (value, self.now));
+        assert!(self.table.find(at.hash, &key).is_some(), "what was just stored is there");
+    }
+
+    fn get(&mut self, key: u8) {
+        let here = self.here(key, &key);
+        let fresh = self.model.get(&key).filter(|(_, at)| self.now < at + TTL);
+        let got = plain::fresh(&mut self.table, here).copied();
+        assert_eq!(got, fresh.map(|(value, _)| *value));
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now += seconds;
+        let (now, model) = (Instant::from_secs(self.now), &mut self.model);
+        let out = &mut |cause, key: Option<u8>, _| {
+            assert_eq!(cause, Cause::Expired);
+            model.remove(&key.unwrap());
+        };
+        plain::sweep(&mut self.table, &self.rules, now, 1_000, out);
+        assert!(self.model.values().all(|(_, at)| self.now < at + TTL), "the sweep missed one");
+    }
+
+    fn check(&self) {
+        let Bound::Entries(most) = self.table.bound() else { panic!("bounded by number") };
+        assert!(self.table.len() <= most);
+        assert_eq!(self.table.len(), self.model.len(), "what left was told");
+        let held = (0..self.table.slots()).filter_map(|at| self.table.get(at));
+        for (hash, key, entry) in held {
+            assert_eq!(hash, (self.hash)(*key));
+            assert_eq!(Some(entry.value()), self.model.get(key).map(|(value, _)| value));
+        }
+    }
+}
+
+fn run<T: Table<u8, u8>>(table: T, hash: fn(u8) -> u64, steps: &[Step]) {
+    let mut pair = Pair::new(table, hash);
+    steps.iter().for_each(|step| pair.step(step));
+}
+
+const SET: u32 = 77;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_set_keeps_what_it_is_given(steps in steps(), capacity in 1..=WAYS) {
+        run(Set::new(SET, capacity), |key| Set::<u8, u8>::hash(SET, u64::from(key) << 17), &steps);
+    }
+
+    /// All keys have one hash: only comparing them tells them apart.
+    #[test]
+    fn a_set_tells_keys_apart_whose_hashes_are_alike(steps in steps()) {
+        run(Set::new(SET, WAYS), |_| Set::<u8, u8>::hash(SET, 1 << 20), &steps);
+    }
+
+    #[test]
+    fn a_hash_table_keeps_what_it_is_given(steps in steps(), capacity in 1..50_usize) {
+        type Hasher = BuildHasherDefault<std::hash::DefaultHasher>;
+        let table = HashTable::new(Bound::Entries(capacity), Hasher::default());
+        run(table, |key| LocalTable::<u8, u8>::hash(&HashTable::<u8, u8, _>::new(Bound::Entries(1), Hasher::default()), &key), &steps);
+    }
+
+    #[test]
+    fn a_linear_table_keeps_what_it_is_given(steps in steps()) {
+        let hash = |key: u8| LinearTable::<u8, u8, 1>::new().hash(&key);
+        run(LinearTable::<u8, u8, 20>::new(), hash, &steps);
+    }
+}
+
+/// What was read often outlives a scan of a hundred times as many keys as fit.
+#[test]
+fn a_scan_does_not_wipe_out_what_is_hot() {
+    let policy = Policy::forever().build().unwrap();
+    let table = HashTable::new(
+        Bound::Entries(100),
+        BuildHasherDefault::<std::hash::DefaultHasher>::default(),
+    );
+    let mut cache: Cache<u32, u32, _> = Cache::with_table(policy, table);
+    let now = Instant::from_secs(1);
+    for _ in 0..3 {
+        for key in 0..50 {
+            if cache.get(&key, now).is_none() {
+                cache.put(key, Loaded::value(key), now);
+            }
+        }
+    }
+    for key in 1_000..11_000 {
+        cache.put(key, Loaded::value(key), now);
+    }
+    let kept = (0..50).filter(|key| cache.contains(key, now)).count();
+    assert!(kept >= 45, "{kept} of 50 hot keys outlived the scan");
+}
