@@ -5,6 +5,7 @@ mod compare;
 mod instructions;
 mod needs;
 mod run;
+mod sanitize;
 mod steps;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
         ["test", parts @ ..] => test(parts),
         ["compare", flags @ ..] => compare::compare(flags),
         ["instructions"] => instructions::count(),
+        ["sanitize", names @ ..] => sanitize::sanitize(names),
         ["help" | "--help" | "-h"] | [] => {
             help();
             ExitCode::SUCCESS
@@ -32,6 +34,9 @@ fn help() {
     println!("                             parts: {}", steps::PARTS.join(", "));
     println!("cargo xtask compare [..]     measure next to other caches; see `compare --help`");
     println!("cargo xtask instructions     count the instructions of a hit with valgrind");
+    println!(
+        "cargo xtask sanitize [..]    run the tests under nightly's sanitizers: address, thread"
+    );
     println!("cargo xtask help             this text");
 }
 
