@@ -213,7 +213,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Most weight held, as the [`weigher`](Self::weigher) counts it.
+    /// Most weight held, as the [`weigher`](Self::weigher) counts it. Limits from 2^27 on are cut
+    /// into parts of at least 2^26, and a value that is heavier than its part is not kept.
     pub const fn weight_limit(mut self, weight: u64) -> Self {
         self.weight_limit = Some(weight);
         self

@@ -87,8 +87,9 @@ thread_local! {
 
 /// Fewer entries than this are kept in one table.
 const SETS_FROM: usize = 1_024;
-/// Least weight of a table, so that no sizeable value is too heavy for it.
-const TABLE_WEIGHT: u64 = 1 << 20;
+/// Least weight of a table: a value that is heavier than its table is not kept, so only large
+/// caches are cut.
+const TABLE_WEIGHT: u64 = 1 << 26;
 
 impl<K, V> Tables<K, V> {
     /// How many tables there are.
@@ -560,7 +561,7 @@ mod tests {
 
     #[test]
     fn tables_share_the_bound_exactly() {
-        for weight in [1, 100, 1 << 20, (1 << 26) + 3] {
+        for weight in [1, 100, 1 << 26, (1 << 28) + 3] {
             let sum: u64 = split(Bound::Weight(weight))
                 .map(|bound| match bound {
                     Bound::Weight(weight) => weight,
@@ -569,6 +570,7 @@ mod tests {
                 .sum();
             assert_eq!(sum, weight);
         }
-        assert!(shares(1_000_003, 31_251).all(|share| (31..=32).contains(&share)));
+        assert_eq!(split(Bound::Weight((1 << 27) - 1)).count(), 1);
+        assert!(shares(1_000_003, 37_038).all(|share| (26..=27).contains(&share)));
     }
 }
