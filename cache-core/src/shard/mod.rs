@@ -12,8 +12,7 @@ use core::marker::PhantomData;
 
 use crate::action::Cause;
 use crate::entry::Windows;
-use crate::loaded::Loaded;
-use crate::policy::{Policy, Spans, mix};
+use crate::policy::Policy;
 use crate::record::Record;
 use crate::resting::{Mark, Times};
 use crate::slot::{Site, Slot};
@@ -23,90 +22,20 @@ use crate::tags::{TagLog, Verdict};
 use crate::ticket::Tickets;
 use crate::time::Instant;
 
+mod arguments;
 pub mod plain;
 mod read;
+mod rules;
 mod sweep;
 mod view;
 mod write;
 
+pub use arguments::{At, Limits, Spare};
 pub use read::{Hit, Previous};
+pub use rules::Rules;
 
 /// Where values that leave a shard go: why, the key if it left too, and the value.
 pub type Out<'a, K, V> = &'a mut dyn FnMut(Cause, Option<K>, V);
-
-/// How much a shard remembers besides its entries.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Most flights at a time.
-    pub flights: usize,
-    /// Most failures and missing keys that are remembered.
-    pub remembered: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { flights: 1_024, remembered: 1_024 }
-    }
-}
-
-/// Which key an operation is about, and when it happens.
-#[derive(Debug)]
-#[allow(clippy::exhaustive_structs)] // the seam's three plain arguments, always together
-pub struct At<'a, Q: ?Sized> {
-    /// The key's hash, always from the same hasher.
-    pub hash: u64,
-    /// The key.
-    pub key: &'a Q,
-    /// The time.
-    pub now: Instant,
-}
-
-impl<Q: ?Sized> Clone for At<'_, Q> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<Q: ?Sized> Copy for At<'_, Q> {}
-
-/// Owned keys that an operation may use up: made before it, dropped after it, outside any lock.
-#[derive(Debug)]
-pub struct Spare<K>([Option<K>; 2]);
-
-impl<K> Spare<K> {
-    /// No key: for operations on keys that have an entry or a record.
-    pub const fn none() -> Self {
-        Self([None, None])
-    }
-
-    /// One key: enough for a read, and for a value with the cache's own windows.
-    pub const fn one(key: K) -> Self {
-        Self([Some(key), None])
-    }
-
-    /// Two keys: for a value with windows or labels of its own.
-    pub const fn two(first: K, second: K) -> Self {
-        Self([Some(first), Some(second)])
-    }
-
-    /// The keys that storing `loaded` under `key` may use up.
-    pub fn storing<V>(key: K, loaded: &Loaded<V>) -> Self
-    where
-        K: Clone,
-    {
-        if loaded.is_plain() { Self::one(key) } else { Self::two(key.clone(), key) }
-    }
-
-    fn take(&mut self) -> Option<K> {
-        self.0[0].take().or_else(|| self.0[1].take())
-    }
-
-    fn give(&mut self, key: K) {
-        let place = usize::from(self.0[0].is_some());
-        self.0[place] = Some(key);
-    }
-}
 
 /// All that is kept beside the entries: flights, failures and missing keys, tags, tickets, counters.
 ///
@@ -139,63 +68,6 @@ pub struct Displaced<K> {
     hash: u64,
     key: K,
     deadline: Option<Instant>,
-}
-
-/// What gives an entry without a record its windows: the policy, and the seed that decides which
-/// keys' ttls jitter shortens by how much.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    policy: Policy,
-    seed: u64,
-    spans: Option<Spans>,
-}
-
-impl Rules {
-    /// The rules that a book made of the same policy and seed goes by.
-    pub fn new(policy: Policy, seed: u64) -> Self {
-        Self { spans: policy.spans(), policy, seed }
-    }
-
-    /// The policy.
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    const fn spread(&self, hash: u64) -> u64 {
-        mix(hash ^ self.seed)
-    }
-
-    /// The deadline of a plain value stored at `now`, and when nothing may serve it any more;
-    /// `None` where nothing is kept.
-    #[inline]
-    fn rest(&self, now: Instant, hash: u64) -> Option<(Instant, Instant)> {
-        let hash = self.spread(hash);
-        if let Some(spans) = self.spans {
-            let deadline = spans.deadline(now, hash);
-            return Some((deadline, spans.gone_at(deadline)));
-        }
-        let windows = self.policy.windows(now, hash)?;
-        Some((self.policy.resting_deadline(&windows), windows.gone_at()))
-    }
-
-    /// When nothing may serve an entry without a record any more.
-    fn gone_at(&self, mark: Mark, times: Option<Times>, hash: u64) -> Instant {
-        match self.spans.filter(|_| !mark.has_own_times()) {
-            Some(spans) => spans.gone_at(mark.deadline()),
-            None => self.windows(mark, times, hash).gone_at(),
-        }
-    }
-
-    /// The windows of an entry without a record, given what the table keeps of its times.
-    fn windows(&self, mark: Mark, times: Option<Times>, hash: u64) -> Windows {
-        match times.filter(|_| mark.has_own_times()) {
-            Some(Times { stored_at, fresh_until }) => {
-                let (swr, sie) = (self.policy.swr(), self.policy.sie());
-                Windows { stored_at, fresh_until, swr, sie }
-            }
-            None => self.policy.windows_of_resting(mark.deadline(), self.spread(hash)),
-        }
-    }
 }
 
 impl<K, R: Places<K, Record>> Book<K, R> {
@@ -574,14 +446,13 @@ impl<K, R: Places<K, Record>> fmt::Debug for Book<K, R> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "hashbrown"))]
 mod tests {
     use super::*;
+    use crate::loaded::Loaded;
     use core::time::Duration;
-    use proptest::prelude::*;
 
     /// A ttl of its own costs an entry two instants beside it, and no record.
-    #[cfg(feature = "hashbrown")]
     #[test]
     fn times_of_its_own_need_no_record() {
         use crate::table::{Bound, HashTable, LocalTable};
@@ -605,25 +476,5 @@ mod tests {
         assert_eq!(book.records.len(), 0);
         assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(109), 9, out), 0);
         assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(110), 9, out), 1);
-    }
-
-    proptest! {
-        /// The short way to an entry's instants and the long one agree.
-        #[test]
-        fn what_rests_without_a_record_rests_as_its_windows_say(
-            now in 0..u64::MAX / 2, ttl in 1..u64::MAX / 4, kept in any::<u64>(),
-            percent in 0..=50u8, hash in any::<u64>(), early in prop::option::of(1..100u8),
-        ) {
-            let policy = Policy::ttl(Duration::from_nanos(ttl));
-            let policy = policy.stale_if_error(Duration::from_nanos(kept)).jitter_percent(percent);
-            let policy = early.into_iter().fold(policy, |p, early| p.early_refresh_percent(early));
-            let Ok(policy) = policy.build() else { return Ok(()) };
-            let (rules, now) = (Rules::new(policy.clone(), 7), Instant::from_nanos(now));
-            let windows = policy.windows(now, rules.spread(hash)).unwrap();
-            let deadline = policy.resting_deadline(&windows);
-            prop_assert_eq!(rules.rest(now, hash), Some((deadline, windows.gone_at())));
-            let mark = Mark::new(deadline);
-            prop_assert_eq!(rules.gone_at(mark, None, hash), rules.windows(mark, None, hash).gone_at());
-        }
     }
 }

@@ -7,27 +7,36 @@
 
 use core::borrow::Borrow;
 use core::cell::Cell;
-use core::fmt;
 use core::hash::BuildHasherDefault;
-use std::collections::HashMap;
 use std::hash::DefaultHasher;
-use std::sync::Arc;
 
 use cache_core::shard::plain::Placed;
-use cache_core::shard::{At, Limits, Previous, Spare};
+use cache_core::shard::{At, Limits};
 use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
-use cache_core::{
-    Action, Cause, Completion, Contract, Entry, Explanation, FlightId, Instant, Loaded, Policy,
-    Put, Stats, Ticket,
-};
+use cache_core::{Contract, Instant, Policy, Stats};
+
+/// The same expression for whichever arrangement it is.
+macro_rules! each {
+    ($kind:ident, $value:expr, $name:ident => $work:expr) => {
+        match $value {
+            $kind::Sets($name) => $work,
+            $kind::ParkedSets($name) => $work,
+            $kind::One($name) => $work,
+            $kind::Growing($name) => $work,
+        }
+    };
+}
 
 mod cells;
 mod counted;
+mod desk;
+mod leaving;
 mod lock;
 mod primitives;
 
-use crate::flight::Flight;
 use cells::{AskBook, Cells};
+pub(super) use desk::Desk;
+pub(super) use leaving::Leaving;
 use lock::{Park, Spin};
 
 /// A table that is never asked to hash: hashes come in from outside its lock.
@@ -56,26 +65,6 @@ pub(super) enum Tables<K, V> {
     ParkedSets(Cells<K, V, ParkSet<K, V>>),
     One(Cells<K, V, SpinGrowing<K, V>>),
     Growing(Cells<K, V, ParkGrowing<K, V>>),
-}
-
-/// Both locks of one key; see [`cells`].
-pub(super) enum Desk<'a, K, V> {
-    Sets(cells::Desk<'a, K, V, Set<K, V>, SpinSet<K, V>>),
-    ParkedSets(cells::Desk<'a, K, V, Set<K, V>, ParkSet<K, V>>),
-    One(cells::Desk<'a, K, V, Growing<K, V>, SpinGrowing<K, V>>),
-    Growing(cells::Desk<'a, K, V, Growing<K, V>, ParkGrowing<K, V>>),
-}
-
-/// The same expression for whichever arrangement it is.
-macro_rules! each {
-    ($kind:ident, $value:expr, $name:ident => $work:expr) => {
-        match $value {
-            $kind::Sets($name) => $work,
-            $kind::ParkedSets($name) => $work,
-            $kind::One($name) => $work,
-            $kind::Growing($name) => $work,
-        }
-    };
 }
 
 /// Every so many writes of a thread, one sweeps a table that is not its own.
@@ -280,259 +269,6 @@ impl<K: Eq, V> Tables<K, V> {
 
     pub(super) fn stats(&self) -> Stats {
         each!(Self, self, cells => cells.stats())
-    }
-}
-
-/// The operations of `cache_core::shard`, on this key and with what leaves collected.
-impl<K: Eq, V> Desk<'_, K, V> {
-    pub(super) fn flights(&mut self) -> &mut HashMap<FlightId, Arc<Flight<V>>> {
-        each!(Self, self, desk => &mut desk.ledger.flights)
-    }
-
-    pub(super) fn void_flight(&mut self, flight: FlightId) {
-        each!(Self, self, desk => desk.ledger.book.void_flight(flight));
-    }
-
-    /// Lets go of the locks.
-    pub(super) fn close(self, leaving: &mut Leaving<K, V>) {
-        each!(Self, self, desk => desk.close(leaving));
-    }
-
-    pub(super) fn get<Q>(
-        &mut self,
-        key: &Q,
-        now: Instant,
-        contract: &Contract,
-        leaving: &mut Leaving<K, V>,
-    ) -> Option<&V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let out = &mut out(leaving);
-        each!(Self, self, desk => {
-            let hash = desk.hash;
-            desk.shard().get(At { hash, key, now }, contract, out)
-        })
-    }
-
-    pub(super) fn lookup<Q>(
-        &mut self,
-        key: &Q,
-        now: Instant,
-        spare: &mut Spare<K>,
-        contract: &Contract,
-        leaving: &mut Leaving<K, V>,
-    ) -> Action<'_, V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let out = &mut out(leaving);
-        each!(Self, self, desk => {
-            let hash = desk.hash;
-            desk.shard().lookup(At { hash, key, now }, spare, contract, out)
-        })
-    }
-
-    #[allow(clippy::too_many_arguments)] // one operation, whole
-    pub(super) fn complete<Q>(
-        &mut self,
-        key: &Q,
-        now: Instant,
-        spare: &mut Spare<K>,
-        ticket: Ticket,
-        loaded: Loaded<V>,
-        weight: u32,
-        leaving: &mut Leaving<K, V>,
-    ) -> Completion<'_, V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let out = &mut out(leaving);
-        each!(Self, self, desk => {
-            let here = At { hash: desk.hash, key, now };
-            desk.shard().complete(here, spare, ticket, loaded, weight, out)
-        })
-    }
-
-    /// Ends a flight that failed; `serve_old` says whether the old value may serve on.
-    pub(super) fn fail<Q>(
-        &mut self,
-        key: &Q,
-        now: Instant,
-        ticket: Ticket,
-        error: &dyn fmt::Display,
-        serve_old: bool,
-        ends: (&mut Spare<K>, &mut Leaving<K, V>),
-    ) where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let (spare, out) = (ends.0, &mut out(ends.1));
-        each!(Self, self, desk => {
-            let here = At { hash: desk.hash, key, now };
-            if serve_old {
-                desk.shard().fail(here, spare, ticket, error, out);
-            } else {
-                desk.shard().reject(here, spare, ticket, error, out);
-            }
-        });
-    }
-
-    pub(super) fn abandon<Q>(
-        &mut self,
-        key: &Q,
-        now: Instant,
-        spare: &mut Spare<K>,
-        ticket: Ticket,
-        leaving: &mut Leaving<K, V>,
-    ) where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let out = &mut out(leaving);
-        each!(Self, self, desk => {
-            let here = At { hash: desk.hash, key, now };
-            desk.shard().abandon(here, spare, ticket, out);
-        });
-    }
-
-    /// Stores a value; if told so, only where no fresh one is.
-    pub(super) fn put<Q>(
-        &mut self,
-        key: &Q,
-        now: Instant,
-        spare: &mut Spare<K>,
-        loaded: Loaded<V>,
-        how: (u32, bool),
-        leaving: &mut Leaving<K, V>,
-    ) -> Put<V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let (weight, if_absent) = how;
-        let out = &mut out(leaving);
-        each!(Self, self, desk => {
-            let here = At { hash: desk.hash, key, now };
-            if if_absent {
-                desk.shard().put_if_absent(here, spare, loaded, weight, out)
-            } else {
-                desk.shard().put(here, spare, loaded, weight, out)
-            }
-        })
-    }
-
-    pub(super) fn expire<Q>(
-        &mut self,
-        key: &Q,
-        now: Instant,
-        spare: &mut Spare<K>,
-        leaving: &mut Leaving<K, V>,
-    ) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let out = &mut out(leaving);
-        each!(Self, self, desk => {
-            let here = At { hash: desk.hash, key, now };
-            desk.shard().expire(here, spare, out)
-        })
-    }
-
-    fn invalidate<Q>(&mut self, key: &Q, now: Instant, leaving: &mut Leaving<K, V>) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let out = &mut out(leaving);
-        each!(Self, self, desk => {
-            let here = At { hash: desk.hash, key, now };
-            desk.shard().invalidate(here, out)
-        })
-    }
-
-    /// Sweeps this key's table and book a little.
-    pub(super) fn tick(&mut self, now: Instant, leaving: &mut Leaving<K, V>) {
-        let out = &mut out(leaving);
-        each!(Self, self, desk => desk.shard().tick(now, 2 * WAYS, out));
-    }
-
-    pub(super) fn peek<Q>(&self, key: &Q, now: Instant) -> Option<&V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        each!(Self, self, desk => desk.view().peek(At { hash: desk.hash, key, now }))
-    }
-
-    pub(super) fn entry<Q>(&self, key: &Q, now: Instant) -> Option<Entry<&V>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        each!(Self, self, desk => desk.view().entry(At { hash: desk.hash, key, now }))
-    }
-
-    pub(super) fn previous<Q>(&self, key: &Q) -> Option<Previous<'_, V>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        each!(Self, self, desk => desk.view().previous(desk.hash, key))
-    }
-
-    pub(super) fn fallback<Q>(&self, key: &Q, now: Instant, contract: &Contract) -> Option<&V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let old = each!(Self, self, desk => {
-            desk.view().fallback(At { hash: desk.hash, key, now }, contract)
-        });
-        old.map(|old| old.value)
-    }
-
-    pub(super) fn explain<Q>(&self, key: &Q, now: Instant) -> Explanation
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        each!(Self, self, desk => desk.view().explain(At { hash: desk.hash, key, now }))
-    }
-}
-
-/// What leaves, as the core hands it out.
-fn out<K, V>(leaving: &mut Leaving<K, V>) -> impl FnMut(Cause, Option<K>, V) {
-    |cause, key, value| leaving.take(cause, key, value)
-}
-
-/// Keys and values that leave under a lock, to be dropped after it. Few operations let more than
-/// two go, and those two need no memory.
-pub(super) struct Leaving<K, V> {
-    first: [Option<(Cause, Option<K>, V)>; 2],
-    more: Vec<(Cause, Option<K>, V)>,
-}
-
-impl<K, V> Leaving<K, V> {
-    pub(super) const fn new() -> Self {
-        Self { first: [const { None }; 2], more: Vec::new() }
-    }
-
-    pub(super) fn take(&mut self, cause: Cause, key: Option<K>, value: V) {
-        let item = (cause, key, value);
-        match self.first.iter_mut().find(|place| place.is_none()) {
-            Some(place) => *place = Some(item),
-            None => {
-                if self.more.is_empty() {
-                    self.more.reserve(WAYS);
-                }
-                self.more.push(item);
-            }
-        }
     }
 }
 
