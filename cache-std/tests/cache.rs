@@ -285,3 +285,32 @@ fn readers_and_writers_on_many_threads_leave_a_whole_cache() {
     assert!(time.now().has_reached(time.now()) && time.parked() == 0);
     time.sleep_until(time.now());
 }
+
+/// Leaves integers as they are: all that differs is in the lowest bits.
+#[derive(Clone, Default)]
+struct Identity(u64);
+
+impl std::hash::Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+#[test]
+fn sets_fill_evenly_whatever_bits_of_the_hash_differ() {
+    for shift in [0, 8, 16, 32, 50] {
+        let hasher = std::hash::BuildHasherDefault::<Identity>::default();
+        let cache = Cache::<u64, ()>::builder().capacity(4_000).ttl(SECOND * 60).hasher(hasher);
+        let cache = cache.build().unwrap();
+        (0..2_000).for_each(|key| drop(cache.put(key << shift, ())));
+        assert!(cache.len() >= 1_980, "{} of 2,000 at half the capacity, {shift}", cache.len());
+    }
+}
