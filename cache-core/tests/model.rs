@@ -404,3 +404,24 @@ proptest! {
         }
     }
 }
+
+/// The pass that follows the expiry of a tag must remember when the windows end.
+#[test]
+fn an_expired_tag_is_swept_when_its_windows_end() {
+    let mut pair = Pair::new(Instant::from_millis(0));
+    let tagged = Terms { tag: Some(0), ..Terms::default() };
+    let ops = [
+        Op::PutIfAbsent(0, tagged),
+        Op::ExpireTag(0),
+        Op::Advance(1),
+        Op::Put(1, Terms::default()),
+        Op::Advance(32),
+        Op::Tick,
+        Op::Advance(87),
+        Op::Tick,
+    ];
+    for op in &ops {
+        pair.apply(op);
+        pair.check();
+    }
+}

@@ -175,7 +175,7 @@ where
         let (mut removed, mut gone) = (0, Vec::new());
         let out = &mut |_, key, value| gone.push((key, value));
         let mut kept = self.lock();
-        while removed < budget && kept.view().poll_at().is_some_and(|at| now.has_reached(at)) {
+        while removed < budget && kept.view().is_due(now) {
             removed += kept.shard().tick(now, (budget - removed).min(64), out);
         }
         drop(kept);

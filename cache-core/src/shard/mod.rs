@@ -319,13 +319,21 @@ where
         let slots = self.book.records.slots();
         for _ in 0..slots.min(64) {
             let at = self.book.next_record(slots);
-            if self.book.records.get(at).is_some_and(|(_, _, record)| record.may_go(now)) {
+            if self.may_drop(at, now) {
                 self.drop_record(at);
                 self.book.stats.forgotten += 1;
                 return true;
             }
         }
         false
+    }
+
+    /// Whether a record may be dropped now. One operation displaces at most one entry of another
+    /// table.
+    fn may_drop(&self, at: usize, now: Instant) -> bool {
+        let Some((hash, _, record)) = self.book.records.get(at) else { return false };
+        let elsewhere = record.windows.is_some() && !self.table.owns(hash);
+        record.may_go(now) && !(elsewhere && self.book.displaced.is_some())
     }
 
     /// Drops a record that its entry can do without, and gives the entry its own deadline back:
@@ -398,7 +406,10 @@ impl<K: Eq> Displaced<K> {
     /// Gives the entry its own deadline back, or removes it. Returns the key, to be dropped where
     /// that may run any code.
     pub fn settle<V, T: Table<K, V>>(self, table: &mut T, out: Out<'_, K, V>) -> K {
-        let Some(at) = table.find(self.hash, &self.key) else { return self.key };
+        let found = table.find(self.hash, &self.key);
+        // Without the mark of a record the entry is a newer one: somebody has put it meanwhile.
+        let is_it = |at: &usize| table.entry(*at).is_some_and(|entry| entry.mark.has_record());
+        let Some(at) = found.filter(is_it) else { return self.key };
         let Some(deadline) = self.deadline else {
             plain::expire(table, at, out);
             return self.key;
@@ -476,5 +487,60 @@ mod tests {
         assert_eq!(book.records.len(), 0);
         assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(109), 9, out), 0);
         assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(110), 9, out), 1);
+    }
+
+    /// Two tables share a book that has room for one record. Whose record has to go keeps its entry,
+    /// and one that was put meanwhile keeps its own deadline.
+    #[cfg(feature = "sets")]
+    #[test]
+    fn an_entry_of_another_table_outlives_its_record() {
+        use crate::action::Action;
+        use crate::slot::Contract;
+        use crate::table::{HashPlaces, Set};
+        let at = |set, now| At { hash: Set::<u8, u8>::hash(set, 0), key: &1_u8, now };
+        let later = Instant::from_secs(100);
+        for put_meanwhile in [false, true] {
+            let policy = Policy::ttl(Duration::from_secs(60)).jitter_percent(0);
+            let policy = policy.stale_while_revalidate(Duration::from_secs(90)).build().unwrap();
+            let limits = Limits { flights: 1, remembered: 0 };
+            let mut book = Book::new(HashPlaces::new(9), policy, limits, 0);
+            let (mut one, mut other) = (Set::new(0, 4), Set::new(1, 4));
+            let out = &mut |_, _, _| {};
+            let now = Instant::from_secs(10);
+            plain::put(
+                &mut one,
+                &book.rules,
+                At { hash: at(0, now).hash, key: &(), now },
+                &mut Some(1),
+                7,
+                1,
+                out,
+            );
+            let mut spare = Spare::one(1);
+            let shard = Shard::new(&mut one, &mut book);
+            let asked = shard.lookup(at(0, later), &mut spare, &Contract::new(), out);
+            let Action::ServeAndRefresh { ticket, .. } = asked else { panic!("it is stale") };
+            Shard::new(&mut one, &mut book).fail(at(0, later), &mut spare, ticket, &"down", out);
+            assert!(one.entry(0).unwrap().mark.has_record());
+            let shard = Shard::new(&mut other, &mut book);
+            let asked = shard.lookup(at(1, later), &mut Spare::one(1), &Contract::new(), out);
+            assert!(matches!(asked, Action::Load { .. }), "there was room to be made");
+            let displaced = book.take_displaced().expect("the record of the other table went");
+            if put_meanwhile {
+                plain::put(
+                    &mut one,
+                    &book.rules,
+                    At { hash: at(0, later).hash, key: &(), now: later },
+                    &mut Some(1),
+                    8,
+                    1,
+                    out,
+                );
+            }
+            displaced.settle(&mut one, out);
+            let fresh_until = View::new(&one, &book).entry(at(0, later)).unwrap().fresh_until();
+            let expected = if put_meanwhile { 160 } else { 70 };
+            assert_eq!(fresh_until, Instant::from_secs(expected));
+        }
     }
 }

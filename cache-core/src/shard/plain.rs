@@ -137,8 +137,8 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
         }
         return Placed::Replaced(old);
     }
-    if let Some((_, entry)) = found.and_then(|at| table.remove(at)) {
-        out(Cause::Replaced, None, entry.value);
+    if let Some((key, entry)) = found.and_then(|at| table.remove(at)) {
+        out(Cause::Replaced, Some(key), entry.value);
     }
     let Some(owned) = key.take() else { return Placed::Ask(value) };
     table.house_mut().sweep.expect(gone_at);

@@ -16,6 +16,11 @@ where
         let low = self.table.house().sweep.low().min(self.book.sweep.low());
         Some(low).filter(|low| *low != Instant::FAR_FUTURE)
     }
+
+    /// Whether [`tick`](Shard::tick) has something to do at `now`.
+    pub fn is_due(self, now: Instant) -> bool {
+        self.table.house().is_due(now) || self.book.is_due(now)
+    }
 }
 
 impl<'a, K, V: 'a, T, R> Shard<'a, K, V, T, R>
@@ -132,9 +137,11 @@ where
     fn record_step(&mut self, now: Instant, out: Out<'_, K, V>) -> bool {
         let slots = self.book.records.slots();
         let Some(at) = self.book.sweep.position(slots) else { return false };
-        if self.is_tagged_out(at, now) {
+        let tagged_until = self.tagged_until(at);
+        if now.has_reached(tagged_until) {
             return self.drop_tagged_out(at, out);
         }
+        self.book.sweep.saw(tagged_until);
         if self.book.record_stays(at, now) {
             self.book.sweep.advance();
         } else {
@@ -143,16 +150,18 @@ where
         false
     }
 
-    /// Whether a tag has put an end to the entry of a record.
-    fn is_tagged_out(&self, at: usize, now: Instant) -> bool {
-        let Some((_, _, record)) = self.book.records.get(at) else { return false };
-        let Some(mut windows) = record.windows else { return false };
-        match self.book.tags.verdict(record.label.tags(), record.tags_seen) {
-            Verdict::Untouched => false,
-            Verdict::Invalidated => true,
-            Verdict::Expired(at) => {
+    /// When a tag puts an end to the entry of a record.
+    fn tagged_until(&self, at: usize) -> Instant {
+        let windows = self.book.records.get(at).and_then(|(_, _, record)| {
+            let verdict = self.book.tags.verdict(record.label.tags(), record.tags_seen);
+            record.windows.map(|windows| (windows, verdict))
+        });
+        match windows {
+            None | Some((_, Verdict::Untouched)) => Instant::FAR_FUTURE,
+            Some((_, Verdict::Invalidated)) => Instant::ORIGIN,
+            Some((mut windows, Verdict::Expired(at))) => {
                 windows.expire(at);
-                now.has_reached(windows.gone_at())
+                windows.gone_at()
             }
         }
     }
@@ -214,9 +223,9 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         true
     }
 
-    /// When the records have something to do: a lower bound.
-    pub const fn due_at(&self) -> Instant {
-        self.sweep.low()
+    /// Whether the records have something to do at `now`.
+    pub const fn is_due(&self, now: Instant) -> bool {
+        self.sweep.is_due(now)
     }
 }
 

@@ -39,9 +39,9 @@ impl House {
         self.sweep.moved(from, to);
     }
 
-    /// When an entry may have to go next: a lower bound.
-    pub const fn due_at(&self) -> Instant {
-        self.sweep.low
+    /// Whether an entry may have to go at `now`.
+    pub const fn is_due(&self, now: Instant) -> bool {
+        self.sweep.is_due(now)
     }
 }
 

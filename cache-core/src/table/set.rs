@@ -60,7 +60,7 @@ impl<K, V> Marks for Rows<'_, K, V> {
 impl<K, V> Set<K, V> {
     /// An empty set of at most `capacity` entries, 1 to [`WAYS`].
     pub fn new(number: u32, capacity: usize) -> Self {
-        #[allow(clippy::cast_possible_truncation)] // at most 32
+        #[allow(clippy::cast_possible_truncation)] // at most `WAYS`
         let capacity = capacity.clamp(1, WAYS) as u8;
         Self {
             rows: Vec::new(),
@@ -300,5 +300,22 @@ mod tests {
     fn a_set_fills_four_lines_and_a_hit_reads_one() {
         assert_eq!(size_of::<Set<u64, u64>>() + 8, 4 * 64);
         assert!(core::mem::offset_of!(Set<u64, u64>, house) + 8 <= 64);
+    }
+
+    #[test]
+    fn times_follow_their_entries() {
+        let at = |secs| crate::time::Instant::from_secs(secs);
+        let times = |secs| Times { stored_at: at(secs), fresh_until: at(secs + 1) };
+        let mut set = Set::new(3, 9);
+        for key in 0..3_u8 {
+            let entry = Resting::new((), Mark::new(at(9)));
+            let place = set.insert(Set::<u8, ()>::hash(3, 0), key, entry, 1, &mut |_, _, _| {});
+            assert!(set.set_times(place.unwrap(), times(key.into())));
+        }
+        assert_eq!(set.remove(0).unwrap().0, 0);
+        for key in 1..3_u8 {
+            let place = set.find(Set::<u8, ()>::hash(3, 0), &key).unwrap();
+            assert_eq!(set.times(place), Some(times(key.into())));
+        }
     }
 }

@@ -326,7 +326,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
                     let mut desk = self.desk_of::<T>(number, 0);
                     let out = &mut |cause, key, value| leaving.take(cause, key, value);
                     let (_, went) = desk.shard().tick_table(now, 256, out);
-                    let more = now.has_reached(desk.table.house().due_at());
+                    let more = desk.table.house().is_due(now);
                     desk.close(&mut leaving);
                     (went, more)
                 }
@@ -355,7 +355,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let went = plain::sweep(&mut *table, &self.rules, now, 256, out);
-        Ok((went, now.has_reached(table.house().due_at())))
+        Ok((went, table.house().is_due(now)))
     }
 
     /// A book is reached by the first of its tables.
@@ -370,7 +370,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             let mut desk = self.desk_of::<T>(number, 0);
             let out = &mut |cause, key, value| leaving.take(cause, key, value);
             removed += desk.shard().tick_book(now, 256, out);
-            let more = now.has_reached(desk.ledger.book.due_at());
+            let more = desk.ledger.book.is_due(now);
             removed += usize::from(desk.close(&mut leaving));
             if !more {
                 return removed;
