@@ -90,7 +90,7 @@ pub use label::MAX_TAGS;
 pub use loaded::Loaded;
 pub use policy::{Policy, PolicyBuilder, PolicyError};
 pub use record::Record;
-pub use resting::{Resting, Times};
+pub use resting::{Mark, Resting, Times};
 pub use slot::Contract;
 pub use stats::Stats;
 pub use ticket::{FlightId, Ticket};

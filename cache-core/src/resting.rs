@@ -50,8 +50,10 @@ impl<V> Resting<V> {
 /// two bits that say how many uses would still count (so that a hit on a hot entry tests for zero)
 /// and one each for "has a record", "stale meanwhile", "is in the main queue" and "has times of its
 /// own".
+///
+/// Opaque, but for who reads a `Set` without its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark(u64);
+pub struct Mark(u64);
 
 const UNUSED: u64 = 0b00_0011;
 const RECORD: u64 = 0b00_0100;
@@ -117,6 +119,12 @@ impl Mark {
     pub(crate) const fn covers(self, now: Instant) -> bool {
         // With all low bits of `now` set, the word's own low bits do not count: one comparison.
         now.as_nanos() | BITS < self.0
+    }
+
+    /// Whether a read at `now` can be answered from the entry alone, and would change nothing in it.
+    #[inline]
+    pub const fn answers(self, now: Instant) -> bool {
+        self.covers(now) && self.is_settled()
     }
 
     /// Says that the entry's times stand in the table: they are not what the policy would give it.

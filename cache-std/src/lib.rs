@@ -3,7 +3,7 @@
 //!
 //! Start at [`sync::Cache`]. The algorithm is `cache-core`'s; this crate holds locks, waiters,
 //! workers and clocks, and decides nothing.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 

@@ -2,8 +2,8 @@
 //! by somebody, and by nobody whose work had certainly been replaced. Evictions may only make reads
 //! find nothing.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -66,6 +66,46 @@ fn fault_of_read(events: &[Event], read: &Event, value: u64) -> Option<String> {
     Some(format!("{read:?} saw {write:?}, which {change:?} had voided"))
 }
 
+/// How numbers are kept as values.
+trait Value: Clone + Send + Sync + 'static {
+    fn of(number: u64) -> Self;
+    fn number(&self) -> u64;
+}
+
+/// Plain: hits take no lock.
+impl Value for u64 {
+    fn of(number: u64) -> Self {
+        number
+    }
+
+    fn number(&self) -> u64 {
+        *self
+    }
+}
+
+/// Plain, and long enough to be torn.
+impl Value for [u64; 8] {
+    fn of(number: u64) -> Self {
+        [number; 8]
+    }
+
+    fn number(&self) -> u64 {
+        assert_eq!(*self, [self[0]; 8], "a torn value");
+        self[0]
+    }
+}
+
+/// Not plain.
+impl Value for Arc<str> {
+    fn of(number: u64) -> Self {
+        number.to_string().into()
+    }
+
+    fn number(&self) -> u64 {
+        self.parse().unwrap()
+    }
+}
+
 /// A run: its clock, its values, and what happened.
 #[derive(Default)]
 struct Run {
@@ -88,12 +128,12 @@ impl Run {
         self.events.lock().unwrap().push(event);
     }
 
-    fn step(&self, cache: &Cache<u8, u64>, key: u8, kind: u64) {
+    fn step<V: Value>(&self, cache: &Cache<u8, V>, key: u8, kind: u64) {
         let start = self.now();
         match kind {
             0 | 1 => {
                 let value = self.value();
-                assert!(cache.put(key, value).is_stored());
+                assert!(cache.put(key, V::of(value)).is_stored());
                 self.note(key, start, What::Put(value));
             }
             2 => {
@@ -104,7 +144,7 @@ impl Run {
             _ => {
                 let seen = if kind == 5 { cache.peek(&key) } else { cache.get(&key) };
                 if let Some(value) = seen {
-                    self.note(key, start, What::Read(value));
+                    self.note(key, start, What::Read(value.number()));
                 }
             }
         }
@@ -112,15 +152,15 @@ impl Run {
 
     /// A read that loads here if need be. What a follower gets may have been voided; it is its
     /// loader's affair.
-    fn load(&self, cache: &Cache<u8, u64>, key: u8, start: u64) {
+    fn load<V: Value>(&self, cache: &Cache<u8, V>, key: u8, start: u64) {
         let mut loaded = None;
         let got = cache.get_or_load_here(&key, || {
             let (value, began) = (self.value(), self.now());
             thread::yield_now();
             loaded = Some(What::Load(value, began, self.now()));
-            Ok::<_, std::io::Error>(value)
+            Ok::<_, std::io::Error>(V::of(value))
         });
-        let got = got.expect("the loader does not fail");
+        let got = got.expect("the loader does not fail").number();
         match loaded {
             Some(load) => self.note(key, start, load),
             None => assert!(got < self.values.load(Ordering::SeqCst)),
@@ -135,8 +175,8 @@ fn random(state: &mut u64) -> u64 {
     *state
 }
 
-/// Three threads, a few keys, a few hundred operations each.
-fn run(cache: &Cache<u8, u64>, seed: u64, keys: u64) -> Vec<Event> {
+/// Three threads, a few keys, a few hundred operations each; all but six in so many are reads.
+fn run<V: Value>(cache: &Cache<u8, V>, seed: u64, keys: u64, kinds: u64) -> Vec<Event> {
     let run = Run::default();
     thread::scope(|scope| {
         for thread in 1..=3 {
@@ -144,7 +184,7 @@ fn run(cache: &Cache<u8, u64>, seed: u64, keys: u64) -> Vec<Event> {
             scope.spawn(move || {
                 for _ in 0..300 {
                     let key = (random(&mut state) % keys) as u8;
-                    run.step(cache, key, random(&mut state) % 8);
+                    run.step(cache, key, random(&mut state) % kinds);
                 }
             });
         }
@@ -152,10 +192,10 @@ fn run(cache: &Cache<u8, u64>, seed: u64, keys: u64) -> Vec<Event> {
     run.events.into_inner().unwrap()
 }
 
-fn check(settings: impl Fn() -> Builder<u8, u64>, capacity: usize) {
-    for seed in 1..=12 {
+fn check<V: Value>(settings: impl Fn() -> Builder<u8, V>, capacity: usize) {
+    for (seed, kinds) in (1..=12).flat_map(|seed| [(seed, 8), (seed, 60)]) {
         let cache = settings().ttl(Duration::from_secs(3_600)).build().unwrap();
-        let events = run(&cache, seed, 5);
+        let events = run(&cache, seed, 5, kinds);
         for key in 0..5 {
             let of_key: Vec<_> = events.iter().copied().filter(|e| e.key == key).collect();
             assert_eq!(fault(&of_key), None, "seed {seed}, key {key}");
@@ -168,22 +208,28 @@ fn check(settings: impl Fn() -> Builder<u8, u64>, capacity: usize) {
 
 #[test]
 fn one_table() {
-    check(|| Cache::builder().capacity(4), 4);
+    check(|| Cache::<u8, u64>::builder().capacity(4), 4);
 }
 
 #[test]
 fn many_sets() {
-    check(|| Cache::builder().capacity(2_000), 2_000);
+    check(|| Cache::<u8, Arc<str>>::builder().capacity(2_000), 2_000);
+}
+
+#[test]
+fn many_sets_of_numbers() {
+    check(|| Cache::<u8, u64>::builder().capacity(2_000), 2_000);
+    check(|| Cache::<u8, [u64; 8]>::builder().capacity(2_000), 2_000);
 }
 
 #[test]
 fn many_sets_whose_waiters_sleep() {
-    check(|| Cache::builder().capacity(2_000).waiting(Waiting::Park), 2_000);
+    check(|| Cache::<u8, u64>::builder().capacity(2_000).waiting(Waiting::Park), 2_000);
 }
 
 #[test]
 fn bounded_by_weight() {
-    check(|| Cache::builder().weight_limit(3).weigher(|_, _| 1), 3);
+    check(|| Cache::<u8, u64>::builder().weight_limit(3).weigher(|_, _| 1), 3);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) fn all() -> Vec<Step> {
     let mut steps = lints();
     steps.extend(core());
     steps.extend(std());
-    steps.push(models());
+    steps.extend(models());
     steps.extend(facade());
     steps.extend(benches());
     steps.extend(no_std());
@@ -85,15 +85,22 @@ fn std() -> Vec<Step> {
     ]
 }
 
-/// The two-lock memory under a scheduler that tries many interleavings; in a target folder of its
-/// own, since the flag would rebuild everything else.
-fn models() -> Step {
-    let words = "cargo test --locked -p cache-std --lib --target-dir target/models models::";
-    let mut step = command("models", "interleavings of the two locks", words);
-    if let Action::Command { variables, .. } = &mut step.action {
-        variables.push(("RUSTFLAGS", "--cfg shuttle"));
-    }
-    step
+/// The locks of the memory under schedulers that try many interleavings, and under a model of memory
+/// that tries many orders; in target folders of their own, since the flags would rebuild everything
+/// else.
+fn models() -> Vec<Step> {
+    let test = "cargo test --locked -p cache-std --lib models:: --target-dir";
+    let model = |name, folder, flags| {
+        let mut step = command("models", name, &format!("{test} {folder}"));
+        if let Action::Command { variables, .. } = &mut step.action {
+            variables.push(("RUSTFLAGS", flags));
+        }
+        step
+    };
+    vec![
+        model("interleavings of the two locks", "target/shuttle", "--cfg shuttle"),
+        model("orders of reads without a lock", "target/loom", "--cfg loom"),
+    ]
 }
 
 fn facade() -> Vec<Step> {

@@ -28,7 +28,7 @@ pub use house::{House, Tally};
 #[cfg(feature = "heapless")]
 pub use linear::{LinearPlaces, LinearTable};
 #[cfg(feature = "sets")]
-pub use set::{Set, WAYS};
+pub use set::{Place, Rows, Set, WAYS};
 
 /// What bounds a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

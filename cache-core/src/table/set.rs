@@ -4,6 +4,9 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::fmt;
+use core::marker::PhantomData;
+use core::mem::offset_of;
+use core::ops::DerefMut;
 
 use wide::u8x16;
 
@@ -20,9 +23,56 @@ const SMALL: usize = 2;
 /// traffic this saves a set's few places for what is read often.
 const TRIES: usize = 2;
 
-struct Place<K, V> {
+/// An entry of a [`Set`]; opaque. Its offsets are for readers who do not take the set's lock.
+#[derive(Debug)]
+pub struct Place<K, V> {
     key: K,
     entry: Resting<V>,
+}
+
+impl<K, V> Place<K, V> {
+    /// Where the key is.
+    pub const KEY: usize = offset_of!(Self, key);
+    /// Where the value is.
+    pub const VALUE: usize = offset_of!(Self, entry.value);
+    /// Where the [`Mark`] is.
+    pub const MARK: usize = offset_of!(Self, entry.mark);
+}
+
+/// Where a [`Set`] keeps its entries: one after the other, at most [`WAYS`].
+pub trait Rows<P>: DerefMut<Target = [P]> {
+    /// Makes room for one more; the set will hold `most` in the end.
+    fn make_room(&mut self, most: usize);
+    /// Appends one, for which there is room.
+    fn push(&mut self, place: P);
+    /// Takes the one at a position out, and puts the last one there.
+    fn swap_remove(&mut self, at: usize) -> P;
+    /// Gives back what has not been needed for a while.
+    fn shrink(&mut self);
+}
+
+/// What is held doubles with the entries, and halves with them.
+impl<P> Rows<P> for Vec<P> {
+    fn make_room(&mut self, most: usize) {
+        if self.len() == self.capacity() {
+            let wanted = (self.len() * 2).clamp(4, most.max(4)).min(most);
+            self.reserve_exact(wanted - self.len());
+        }
+    }
+
+    fn push(&mut self, place: P) {
+        Self::push(self, place);
+    }
+
+    fn swap_remove(&mut self, at: usize) -> P {
+        Self::swap_remove(self, at)
+    }
+
+    fn shrink(&mut self) {
+        if self.len() * 4 <= self.capacity() {
+            self.shrink_to(self.len() * 2);
+        }
+    }
 }
 
 /// Up to [`WAYS`] entries, found by comparing one byte of their hashes, sixteen at a time.
@@ -30,12 +80,12 @@ struct Place<K, V> {
 /// A cache of many sets chooses the set by the hash and gives each set its number. A set keeps 16
 /// bits of each hash; with its number they are the hash that the algorithm works with, so `hash`
 /// arguments are made by [`Set::hash`]. Memory for entries is taken as they come and given back as
-/// they go.
+/// they go, unless the rows `R` do otherwise.
 ///
 /// Every operation is O(`WAYS`).
 #[repr(C)] // what a hit reads comes first, and fits in one cache line with a lock before it
-pub struct Set<K, V> {
-    rows: Vec<Place<K, V>>,
+pub struct Set<K, V, R = Vec<Place<K, V>>> {
+    rows: R,
     tags: [u8; WAYS],
     capacity: u8,
     /// Hits that the tally does not count yet.
@@ -46,12 +96,13 @@ pub struct Set<K, V> {
     number: u32,
     /// Times of entries that have their own; made with the first of them.
     times: Option<Box<[Times; WAYS]>>,
+    _entries: PhantomData<Place<K, V>>,
 }
 
 /// The marks of a set's entries.
-struct Rows<'a, K, V>(&'a mut [Place<K, V>]);
+struct MarksOf<'a, K, V>(&'a mut [Place<K, V>]);
 
-impl<K, V> Marks for Rows<'_, K, V> {
+impl<K, V> Marks for MarksOf<'_, K, V> {
     fn mark(&mut self, at: usize) -> &mut Mark {
         &mut self.0[at].entry.mark
     }
@@ -60,10 +111,23 @@ impl<K, V> Marks for Rows<'_, K, V> {
 impl<K, V> Set<K, V> {
     /// An empty set of at most `capacity` entries, 1 to [`WAYS`].
     pub fn new(number: u32, capacity: usize) -> Self {
+        Self::with_rows(number, capacity, Vec::new())
+    }
+}
+
+impl<K, V, R> Set<K, V, R> {
+    /// Where the rows are. This and [`TAGS`](Self::TAGS) are for readers who do not take the lock.
+    pub const ROWS: usize = offset_of!(Self, rows);
+    /// Where the tags are: for each row the lowest byte of its hash. Those of rows that have left
+    /// stay.
+    pub const TAGS: usize = offset_of!(Self, tags);
+
+    /// An empty set of at most `capacity` entries, 1 to [`WAYS`], in rows of the caller's choice.
+    pub fn with_rows(number: u32, capacity: usize, rows: R) -> Self {
         #[allow(clippy::cast_possible_truncation)] // at most `WAYS`
         let capacity = capacity.clamp(1, WAYS) as u8;
         Self {
-            rows: Vec::new(),
+            rows,
             tags: [0; WAYS],
             hits: 0,
             house: House::default(),
@@ -72,6 +136,7 @@ impl<K, V> Set<K, V> {
             times: None,
             number,
             capacity,
+            _entries: PhantomData,
         }
     }
 
@@ -86,7 +151,9 @@ impl<K, V> Set<K, V> {
         let low = u16::from_le_bytes([self.tags[at], self.more[at]]);
         (u64::from(self.number) << 16) | u64::from(low)
     }
+}
 
+impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
     fn room(&self) -> Room {
         Room { small: SMALL, full: self.rows.len() >= usize::from(self.capacity), tries: TRIES }
     }
@@ -99,7 +166,7 @@ impl<K, V> Set<K, V> {
         main: bool,
         evicted: &mut dyn FnMut(u64, K, Resting<V>),
     ) -> Result<usize, Place<K, V>> {
-        let Some(victim) = self.ranks.victim(&mut Rows(&mut self.rows), SMALL) else {
+        let Some(victim) = self.ranks.victim(&mut MarksOf(&mut self.rows), SMALL) else {
             return Err(row);
         };
         let (at, old_hash) = (victim.at, self.hash_at(victim.at));
@@ -129,20 +196,9 @@ impl<K, V> Set<K, V> {
         Some(self.rows.swap_remove(at))
     }
 
-    /// Room for one more row: what is held doubles, up to the capacity.
-    fn grow(&mut self) {
-        if self.rows.len() == self.rows.capacity() {
-            let most = usize::from(self.capacity);
-            let wanted = (self.rows.len() * 2).clamp(4, most.max(4)).min(most);
-            self.rows.reserve_exact(wanted - self.rows.len());
-        }
-    }
-
     /// Gives back what has not been needed for a while.
     fn shrink(&mut self) {
-        if self.rows.len() * 4 <= self.rows.capacity() {
-            self.rows.shrink_to(self.rows.len() * 2);
-        }
+        self.rows.shrink();
         if self.rows.is_empty() {
             self.times = None;
         }
@@ -160,7 +216,7 @@ fn equal(tags: &[u8; WAYS], tag: u8) -> u32 {
     mask(low) | (mask(high) << APART)
 }
 
-impl<K, V> Table<K, V> for Set<K, V> {
+impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
     #[inline]
     fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
     where
@@ -208,14 +264,14 @@ impl<K, V> Table<K, V> for Set<K, V> {
         evicted: &mut dyn FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
         let room = self.room();
-        let main = self.ranks.is_welcome(hash, &mut Rows(&mut self.rows), room);
+        let main = self.ranks.is_welcome(hash, &mut MarksOf(&mut self.rows), room);
         let row = Place { key, entry };
         if room.full {
             return self
                 .supplant(hash, row, main, evicted)
                 .map_err(|Place { key, entry }| (key, entry));
         }
-        self.grow();
+        self.rows.make_room(usize::from(self.capacity));
         let at = self.rows.len();
         [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
         self.rows.push(row);
@@ -281,7 +337,7 @@ impl<K, V> Table<K, V> for Set<K, V> {
     }
 }
 
-impl<K, V> fmt::Debug for Set<K, V> {
+impl<K, V, R: Rows<Place<K, V>>> fmt::Debug for Set<K, V, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Set")
             .field("number", &self.number)

@@ -14,7 +14,7 @@ use cache_core::{Policy, PolicyBuilder, PolicyError};
 
 use super::cache::{Cache, Inner};
 use super::loading::LoadingBuilder;
-use super::tables::{Tables, Waiting};
+use super::tables::{Plain, Tables, Waiting};
 use crate::time::{MonotonicTime, TickTime, Time};
 
 /// The hasher of a cache that was given no other: fast, and seeded anew for each cache. Which one
@@ -342,8 +342,9 @@ where
         let (time, ticks) = time_for(self.time, &policy);
         let mut limits = Limits::default();
         limits.flights = self.max_loads;
+        let (waiting, plain) = (self.waiting, Plain::prove());
         Ok(Cache::from(Inner {
-            tables: Tables::new(bound, self.waiting, policy.clone(), limits, seed),
+            tables: Tables::new(bound, waiting, policy.clone(), limits, seed, plain),
             policy,
             hasher: self.hasher,
             ticks,

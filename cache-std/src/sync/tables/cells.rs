@@ -37,7 +37,7 @@ pub(crate) trait Numbered {
     const SWEEP: usize;
 }
 
-impl<K, V> Numbered for Set<K, V> {
+impl<K, V, R> Numbered for Set<K, V, R> {
     fn known_as(number: usize, hash: u64) -> u64 {
         Self::hash(number as u32, spread(hash))
     }
@@ -75,7 +75,7 @@ const fn choose(hash: u64, tables: usize) -> usize {
 
 /// A table and its lock, alone on their cache lines.
 #[repr(align(64))]
-struct Padded<L>(L);
+pub(super) struct Padded<L>(pub(super) L);
 
 /// A book and the flights of its keys.
 pub(crate) struct Ledger<K, V> {
@@ -138,7 +138,7 @@ impl<K, V, L> Cells<K, V, L> {
 
     /// Number and known hash of a key.
     #[inline]
-    fn locate<T: Numbered>(&self, hash: u64) -> (usize, u64) {
+    pub(super) fn locate<T: Numbered>(&self, hash: u64) -> (usize, u64) {
         let number = choose(spread(hash), self.tables.len());
         (number, T::known_as(number, hash))
     }
@@ -159,6 +159,12 @@ impl<K, V, L> Cells<K, V, L> {
 
     pub(super) fn count(&self) -> usize {
         self.tables.len()
+    }
+
+    /// The tables, each with its lock around it.
+    #[inline]
+    pub(super) fn tables(&self) -> &[Padded<L>] {
+        &self.tables
     }
 }
 

@@ -11,11 +11,13 @@ use cache_core::{
     Action, Cause, Completion, Contract, Entry, Explanation, FlightId, Instant, Loaded, Put, Ticket,
 };
 
+use super::unlocked::{PlainSet, SeqSet};
 use super::{Growing, Leaving, ParkGrowing, ParkSet, SpinGrowing, SpinSet, cells};
 use crate::flight::Flight;
 
 /// Both locks of one key; see [`cells`].
 pub(in crate::sync) enum Desk<'a, K, V> {
+    Plain(cells::Desk<'a, K, V, PlainSet<K, V>, SeqSet<K, V>>),
     Sets(cells::Desk<'a, K, V, Set<K, V>, SpinSet<K, V>>),
     ParkedSets(cells::Desk<'a, K, V, Set<K, V>, ParkSet<K, V>>),
     One(cells::Desk<'a, K, V, Growing<K, V>, SpinGrowing<K, V>>),

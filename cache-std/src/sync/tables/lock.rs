@@ -50,16 +50,10 @@ impl<T> Lock<T> for Park<T> {
 
 #[cfg(not(all(test, shuttle)))]
 mod spinning {
-    use core::hint::spin_loop;
-    use std::thread;
-
     use spin::mutex::{SpinMutex, SpinMutexGuard};
 
+    use super::super::primitives::pause;
     use super::Lock;
-
-    /// Attempts before a waiting thread gives its core away. A holder runs a few dozen instructions, so
-    /// who waits longer than this waits for a holder that has lost its core.
-    const SPINS: usize = 256;
 
     /// One locked read-modify-write to take, a plain store to release. Waiters spin a bounded number
     /// of times and then yield.
@@ -91,11 +85,7 @@ mod spinning {
         #[inline(never)] // it would cost every hit a few saved registers
         fn wait(&self) -> SpinMutexGuard<'_, T> {
             for attempt in 0.. {
-                if attempt < SPINS {
-                    spin_loop();
-                } else {
-                    thread::yield_now();
-                }
+                pause(attempt);
                 // Looked at before it is asked for: asking takes the line away from the holder.
                 if !self.0.is_locked()
                     && let Some(guard) = self.0.try_lock()
@@ -110,6 +100,7 @@ mod spinning {
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
+    use super::super::unlocked::Seq;
     use super::*;
     use core::time::Duration;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -142,8 +133,10 @@ mod tests {
     #[test]
     fn locks_exclude_and_outlive_panics() {
         excludes::<Spin<u64>>();
+        excludes::<Seq<u64>>();
         excludes::<Park<u64>>();
         outlives_a_panic::<Spin<u64>>();
+        outlives_a_panic::<Seq<u64>>();
         outlives_a_panic::<Park<u64>>();
     }
 

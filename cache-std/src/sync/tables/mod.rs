@@ -1,6 +1,7 @@
-//! Where a cache's entries and records are, in one of three arrangements.
+//! Where a cache's entries and records are, in one of a few arrangements.
 //!
-//! A counted cache of some size is made of many small sets, each under its own spin lock. A small
+//! A counted cache of some size is made of many small sets, each under its own spin lock; where keys
+//! and values are plain numbers, hits take not even that. A small
 //! one is a single table, in which every entry competes with every other: that gives better hit
 //! ratios than sets where sets would be few. One that is bounded by weight is made of tables that
 //! grow, under mutexes.
@@ -19,6 +20,7 @@ use cache_core::{Contract, Instant, Policy, Stats};
 macro_rules! each {
     ($kind:ident, $value:expr, $name:ident => $work:expr) => {
         match $value {
+            $kind::Plain($name) => $work,
             $kind::Sets($name) => $work,
             $kind::ParkedSets($name) => $work,
             $kind::One($name) => $work,
@@ -33,11 +35,16 @@ mod desk;
 mod leaving;
 mod lock;
 mod primitives;
+mod stripes;
+#[allow(unsafe_code)] // see there
+mod unlocked;
 
 use cells::{AskBook, Cells};
 pub(super) use desk::Desk;
 pub(super) use leaving::Leaving;
 use lock::{Park, Spin};
+pub(super) use unlocked::Plain;
+use unlocked::PlainSets;
 
 /// A table that is never asked to hash: hashes come in from outside its lock.
 type Growing<K, V> = HashTable<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -60,7 +67,9 @@ type ParkSet<K, V> = Park<Set<K, V>>;
 type SpinGrowing<K, V> = Spin<Growing<K, V>>;
 type ParkGrowing<K, V> = Park<Growing<K, V>>;
 
+#[repr(u8)] // a tag of its own is faster to test than one in a niche
 pub(super) enum Tables<K, V> {
+    Plain(PlainSets<K, V>),
     Sets(Cells<K, V, SpinSet<K, V>>),
     ParkedSets(Cells<K, V, ParkSet<K, V>>),
     One(Cells<K, V, SpinGrowing<K, V>>),
@@ -94,18 +103,24 @@ impl<K: Eq, V> Tables<K, V> {
         policy: Policy,
         mut limits: Limits,
         seed: u64,
+        plain: Option<Plain<K, V>>,
     ) -> Self {
         match (bound, waiting) {
             (Bound::Entries(entries), _) if entries >= SETS_FROM => {
                 let count = entries.div_ceil(WAYS);
                 limits.remembered = (entries / count.min(64)).max(64);
-                let sets = shares(entries as u64, count as u64)
-                    .zip(0..)
-                    .map(|(share, number)| Set::new(number, share as usize))
-                    .collect();
-                match waiting {
-                    Waiting::Spin => Self::Sets(Cells::new(sets, policy, limits, seed)),
-                    Waiting::Park => Self::ParkedSets(Cells::new(sets, policy, limits, seed)),
+                let shares = shares(entries as u64, count as u64).zip(0..);
+                let sets = shares.clone().map(|(share, number)| Set::new(number, share as usize));
+                match (waiting, plain) {
+                    (Waiting::Spin, Some(plain)) => {
+                        Self::Plain(PlainSets::new(shares, plain, policy, limits, seed))
+                    }
+                    (Waiting::Spin, None) => {
+                        Self::Sets(Cells::new(sets.collect(), policy, limits, seed))
+                    }
+                    (Waiting::Park, _) => {
+                        Self::ParkedSets(Cells::new(sets.collect(), policy, limits, seed))
+                    }
                 }
             }
             (Bound::Entries(entries), Waiting::Spin) => {
@@ -131,6 +146,12 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
+        if Plain::<K, V>::MAY_BE
+            && let Self::Plain(cells) = self
+            && let Some(value) = cells.peek(hash, key, now)
+        {
+            return Some(value);
+        }
         match self {
             Self::Sets(cells) => cells.hit(hash, key, now),
             _ => self.hit_elsewhere(hash, key, now),
@@ -156,6 +177,12 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
+        if Plain::<K, V>::MAY_BE
+            && let Self::Plain(cells) = self
+            && let Some(value) = cells.peek(hash, key, now)
+        {
+            return Some(value);
+        }
         if let Self::Sets(cells) = self
             && let Some(value) = cells.fresh(hash, key, now)
         {
@@ -236,6 +263,7 @@ impl<K: Eq, V> Tables<K, V> {
     /// Takes both locks of a key.
     pub(super) fn desk(&self, hash: u64) -> Desk<'_, K, V> {
         match self {
+            Self::Plain(cells) => Desk::Plain(cells.desk(hash)),
             Self::Sets(cells) => Desk::Sets(cells.desk(hash)),
             Self::ParkedSets(cells) => Desk::ParkedSets(cells.desk(hash)),
             Self::One(cells) => Desk::One(cells.desk(hash)),
@@ -268,12 +296,16 @@ impl<K: Eq, V> Tables<K, V> {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        each!(Self, self, cells => cells.stats())
+        let mut stats = each!(Self, self, cells => cells.stats());
+        if let Self::Plain(cells) = self {
+            stats.hits += cells.unlocked_hits();
+        }
+        stats
     }
 }
 
 /// `whole` in so many parts that differ by one at most.
-fn shares(whole: u64, parts: u64) -> impl Iterator<Item = u64> {
+fn shares(whole: u64, parts: u64) -> impl Iterator<Item = u64> + Clone {
     (0..parts).map(move |n| whole / parts + u64::from(n < whole % parts))
 }
 

@@ -1,0 +1,310 @@
+//! Hits that take no lock and write to no shared line, where keys and values are plain.
+//!
+//! A reader copies what it needs of a set while a writer may be changing it, then asks the set's
+//! [`Seq`] whether one was, and only then looks at the copies. Nothing is interpreted that is not
+//! known to be whole: a torn key is never compared, a torn value never given away.
+//!
+//! The copies are volatile reads. Rust's memory model has no word yet for a read that races and is
+//! thrown away (RFC 3301 would give it one); this is what the fallback of crossbeam's `AtomicCell`
+//! does as well. With `--cfg cache_locked_reads` all hits take the lock: for tools that report every
+//! race, and to measure what this gains.
+
+use core::borrow::Borrow;
+use core::mem::MaybeUninit;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use cache_core::shard::Limits;
+use cache_core::table::{Place, Set, WAYS};
+use cache_core::{Instant, Mark, Policy};
+use wide::u8x16;
+
+use super::cells::Cells;
+use super::stripes::Stripes;
+
+#[cfg(all(test, loom))]
+mod models;
+mod plain;
+mod seq;
+mod slab;
+
+pub(crate) use plain::Plain;
+pub(crate) use seq::Seq;
+use slab::Slab;
+
+/// A set of plain keys and values.
+pub(crate) type PlainSet<K, V> = Set<K, V, Slab<K, V>>;
+
+/// One with its lock, in four cache lines.
+pub(crate) type SeqSet<K, V> = Seq<PlainSet<K, V>>;
+
+/// Sets of plain keys and values, and the hits that no set has counted.
+pub(crate) struct PlainSets<K, V> {
+    cells: Cells<K, V, SeqSet<K, V>>,
+    hits: Stripes,
+}
+
+impl<K, V> Deref for PlainSets<K, V> {
+    type Target = Cells<K, V, SeqSet<K, V>>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.cells
+    }
+}
+
+impl<K: Eq, V> PlainSets<K, V> {
+    /// Sets of so many entries each, with their numbers.
+    pub(in super::super) fn new(
+        shares: impl Iterator<Item = (u64, u32)>,
+        plain: Plain<K, V>,
+        policy: Policy,
+        limits: Limits,
+        seed: u64,
+    ) -> Self {
+        let set = |(share, number)| Set::with_rows(number, share as usize, Slab::new(plain));
+        let cells = Cells::new(shares.map(set).collect(), policy, limits, seed);
+        Self { cells, hits: Stripes::new() }
+    }
+
+    /// The fastest way to a value: no lock, one comparison of time. `None` says nothing.
+    #[inline(always)]
+    pub(in super::super) fn peek<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (number, hash) = self.cells.locate::<PlainSet<K, V>>(hash);
+        debug_assert!(number < self.cells.count());
+        // SAFETY: `locate` gives the high half of a product whose one factor is the number of tables.
+        let table = unsafe { self.cells.tables().get_unchecked(number) };
+        let value = peek(&table.0, hash, key, now)?;
+        self.hits.increment();
+        Some(value)
+    }
+
+    pub(in super::super) fn unlocked_hits(&self) -> u64 {
+        self.hits.sum()
+    }
+}
+
+/// The value of a key, if a read at `now` can be answered from its entry alone and would change
+/// nothing in it. `None` says nothing: to look under the lock is up to the caller.
+#[inline(always)]
+fn peek<K, V, Q>(cell: &SeqSet<K, V>, hash: u64, key: &Q, now: Instant) -> Option<V>
+where
+    K: Borrow<Q>,
+    Q: Eq + ?Sized,
+{
+    if cfg!(cache_locked_reads) || !Plain::<K, V>::MAY_BE {
+        return None; // of the latter there is no slab, so this is never asked
+    }
+    let seen = cell.begin()?;
+    // SAFETY: the cell lives as long as its borrow.
+    let rows = unsafe { PlainRows::of(cell.as_ptr()) };
+    let mut candidates = rows.matches(hash);
+    while candidates != 0 {
+        let at = candidates.trailing_zeros() as usize;
+        // SAFETY: `rows` was read from the cell.
+        let (found, mark, value) = unsafe { rows.copy(at) }?;
+        if !cell.is_unchanged(seen) {
+            return None;
+        }
+        // SAFETY: nobody has written since before the rows were read, so this row is in use and its
+        // copies are whole. The types are plain (there are no other slabs), so copies are as good as
+        // the originals.
+        let (found, mark) = unsafe { (found.assume_init_ref(), mark.assume_init()) };
+        if found.borrow() == key {
+            // SAFETY: as above.
+            return mark.answers(now).then(|| unsafe { value.assume_init() });
+        }
+        candidates &= candidates - 1;
+    }
+    None
+}
+
+/// What a reader has copied of a set's head.
+struct PlainRows<K, V> {
+    start: *const Place<K, V>,
+    len: usize,
+    tags: [u8x16; 2],
+}
+
+type Copies<K, V> = (MaybeUninit<K>, MaybeUninit<Mark>, MaybeUninit<V>);
+
+impl<K, V> PlainRows<K, V> {
+    /// # Safety
+    /// `set` points to a set in a [`Seq`] that lives.
+    #[inline(always)]
+    unsafe fn of(set: *const PlainSet<K, V>) -> Self {
+        const {
+            let tags = align_of::<PlainSet<K, V>>() + PlainSet::<K, V>::TAGS;
+            assert!(tags.is_multiple_of(16), "tags are read sixteen at a time");
+            assert!(PlainSet::<K, V>::TAGS + 32 <= size_of::<PlainSet<K, V>>());
+        }
+        // SAFETY: all of this is inside the set, aligned by its layout (the set's own alignment is
+        // 16), and of types of which every bit pattern is valid.
+        unsafe {
+            let rows = set.byte_add(PlainSet::<K, V>::ROWS);
+            let tags = set.byte_add(PlainSet::<K, V>::TAGS).cast::<u8x16>();
+            // First the number of rows: where one is, the start has been there before it.
+            let len =
+                (*rows.byte_add(Slab::<K, V>::LEN).cast::<AtomicUsize>()).load(Ordering::Acquire);
+            Self {
+                len,
+                start: rows
+                    .byte_add(Slab::<K, V>::START)
+                    .cast::<*const Place<K, V>>()
+                    .read_volatile(),
+                tags: [tags.read_volatile(), tags.add(1).read_volatile()],
+            }
+        }
+    }
+
+    /// One bit for each row whose tag is that of a hash, and for some places where no row is.
+    #[inline(always)]
+    fn matches(&self, hash: u64) -> u32 {
+        let [tag, ..] = hash.to_le_bytes();
+        let [low, high] = self.tags.map(|tags| tags.simd_eq(u8x16::splat(tag)).to_bitmask());
+        low | (high << 16)
+    }
+
+    /// Copies of what is in a row. `None` where no row is.
+    ///
+    /// # Safety
+    /// `self` was read from a set that lives.
+    #[inline(always)]
+    unsafe fn copy(&self, at: usize) -> Option<Copies<K, V>> {
+        if at >= self.len {
+            return None;
+        }
+        debug_assert!(at < WAYS);
+        // SAFETY: memory once taken stays until the set is dropped, and has room for `WAYS` rows;
+        // `len` is never more, and where it is not zero the memory was taken before. The copies may be of anything: they are not looked at.
+        unsafe {
+            let row = self.start.add(at);
+            let key = row.byte_add(Place::<K, V>::KEY).cast::<MaybeUninit<K>>();
+            let mark = row.byte_add(Place::<K, V>::MARK).cast::<MaybeUninit<Mark>>();
+            let value = row.byte_add(Place::<K, V>::VALUE).cast::<MaybeUninit<V>>();
+            Some((key.read_volatile(), mark.read_volatile(), value.read_volatile()))
+        }
+    }
+}
+
+#[cfg(all(test, not(loom), not(shuttle)))]
+mod tests {
+    use core::sync::atomic::AtomicBool;
+    use core::time::Duration;
+    use std::thread;
+
+    use cache_core::shard::At;
+    use cache_core::shard::plain::{self, Placed};
+
+    use super::super::Leaving;
+    use super::*;
+
+    type Key = [u64; 2];
+    type Value = [u64; 8];
+
+    const NOW: Instant = Instant::from_secs(9);
+
+    fn sets(count: u32, share: u64) -> PlainSets<Key, Value> {
+        let policy = Policy::ttl(Duration::from_secs(60)).jitter_percent(0).build().unwrap();
+        let shares = (0..count).map(|number| (share, number));
+        PlainSets::new(shares, Plain::prove().unwrap(), policy, Limits::default(), 0)
+    }
+
+    const fn hash(key: u64) -> u64 {
+        key.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn put(sets: &PlainSets<Key, Value>, key: u64, value: u64) {
+        let at = At { hash: hash(key), key: &(), now: NOW };
+        let value = [value; 8];
+        let placed =
+            sets.put::<PlainSet<_, _>>(at, &mut Some([key; 2]), value, 1, &mut Leaving::new());
+        assert!(matches!(placed, Placed::Stored | Placed::Replaced(_)));
+    }
+
+    /// A read under the lock: a use that counts.
+    fn use_it(sets: &PlainSets<Key, Value>, key: u64) -> Option<Value> {
+        sets.fresh::<PlainSet<_, _>, _>(hash(key), &[key; 2], NOW)
+    }
+
+    #[test]
+    fn who_was_used_often_is_found_without_the_lock_until_its_time_has_passed() {
+        let sets = sets(3, 9);
+        for key in 0..20 {
+            put(&sets, key, key);
+        }
+        let found = |key, now| sets.peek(hash(key), &[key; 2], now);
+        assert_eq!(found(1, NOW), None, "its first uses are to be counted");
+        (0..3).for_each(|_| assert!(use_it(&sets, 1).is_some()));
+        assert_eq!(found(1, NOW), Some([1; 8]));
+        assert_eq!(sets.unlocked_hits(), 1);
+        assert_eq!(found(1, NOW + Duration::from_secs(60)), None);
+        assert_eq!(found(2, NOW), None);
+        let here = At { hash: hash(1), key: &[1; 2], now: NOW };
+        assert!(matches!(
+            sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new()),
+            Ok(true)
+        ));
+        assert_eq!(found(1, NOW), None);
+    }
+
+    #[test]
+    fn nothing_is_found_while_somebody_has_the_lock() {
+        use super::super::lock::Lock;
+        let sets = sets(1, 9);
+        put(&sets, 1, 7);
+        (0..3).for_each(|_| assert!(use_it(&sets, 1).is_some()));
+        let held = sets.tables()[0].0.lock();
+        assert_eq!(sets.peek(hash(1), &[1; 2], NOW), None);
+        drop(held);
+        assert_eq!(sets.peek(hash(1), &[1; 2], NOW), Some([7; 8]));
+    }
+
+    /// Few sets, many keys: rows are overwritten, moved and removed all the time.
+    #[test]
+    fn nothing_torn_and_nobody_elses_is_ever_seen() {
+        let (sets, done) = (sets(2, 9), AtomicBool::new(false));
+        let step = |random: &mut u64| {
+            *random = hash(*random ^ (*random >> 29)) | 1;
+            *random >> 40
+        };
+        let write = || {
+            let random = &mut 7;
+            for round in 0..200_000 {
+                let key = step(random) % 24;
+                if round % 3 == 0 {
+                    let here = At { hash: hash(key), key: &[key; 2], now: NOW };
+                    let _ = sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new());
+                } else {
+                    put(&sets, key, (round << 8) | key);
+                }
+                for _ in 0..3 {
+                    let _ = use_it(&sets, key);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        };
+        let read = || {
+            let (random, mut found) = (&mut 9, 0);
+            while !done.load(Ordering::Relaxed) {
+                let key = step(random) % 24;
+                let Some(value) = sets.peek(hash(key), &[key; 2], NOW) else { continue };
+                assert_eq!(value, [value[0]; 8], "a torn value");
+                assert_eq!(value[0] & 0xff, key, "another key's value");
+                found += 1;
+            }
+            found
+        };
+        thread::scope(|scope| {
+            let reader = scope.spawn(read);
+            write();
+            assert_eq!(reader.join().unwrap(), sets.unlocked_hits());
+        });
+        let table = &mut *super::super::lock::Lock::lock(&sets.tables()[0].0);
+        plain::clear(table, &mut |_, _, _| {});
+    }
+}
