@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use cache_core::local::Cache;
-use cache_core::shard::{At, Rules, plain};
+use cache_core::shard::plain::{self, Look};
+use cache_core::shard::{At, Rules};
 use cache_core::table::{Bound, HashTable, LinearTable, LocalTable, Set, Table, WAYS};
 use cache_core::{Cause, Instant, Loaded, Policy};
 use proptest::prelude::*;
@@ -77,7 +78,9 @@ impl<T: Table<u8, u8>> Pair<T> {
                 assert_eq!(held, value);
             }
         };
-        let put = plain::put(&mut self.table, &self.rules, at, &mut Some(key), value, 1, out);
+        let rest = self.rules.rest(at.now, at.hash).expect("the ttl is not zero");
+        let newcomer = plain::Newcomer { hash: at.hash, key, rest, value, weight: 1 };
+        let put = plain::put(&mut self.table, newcomer, out);
         assert!(matches!(put, plain::Placed::Stored | plain::Placed::Replaced(_)), "{put:?}");
         self.model.insert(key, (value, self.now));
         assert!(self.table.find(at.hash, &key).is_some(), "what was just stored is there");
@@ -86,8 +89,13 @@ impl<T: Table<u8, u8>> Pair<T> {
     fn get(&mut self, key: u8) {
         let here = self.here(key, &key);
         let fresh = self.model.get(&key).filter(|(_, at)| self.now < at + TTL);
-        let got = plain::fresh(&mut self.table, here).copied();
-        assert_eq!(got, fresh.map(|(value, _)| *value));
+        let held = self.table.find(here.hash, &key).is_some();
+        let expected = match fresh {
+            Some((value, _)) => Look::Fresh(*value),
+            None if held => Look::Ask,
+            None => Look::Absent,
+        };
+        assert_eq!(plain::look(&mut self.table, here).cloned(), expected);
     }
 
     fn wait(&mut self, seconds: u64) {

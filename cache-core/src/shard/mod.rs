@@ -32,7 +32,7 @@ mod write;
 
 pub use arguments::{At, Limits, Spare};
 pub use read::{Hit, Previous};
-pub use rules::Rules;
+pub use rules::{Rest, Rules};
 
 /// Where values that leave a shard go: why, the key if it left too, and the value.
 pub type Out<'a, K, V> = &'a mut dyn FnMut(Cause, Option<K>, V);
@@ -507,15 +507,13 @@ mod tests {
             let (mut one, mut other) = (Set::new(0, 4), Set::new(1, 4));
             let out = &mut |_, _, _| {};
             let now = Instant::from_secs(10);
-            plain::put(
-                &mut one,
-                &book.rules,
-                At { hash: at(0, now).hash, key: &(), now },
-                &mut Some(1),
-                7,
-                1,
-                out,
-            );
+            let put = |book: &Book<_, _>, one: &mut Set<u8, u8>, value, now| {
+                let hash = at(0, now).hash;
+                let rest = book.rules.rest(now, hash).unwrap();
+                let newcomer = plain::Newcomer { hash, key: 1, rest, value, weight: 1 };
+                plain::put(one, newcomer, &mut |_, _, _| {});
+            };
+            put(&book, &mut one, 7, now);
             let mut spare = Spare::one(1);
             let shard = Shard::new(&mut one, &mut book);
             let asked = shard.lookup(at(0, later), &mut spare, &Contract::new(), out);
@@ -527,15 +525,7 @@ mod tests {
             assert!(matches!(asked, Action::Load { .. }), "there was room to be made");
             let displaced = book.take_displaced().expect("the record of the other table went");
             if put_meanwhile {
-                plain::put(
-                    &mut one,
-                    &book.rules,
-                    At { hash: at(0, later).hash, key: &(), now: later },
-                    &mut Some(1),
-                    8,
-                    1,
-                    out,
-                );
+                put(&book, &mut one, 8, later);
             }
             displaced.settle(&mut one, out);
             let fresh_until = View::new(&one, &book).entry(at(0, later)).unwrap().fresh_until();

@@ -6,7 +6,7 @@
 
 use core::borrow::Borrow;
 
-use super::{At, Hit, Out, Rules};
+use super::{At, Hit, Out, Rest, Rules};
 use crate::action::Cause;
 use crate::entry::Freshness;
 use crate::resting::{Mark, Resting};
@@ -63,17 +63,50 @@ where
     serve(table, at)
 }
 
-/// The fast way to a fresh value: one whose next decision lies ahead.
+/// What a table alone knows of a key's fresh value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // a driver must handle every answer
+pub enum Look<V> {
+    /// This is it.
+    Fresh(V),
+    /// There is no entry.
+    Absent,
+    /// There is one, and the book is to be asked about it.
+    Ask,
+}
+
+impl<V: Clone> Look<&V> {
+    /// The same with a copy of the value.
+    #[inline]
+    pub fn cloned(self) -> Look<V> {
+        match self {
+            Self::Fresh(value) => Look::Fresh(value.clone()),
+            Self::Absent => Look::Absent,
+            Self::Ask => Look::Ask,
+        }
+    }
+}
+
+/// The fast way to a fresh value: one whose next decision lies ahead. Counts a hit, or a miss where
+/// there is no entry. O(1), one comparison of time.
 #[inline]
-pub fn fresh<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Option<&'t V>
+pub fn look<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Look<&'t V>
 where
     K: Borrow<Q>,
     T: Table<K, V>,
     Q: Eq + ?Sized,
 {
-    let at = table.find(here.hash, here.key)?;
+    let Some(at) = table.find(here.hash, here.key) else {
+        table.house_mut().tally.misses += 1;
+        return Look::Absent;
+    };
+    fresh(table, at, here.now).map_or(Look::Ask, Look::Fresh)
+}
+
+#[inline]
+fn fresh<K, V, T: Table<K, V>>(table: &mut T, at: usize, now: Instant) -> Option<&V> {
     let mark = table.entry(at)?.mark;
-    if !mark.covers(here.now) {
+    if !mark.covers(now) {
         return None;
     }
     if !mark.is_settled() {
@@ -85,71 +118,92 @@ where
     Some(&table.entry(at)?.value)
 }
 
-/// Whether there is no entry: then that is counted as a miss.
-pub fn is_absent<K, V, T, Q>(table: &mut T, here: At<'_, Q>) -> bool
-where
-    K: Borrow<Q>,
-    T: Table<K, V>,
-    Q: Eq + ?Sized,
-{
-    let absent = table.find(here.hash, here.key).is_none();
-    table.house_mut().tally.misses += u64::from(absent);
-    absent
-}
-
-/// What became of a value that was to be stored. Values are handed out to be dropped elsewhere.
+/// What became of a value that was to be stored. Keys and values are handed out, to be dropped
+/// elsewhere.
 #[derive(Debug)]
 #[allow(clippy::exhaustive_enums)] // a driver must handle every end
-pub enum Placed<V> {
+pub enum Placed<K, V> {
     /// It has a place of its own.
     Stored,
     /// It has the place of this one.
     Replaced(V),
     /// There was no room for it.
-    NotKept(V),
-    /// The table alone cannot store it: the book has to be asked.
-    Ask(V),
+    NotKept(K, V),
 }
 
-/// Stores a value with the cache's own windows. `key` is taken if the table had none.
+/// A value that is to be stored with the cache's own windows.
+#[derive(Debug)]
+#[allow(clippy::exhaustive_structs)] // what a driver hands over, always together
+pub struct Newcomer<K, V> {
+    /// The key's hash, as the table knows it.
+    pub hash: u64,
+    /// The key.
+    pub key: K,
+    /// From [`Rules::rest`].
+    pub rest: Rest,
+    /// The value.
+    pub value: V,
+    /// Its weight.
+    pub weight: u32,
+}
+
+/// Stores a value: [`replace`], or else [`insert`]. For drivers that need not keep the key from
+/// being dropped here.
 pub fn put<K: Eq, V, T: Table<K, V>>(
     table: &mut T,
-    rules: &Rules,
-    at: At<'_, ()>,
-    key: &mut Option<K>,
+    newcomer: Newcomer<K, V>,
+    out: Out<'_, K, V>,
+) -> Placed<K, V> {
+    let Newcomer { hash, key, rest, value, weight } = newcomer;
+    let found = table.find(hash, &key);
+    match replace(table, found, rest, value, weight) {
+        Ok(old) => Placed::Replaced(old),
+        Err(value) => insert(table, found, Newcomer { hash, key, rest, value, weight }, out),
+    }
+}
+
+/// Gives the entry that was found, if there is one of the same weight, another value and new times.
+/// Returns the old value, or else the new one.
+///
+/// # Errors
+/// The value, where it must be [inserted](insert).
+#[inline]
+pub fn replace<K, V, T: Table<K, V>>(
+    table: &mut T,
+    found: Option<usize>,
+    rest: Rest,
     value: V,
     weight: u32,
-    out: Out<'_, K, V>,
-) -> Placed<V> {
-    let At { hash, now, .. } = at;
-    let rest = rules.rest(now, hash).filter(|(_, gone_at)| !now.has_reached(*gone_at));
-    let Some((deadline, gone_at)) = rest else { return Placed::Ask(value) };
-    let found = key.as_ref().and_then(|key| table.find(hash, key));
-    if let Some(at) = found.filter(|at| table.weight_at(*at) == weight)
-        && let Some(entry) = table.get_mut(at)
-    {
-        // What the sweep expects of the old value is early enough for one that stays longer.
-        let sooner = deadline < entry.mark.deadline() || entry.mark.has_own_times();
-        entry.mark = entry.mark.moved(deadline, false, false);
-        let old = core::mem::replace(&mut entry.value, value);
-        if sooner {
-            table.house_mut().sweep.expect(gone_at);
-        }
-        return Placed::Replaced(old);
+) -> Result<V, V> {
+    let Some(at) = found.filter(|at| table.weight_at(*at) == weight) else { return Err(value) };
+    let Some(entry) = table.get_mut(at) else { return Err(value) };
+    // What the sweep expects of the old value is early enough for one that stays longer.
+    let sooner = rest.deadline < entry.mark.deadline() || entry.mark.has_own_times();
+    entry.mark = entry.mark.moved(rest.deadline, false, false);
+    let old = core::mem::replace(&mut entry.value, value);
+    if sooner {
+        table.house_mut().sweep.expect(rest.gone_at);
     }
+    Ok(old)
+}
+
+/// Stores a value under a key that has no entry, or one of another weight where one was found.
+pub fn insert<K: Eq, V, T: Table<K, V>>(
+    table: &mut T,
+    found: Option<usize>,
+    newcomer: Newcomer<K, V>,
+    out: Out<'_, K, V>,
+) -> Placed<K, V> {
+    let Newcomer { hash, key, rest, value, weight } = newcomer;
     if let Some((key, entry)) = found.and_then(|at| table.remove(at)) {
         out(Cause::Replaced, Some(key), entry.value);
     }
-    let Some(owned) = key.take() else { return Placed::Ask(value) };
-    table.house_mut().sweep.expect(gone_at);
+    table.house_mut().sweep.expect(rest.gone_at);
     let evicted = &mut |_, key, entry: Resting<V>| out(Cause::Capacity, Some(key), entry.value);
-    let entry = Resting::new(value, Mark::new(deadline));
-    match table.insert(hash, owned, entry, weight, evicted) {
+    let entry = Resting::new(value, Mark::new(rest.deadline));
+    match table.insert(hash, key, entry, weight, evicted) {
         Ok(_) => Placed::Stored,
-        Err((owned, entry)) => {
-            *key = Some(owned);
-            Placed::NotKept(entry.value)
-        }
+        Err((key, entry)) => Placed::NotKept(key, entry.value),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What gives an entry without a record its windows.
 
 use crate::entry::Windows;
-use crate::policy::{Policy, Spans, mix};
+use crate::policy::{Policy, Spans};
 use crate::resting::{Mark, Times};
 use crate::time::Instant;
 
@@ -25,21 +25,28 @@ impl Rules {
         &self.policy
     }
 
+    /// What jitter goes by: only the upper half counts, and a multiplication spreads hashes over it.
+    /// (Multiplier: the first of `policy::mix`.)
     pub(super) const fn spread(&self, hash: u64) -> u64 {
-        mix(hash ^ self.seed)
+        (hash ^ self.seed).wrapping_mul(0xbf58_476d_1ce4_e5b9)
     }
 
-    /// The deadline of a plain value stored at `now`, and when nothing may serve it any more;
-    /// `None` where nothing is kept.
+    /// How a plain value stored at `now` rests; `None` where nothing would be kept.
     #[inline]
-    pub(super) fn rest(&self, now: Instant, hash: u64) -> Option<(Instant, Instant)> {
-        let hash = self.spread(hash);
+    pub fn rest(&self, now: Instant, hash: u64) -> Option<Rest> {
+        let rest = self.rest_of(now, self.spread(hash))?;
+        (!now.has_reached(rest.gone_at)).then_some(rest)
+    }
+
+    #[inline]
+    fn rest_of(&self, now: Instant, hash: u64) -> Option<Rest> {
         if let Some(spans) = self.spans {
             let deadline = spans.deadline(now, hash);
-            return Some((deadline, spans.gone_at(deadline)));
+            return Some(Rest { deadline, gone_at: spans.gone_at(deadline) });
         }
         let windows = self.policy.windows(now, hash)?;
-        Some((self.policy.resting_deadline(&windows), windows.gone_at()))
+        let deadline = self.policy.resting_deadline(&windows);
+        Some(Rest { deadline, gone_at: windows.gone_at() })
     }
 
     /// When nothing may serve an entry without a record any more.
@@ -62,6 +69,13 @@ impl Rules {
     }
 }
 
+/// The instants of a plain value: its next decision, and when nothing may serve it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    pub(super) deadline: Instant,
+    pub(super) gone_at: Instant,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +96,8 @@ mod tests {
             let (rules, now) = (Rules::new(policy.clone(), 7), Instant::from_nanos(now));
             let windows = policy.windows(now, rules.spread(hash)).unwrap();
             let deadline = policy.resting_deadline(&windows);
-            prop_assert_eq!(rules.rest(now, hash), Some((deadline, windows.gone_at())));
+            let rest = Rest { deadline, gone_at: windows.gone_at() };
+            prop_assert_eq!(rules.rest(now, hash), Some(rest));
             let mark = Mark::new(deadline);
             prop_assert_eq!(rules.gone_at(mark, None, hash), rules.windows(mark, None, hash).gone_at());
         }

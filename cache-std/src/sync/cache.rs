@@ -108,30 +108,23 @@ where
     }
 
     /// A plain value under one small lock, where no record is concerned.
+    #[inline]
     fn store_plain(&self, key: K, value: V) -> Put<V> {
         let inner = &*self.inner;
         let (hash, now) = (inner.hash(&key), inner.now());
         let weight = inner.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
-        let mut key = Some(key);
-        let mut leaving = Leaving::new();
-        let placed = inner.tables.put(hash, now, &mut key, value, weight, &mut leaving);
-        let put = match placed {
-            Placed::Stored => Put::Stored,
-            Placed::Replaced(old) => {
-                drop(old);
-                Put::Stored
-            }
-            Placed::NotKept(value) => {
+        let placed = match inner.tables.put((hash, key), (value, weight), now) {
+            Ok(placed) => placed,
+            Err((key, value)) => return self.store(key, Loaded::value(value), false),
+        };
+        inner.tables.sweep_now_and_then(now);
+        match placed {
+            Placed::Stored | Placed::Replaced(_) => Put::Stored,
+            Placed::NotKept(_, value) => {
                 inner.not_kept.fetch_add(1, Ordering::Relaxed);
                 Put::NotKept(value)
             }
-            Placed::Ask(value) => match key {
-                Some(key) => return self.store(key, Loaded::value(value), false),
-                None => Put::NotKept(value),
-            },
-        };
-        inner.tables.sweep_now_and_then(now);
-        put
+        }
     }
 
     #[inline(never)]

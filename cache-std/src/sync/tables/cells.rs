@@ -13,7 +13,7 @@ use core::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cache_core::shard::plain::{self, Placed};
+use cache_core::shard::plain::{self, Look, Placed};
 use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
 use cache_core::table::{HashTable, Set, Table};
 use cache_core::{FlightId, Instant, Policy, Stats};
@@ -184,9 +184,9 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         plain::hit(&mut *table, At { hash, key, now }).map(|hit| hit.value.clone())
     }
 
-    /// A copy of the fresh value, if the table alone can tell.
+    /// A copy of the fresh value, or what else the table alone can tell.
     #[inline]
-    pub(super) fn fresh<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    pub(super) fn look<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -196,45 +196,58 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     {
         let (number, hash) = self.locate::<T>(hash);
         let mut table = self.table(number);
-        plain::fresh(&mut *table, At { hash, key, now }).cloned()
+        plain::look(&mut *table, At { hash, key, now }).cloned()
     }
 
-    /// Whether there is no entry: then that is counted as a miss.
-    pub(super) fn is_absent<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> bool
+    /// Stores a plain value under the table's lock alone, or gives it back: then the book is to be
+    /// asked.
+    #[inline(always)]
+    pub(super) fn put<T>(
+        &self,
+        (hash, key): (u64, K),
+        (value, weight): (V, u32),
+        now: Instant,
+    ) -> Result<Placed<K, V>, (K, V)>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
         let (number, hash) = self.locate::<T>(hash);
-        plain::is_absent(&mut *self.table(number), At { hash, key, now })
-    }
-
-    /// Stores a plain value under the table's lock alone.
-    pub(super) fn put<T>(
-        &self,
-        at: At<'_, ()>,
-        key: &mut Option<K>,
-        value: V,
-        weight: u32,
-        leaving: &mut Leaving<K, V>,
-    ) -> Placed<V>
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let (number, hash) = self.locate::<T>(at.hash);
-        let at = At { hash, ..at };
+        let Some(rest) = self.rules.rest(now, hash) else { return Err((key, value)) };
         let mut table = self.table(number);
         if !self.counts.is_zero(number) {
-            return Placed::Ask(value);
+            return Err((key, value));
         }
+        let found = table.find(hash, &key);
+        match plain::replace(&mut *table, found, rest, value, weight) {
+            Ok(old) => Ok(Placed::Replaced(old)),
+            Err(value) => {
+                let newcomer = plain::Newcomer { hash, key, rest, value, weight };
+                Ok(self.insert(table, found, newcomer, now))
+            }
+        }
+    }
+
+    /// The longer part of [`put`](Self::put), out of the way of the shorter one.
+    #[inline(never)]
+    fn insert<'a, T>(
+        &'a self,
+        mut table: L::Guard<'a>,
+        found: Option<usize>,
+        newcomer: plain::Newcomer<K, V>,
+        now: Instant,
+    ) -> Placed<K, V>
+    where
+        T: Table<K, V> + Numbered + 'a,
+        L: Lock<T>,
+    {
+        let mut leaving = Leaving::new();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let placed = plain::put(&mut *table, &self.rules, at, key, value, weight, out);
+        let placed = plain::insert(&mut *table, found, newcomer, out);
         if matches!(placed, Placed::Stored) {
-            plain::sweep(&mut *table, &self.rules, at.now, T::SWEEP, out);
+            plain::sweep(&mut *table, &self.rules, now, T::SWEEP, out);
         }
+        drop(table);
         placed
     }
 

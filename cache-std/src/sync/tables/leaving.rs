@@ -15,7 +15,11 @@ impl<K, V> Leaving<K, V> {
         Self { first: [const { None }; 2], more: Vec::new() }
     }
 
+    #[inline]
     pub(super) fn take(&mut self, cause: Cause, key: Option<K>, value: V) {
+        if const { !core::mem::needs_drop::<(K, V)>() } {
+            return;
+        }
         let item = (cause, key, value);
         match self.first.iter_mut().find(|place| place.is_none()) {
             Some(place) => *place = Some(item),

@@ -11,7 +11,7 @@ use core::cell::Cell;
 use core::hash::BuildHasherDefault;
 use std::hash::DefaultHasher;
 
-use cache_core::shard::plain::Placed;
+use cache_core::shard::plain::{Look, Placed};
 use cache_core::shard::{At, Limits};
 use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
 use cache_core::{Contract, Instant, Policy, Stats};
@@ -148,7 +148,7 @@ impl<K: Eq, V> Tables<K, V> {
     {
         if Plain::<K, V>::MAY_BE
             && let Self::Plain(cells) = self
-            && let Some(value) = cells.peek(hash, key, now)
+            && let Some(value) = cells.unlocked_hit(hash, key, now)
         {
             return Some(value);
         }
@@ -179,19 +179,22 @@ impl<K: Eq, V> Tables<K, V> {
     {
         if Plain::<K, V>::MAY_BE
             && let Self::Plain(cells) = self
-            && let Some(value) = cells.peek(hash, key, now)
         {
-            return Some(value);
+            let value = cells.unlocked_hit(hash, key, now);
+            return value.or_else(|| self.get_slowly(hash, key, now));
         }
-        if let Self::Sets(cells) = self
-            && let Some(value) = cells.fresh(hash, key, now)
-        {
-            return Some(value);
+        let looked = match self {
+            Self::Sets(cells) => cells.look(hash, key, now),
+            _ => Look::Ask,
+        };
+        match looked {
+            Look::Fresh(value) => Some(value),
+            Look::Absent => None,
+            Look::Ask => self.get_slowly(hash, key, now),
         }
-        self.get_slowly(hash, key, now)
     }
 
-    /// The same for all who do not find it at once: out of the way of those who do.
+    /// The same for all who are not told at once: out of the way of those who are.
     #[cold]
     #[inline(never)]
     fn get_slowly<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
@@ -200,32 +203,54 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        let fresh = match self {
-            Self::Sets(_) => None,
-            _ => each!(Self, self, cells => cells.fresh(hash, key, now)),
+        let mut looked = match self {
+            Self::Plain(cells) => cells.unlocked_look(hash, key, now),
+            _ => Look::Ask,
         };
-        if fresh.is_some() || each!(Self, self, cells => cells.is_absent(hash, key, now)) {
-            return fresh;
+        // Sets have been asked just now.
+        if matches!(looked, Look::Ask) && !matches!(self, Self::Sets(_)) {
+            looked = each!(Self, self, cells => cells.look(hash, key, now));
         }
-        let mut leaving = Leaving::new();
-        let mut desk = self.desk(hash);
-        let value = desk.get(key, now, &Contract::new(), &mut leaving).cloned();
-        desk.close(&mut leaving);
-        value
+        match looked {
+            Look::Fresh(value) => Some(value),
+            Look::Absent => None,
+            Look::Ask => {
+                let mut leaving = Leaving::new();
+                let mut desk = self.desk(hash);
+                let value = desk.get(key, now, &Contract::new(), &mut leaving).cloned();
+                desk.close(&mut leaving);
+                value
+            }
+        }
     }
 
-    /// Stores a plain value under one lock.
+    /// Stores a plain value under one lock, or gives it back: then both are needed.
+    #[inline]
     pub(super) fn put(
         &self,
-        hash: u64,
+        key: (u64, K),
+        value: (V, u32),
         now: Instant,
-        key: &mut Option<K>,
-        value: V,
-        weight: u32,
-        leaving: &mut Leaving<K, V>,
-    ) -> Placed<V> {
-        let at = At { hash, key: &(), now };
-        each!(Self, self, cells => cells.put(at, key, value, weight, leaving))
+    ) -> Result<Placed<K, V>, (K, V)> {
+        if Plain::<K, V>::MAY_BE
+            && let Self::Plain(cells) = self
+        {
+            return cells.put(key, value, now);
+        }
+        match self {
+            Self::Sets(cells) => cells.put(key, value, now),
+            _ => self.put_elsewhere(key, value, now),
+        }
+    }
+
+    #[inline(never)]
+    fn put_elsewhere(
+        &self,
+        key: (u64, K),
+        value: (V, u32),
+        now: Instant,
+    ) -> Result<Placed<K, V>, (K, V)> {
+        each!(Self, self, cells => cells.put(key, value, now))
     }
 
     /// Sweeps another table with every eighth call of a thread.
@@ -298,7 +323,9 @@ impl<K: Eq, V> Tables<K, V> {
     pub(super) fn stats(&self) -> Stats {
         let mut stats = each!(Self, self, cells => cells.stats());
         if let Self::Plain(cells) = self {
-            stats.hits += cells.unlocked_hits();
+            let (hits, misses) = cells.unlocked_counts();
+            stats.hits += hits;
+            stats.misses += misses;
         }
         stats
     }

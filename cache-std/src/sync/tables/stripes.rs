@@ -1,4 +1,4 @@
-//! A number that many threads add to, each in a place of its own.
+//! Numbers that many threads add to, each in a place of its own.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -18,40 +18,40 @@ thread_local! {
     static TENANCY: Tenancy = Tenancy::begin();
 }
 
-/// Adding costs a thread with a place of its own no locked instruction, and no line that others
-/// write.
-pub(super) struct Stripes(Box<[Stripe; OWN + 1]>);
+/// So many numbers. Adding to them costs a thread with a place of its own no locked instruction, and
+/// no line that others write.
+pub(super) struct Stripes<const N: usize>(Box<[Stripe<N>; OWN + 1]>);
 
-#[derive(Default)]
 #[repr(align(64))]
-struct Stripe(AtomicU64);
+struct Stripe<const N: usize>([AtomicU64; N]);
 
-impl Stripes {
+impl<const N: usize> Stripes<N> {
     pub(super) fn new() -> Self {
-        Self(Box::new(core::array::from_fn(|_| Stripe::default())))
+        let stripe = |_| Stripe([const { AtomicU64::new(0) }; N]);
+        Self(Box::new(core::array::from_fn(stripe)))
     }
 
-    /// Adds one.
+    /// Adds one to a number.
     #[inline(always)]
-    pub(super) fn increment(&self) {
+    pub(super) fn increment<const WHICH: usize>(&self) {
         let place = PLACE.get();
         if place >= SHARED {
-            return self.increment_shared(place);
+            return self.increment_shared::<WHICH>(place);
         }
-        let Stripe(count) = &self.0[place];
+        let count = &self.0[place].0[WHICH];
         // Nobody else writes here, so nothing is lost in between.
         count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     #[cold]
     #[inline(never)]
-    fn increment_shared(&self, place: usize) {
+    fn increment_shared<const WHICH: usize>(&self, place: usize) {
         let place = if place == UNKNOWN { find_place() } else { place };
-        self.0[place].0.fetch_add(1, Ordering::Relaxed);
+        self.0[place].0[WHICH].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn sum(&self) -> u64 {
-        self.0.iter().map(|Stripe(count)| count.load(Ordering::Relaxed)).sum()
+    pub(super) fn sum<const WHICH: usize>(&self) -> u64 {
+        self.0.iter().map(|Stripe(counts)| counts[WHICH].load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -92,19 +92,20 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_with_more_threads_than_places_and_threads_that_follow_others() {
-        let stripes = Stripes::new();
+        let stripes = Stripes::<2>::new();
         for _ in 0..3 {
             let all = Barrier::new(OWN + 9);
             thread::scope(|scope| {
                 for _ in 0..OWN + 9 {
                     scope.spawn(|| {
-                        stripes.increment();
+                        stripes.increment::<1>();
                         all.wait();
-                        (1..1_000).for_each(|_| stripes.increment());
+                        (1..1_000).for_each(|_| stripes.increment::<1>());
                     });
                 }
             });
         }
-        assert_eq!(stripes.sum(), 3 * (OWN as u64 + 9) * 1_000);
+        assert_eq!(stripes.sum::<0>(), 0);
+        assert_eq!(stripes.sum::<1>(), 3 * (OWN as u64 + 9) * 1_000);
     }
 }

@@ -27,9 +27,7 @@ fn memory() -> Arc<Memory> {
 const HASH: u64 = 7 << 50;
 
 fn put(memory: &Memory, value: u8) {
-    let mut leaving = Leaving::new();
-    let at = At { hash: HASH, key: &(), now: NOW };
-    if let Placed::Ask(value) = memory.put(at, &mut Some(KEY), value, 1, &mut leaving) {
+    if let Err((_, value)) = memory.put((HASH, KEY), (value, 1), NOW) {
         put_by_book(memory, value);
     }
 }
@@ -141,8 +139,9 @@ fn with_the_count_asked_before_the_lock_a_put_is_lost() {
             return put_by_book(memory, value);
         }
         let mut table = memory.table::<Set<u8, u8>>(number);
-        let (at, out) = (At { hash, key: &(), now: NOW }, &mut |_, _, _| {});
-        let _ = plain::put(&mut *table, &memory.rules, at, &mut Some(KEY), value, 1, out);
+        let rest = memory.rules.rest(NOW, hash).unwrap();
+        let newcomer = plain::Newcomer { hash, key: KEY, rest, value, weight: 1 };
+        let _ = plain::put(&mut *table, newcomer, &mut |_, _, _| {});
     });
 }
 

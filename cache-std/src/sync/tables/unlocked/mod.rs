@@ -15,6 +15,7 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use cache_core::shard::Limits;
+use cache_core::shard::plain::Look;
 use cache_core::table::{Place, Set, WAYS};
 use cache_core::{Instant, Mark, Policy};
 use wide::u8x16;
@@ -38,11 +39,14 @@ pub(crate) type PlainSet<K, V> = Set<K, V, Slab<K, V>>;
 /// One with its lock, in four cache lines.
 pub(crate) type SeqSet<K, V> = Seq<PlainSet<K, V>>;
 
-/// Sets of plain keys and values, and the hits that no set has counted.
+/// Sets of plain keys and values, and the reads that no set has counted.
 pub(crate) struct PlainSets<K, V> {
     cells: Cells<K, V, SeqSet<K, V>>,
-    hits: Stripes,
+    counts: Stripes<2>,
 }
+
+const HITS: usize = 0;
+const MISSES: usize = 1;
 
 impl<K, V> Deref for PlainSets<K, V> {
     type Target = Cells<K, V, SeqSet<K, V>>;
@@ -64,12 +68,39 @@ impl<K: Eq, V> PlainSets<K, V> {
     ) -> Self {
         let set = |(share, number)| Set::with_rows(number, share as usize, Slab::new(plain));
         let cells = Cells::new(shares.map(set).collect(), policy, limits, seed);
-        Self { cells, hits: Stripes::new() }
+        Self { cells, counts: Stripes::new() }
     }
 
     /// The fastest way to a value: no lock, one comparison of time. `None` says nothing.
     #[inline(always)]
-    pub(in super::super) fn peek<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    pub(in super::super) fn unlocked_hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let Look::Fresh(value) = self.peek(hash, key, now) else { return None };
+        self.counts.increment::<HITS>();
+        Some(value)
+    }
+
+    /// The same, where an absent value is counted as a miss.
+    #[inline(always)]
+    pub(in super::super) fn unlocked_look<Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let looked = self.peek(hash, key, now);
+        match looked {
+            Look::Fresh(_) => self.counts.increment::<HITS>(),
+            Look::Absent => self.counts.increment::<MISSES>(),
+            Look::Ask => {}
+        }
+        looked
+    }
+
+    #[inline(always)]
+    fn peek<Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -78,20 +109,19 @@ impl<K: Eq, V> PlainSets<K, V> {
         debug_assert!(number < self.cells.count());
         // SAFETY: `locate` gives the high half of a product whose one factor is the number of tables.
         let table = unsafe { self.cells.tables().get_unchecked(number) };
-        let value = peek(&table.0, hash, key, now)?;
-        self.hits.increment();
-        Some(value)
+        peek(&table.0, hash, key, now).unwrap_or(Look::Ask)
     }
 
-    pub(in super::super) fn unlocked_hits(&self) -> u64 {
-        self.hits.sum()
+    /// Hits and misses that no set has counted.
+    pub(in super::super) fn unlocked_counts(&self) -> (u64, u64) {
+        (self.counts.sum::<HITS>(), self.counts.sum::<MISSES>())
     }
 }
 
 /// The value of a key, if a read at `now` can be answered from its entry alone and would change
-/// nothing in it. `None` says nothing: to look under the lock is up to the caller.
+/// nothing in it, or that there is no entry. `None` where somebody was writing.
 #[inline(always)]
-fn peek<K, V, Q>(cell: &SeqSet<K, V>, hash: u64, key: &Q, now: Instant) -> Option<V>
+fn peek<K, V, Q>(cell: &SeqSet<K, V>, hash: u64, key: &Q, now: Instant) -> Option<Look<V>>
 where
     K: Borrow<Q>,
     Q: Eq + ?Sized,
@@ -106,7 +136,7 @@ where
     while candidates != 0 {
         let at = candidates.trailing_zeros() as usize;
         // SAFETY: `rows` was read from the cell.
-        let (found, mark, value) = unsafe { rows.copy(at) }?;
+        let Some((found, mark, value)) = (unsafe { rows.copy(at) }) else { break };
         if !cell.is_unchanged(seen) {
             return None;
         }
@@ -116,11 +146,12 @@ where
         let (found, mark) = unsafe { (found.assume_init_ref(), mark.assume_init()) };
         if found.borrow() == key {
             // SAFETY: as above.
-            return mark.answers(now).then(|| unsafe { value.assume_init() });
+            let value = || Look::Fresh(unsafe { value.assume_init() });
+            return mark.answers(now).then(value);
         }
         candidates &= candidates - 1;
     }
-    None
+    cell.is_unchanged(seen).then_some(Look::Absent)
 }
 
 /// What a reader has copied of a set's head.
@@ -169,7 +200,7 @@ impl<K, V> PlainRows<K, V> {
         low | (high << 16)
     }
 
-    /// Copies of what is in a row. `None` where no row is.
+    /// Copies of what is in a row. `None` where no row is, nor any after it.
     ///
     /// # Safety
     /// `self` was read from a set that lives.
@@ -219,16 +250,16 @@ mod tests {
     }
 
     fn put(sets: &PlainSets<Key, Value>, key: u64, value: u64) {
-        let at = At { hash: hash(key), key: &(), now: NOW };
-        let value = [value; 8];
-        let placed =
-            sets.put::<PlainSet<_, _>>(at, &mut Some([key; 2]), value, 1, &mut Leaving::new());
-        assert!(matches!(placed, Placed::Stored | Placed::Replaced(_)));
+        let placed = sets.put::<PlainSet<_, _>>((hash(key), [key; 2]), ([value; 8], 1), NOW);
+        assert!(matches!(placed, Ok(Placed::Stored | Placed::Replaced(_))));
     }
 
     /// A read under the lock: a use that counts.
     fn use_it(sets: &PlainSets<Key, Value>, key: u64) -> Option<Value> {
-        sets.fresh::<PlainSet<_, _>, _>(hash(key), &[key; 2], NOW)
+        match sets.look::<PlainSet<_, _>, _>(hash(key), &[key; 2], NOW) {
+            Look::Fresh(value) => Some(value),
+            _ => None,
+        }
     }
 
     #[test]
@@ -237,19 +268,19 @@ mod tests {
         for key in 0..20 {
             put(&sets, key, key);
         }
-        let found = |key, now| sets.peek(hash(key), &[key; 2], now);
-        assert_eq!(found(1, NOW), None, "its first uses are to be counted");
+        let found = |key, now| sets.unlocked_look(hash(key), &[key; 2], now);
+        assert_eq!(found(1, NOW), Look::Ask, "its first uses are to be counted");
         (0..3).for_each(|_| assert!(use_it(&sets, 1).is_some()));
-        assert_eq!(found(1, NOW), Some([1; 8]));
-        assert_eq!(sets.unlocked_hits(), 1);
-        assert_eq!(found(1, NOW + Duration::from_secs(60)), None);
-        assert_eq!(found(2, NOW), None);
+        assert_eq!(found(1, NOW), Look::Fresh([1; 8]));
+        assert_eq!(found(1, NOW + Duration::from_secs(60)), Look::Ask);
+        assert_eq!((found(2, NOW), found(99, NOW)), (Look::Ask, Look::Absent));
         let here = At { hash: hash(1), key: &[1; 2], now: NOW };
         assert!(matches!(
             sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new()),
             Ok(true)
         ));
-        assert_eq!(found(1, NOW), None);
+        assert_eq!(found(1, NOW), Look::Absent);
+        assert_eq!(sets.unlocked_counts(), (1, 2));
     }
 
     #[test]
@@ -259,9 +290,9 @@ mod tests {
         put(&sets, 1, 7);
         (0..3).for_each(|_| assert!(use_it(&sets, 1).is_some()));
         let held = sets.tables()[0].0.lock();
-        assert_eq!(sets.peek(hash(1), &[1; 2], NOW), None);
+        assert_eq!(sets.unlocked_look(hash(1), &[1; 2], NOW), Look::Ask);
         drop(held);
-        assert_eq!(sets.peek(hash(1), &[1; 2], NOW), Some([7; 8]));
+        assert_eq!(sets.unlocked_look(hash(1), &[1; 2], NOW), Look::Fresh([7; 8]));
     }
 
     /// Few sets, many keys: rows are overwritten, moved and removed all the time.
@@ -292,7 +323,7 @@ mod tests {
             let (random, mut found) = (&mut 9, 0);
             while !done.load(Ordering::Relaxed) {
                 let key = step(random) % 24;
-                let Some(value) = sets.peek(hash(key), &[key; 2], NOW) else { continue };
+                let Some(value) = sets.unlocked_hit(hash(key), &[key; 2], NOW) else { continue };
                 assert_eq!(value, [value[0]; 8], "a torn value");
                 assert_eq!(value[0] & 0xff, key, "another key's value");
                 found += 1;
@@ -302,7 +333,7 @@ mod tests {
         thread::scope(|scope| {
             let reader = scope.spawn(read);
             write();
-            assert_eq!(reader.join().unwrap(), sets.unlocked_hits());
+            assert_eq!(reader.join().unwrap(), sets.unlocked_counts().0);
         });
         let table = &mut *super::super::lock::Lock::lock(&sets.tables()[0].0);
         plain::clear(table, &mut |_, _, _| {});
