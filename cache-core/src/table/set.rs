@@ -141,10 +141,10 @@ impl<K, V, R> Set<K, V, R> {
     }
 
     /// The hash by which set `number` knows a key: its number, and 16 bits of the key's hash from
-    /// above the lowest 16. The caller has chosen the set by higher ones.
+    /// above the lowest 32. The caller has chosen the set by higher ones.
     #[inline]
     pub const fn hash(number: u32, hash: u64) -> u64 {
-        ((number as u64) << 16) | ((hash >> 16) & 0xffff)
+        ((number as u64) << 16) | ((hash >> 32) & 0xffff)
     }
 
     fn hash_at(&self, at: usize) -> u64 {

@@ -61,11 +61,11 @@ impl<K, V, S> Numbered for HashTable<K, V, S> {
     const SWEEP: usize = 8;
 }
 
-/// Spreads a hash over all its bits, most over the highest. Hashers made for speed leave some of
-/// them nearly alike for some seeds, and the tables of a cache would fill unevenly. (Multiplier:
-/// 2^64 divided by the golden ratio; Knuth, TAOCP 3, 6.4.)
+/// Spreads a hash over its upper bits. Hashers made for speed leave some of them nearly alike for
+/// some seeds, and the tables of a cache would fill unevenly. (Multiplier: 2^64 divided by the golden
+/// ratio; Knuth, TAOCP 3, 6.4.)
 const fn spread(hash: u64) -> u64 {
-    (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// One of `tables` by the highest bits of a hash (Lemire 2019); the tables themselves use lower ones.

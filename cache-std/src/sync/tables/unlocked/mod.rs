@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn who_was_used_often_is_found_without_the_lock_until_its_time_has_passed() {
-        let sets = sets(3, 9);
+        let sets = sets(3, 27);
         for key in 0..20 {
             put(&sets, key, key);
         }
