@@ -215,6 +215,28 @@ fn tags_expire_and_invalidate_across_shards() {
 }
 
 #[test]
+fn maintenance_removes_all_that_has_passed_in_bounded_pieces() {
+    type Bounded = fn(Builder<u64, u64>) -> Builder<u64, u64>;
+    let sets: Bounded = |builder| builder.capacity(4_000);
+    let one_table: Bounded = |builder| builder.capacity(1_000);
+    let by_weight: Bounded = |builder| builder.weight_limit(4_000);
+    for bounded in [sets, one_table, by_weight] {
+        let time = ManualTime::new();
+        let cache = bounded(Cache::builder()).ttl(SECOND).time(time.clone()).build().unwrap();
+        (0..800).for_each(|key| assert!(cache.put(key, key).is_stored()));
+        assert_eq!(cache.maintain(usize::MAX), 0, "nothing has passed");
+        time.advance(SECOND);
+        let mut removed = 0;
+        for _ in 0..1_000 {
+            let went = cache.maintain(10);
+            assert!(went <= 10);
+            removed += went;
+        }
+        assert_eq!((removed, cache.len()), (800, 0));
+    }
+}
+
+#[test]
 fn a_refresh_that_nobody_waits_for_is_pulled_forward_by_who_does() {
     let time = ManualTime::new();
     let cache = builder(&time).ttl(SECOND).stale_while_revalidate(SECOND).build().unwrap();

@@ -179,8 +179,15 @@ where
         self.inner.tables.invalidate_tag(tag);
     }
 
-    /// Removes what has passed, now, and says how many entries went. Writes do a little of this all
-    /// the time; nobody needs to call it. O(entries), but no lock is held for more than 256 of them.
+    /// Removes some of what has passed, and says how many entries went: goes on where the last call
+    /// ended, and looks at up to `budget` entries. Writes do a little of this all the time; who
+    /// writes seldom may call it from a timer. O(`budget`).
+    pub fn maintain(&self, budget: usize) -> usize {
+        self.inner.tables.maintain(self.inner.now(), budget)
+    }
+
+    /// Removes all that has passed, and says how many entries went. O(entries), but no lock is held
+    /// for more than 256 of them; [`maintain`](Self::maintain) is the same in pieces.
     pub fn purge_expired(&self) -> usize {
         self.inner.tables.purge(self.inner.now())
     }

@@ -278,7 +278,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        let number = self.cursor.fetch_add(1, Ordering::Relaxed) % self.tables.len();
+        let number = self.next();
         if self.counts.is_zero(number) {
             // Busy means that somebody else writes there, and sweeps.
             let Some(mut table) = self.tables[number].0.try_lock() else { return };
@@ -289,6 +289,55 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             }
         }
         self.sweep_both::<T>(number, now, T::SWEEP, leaving);
+    }
+
+    /// The table whose turn it is.
+    fn next(&self) -> usize {
+        self.cursor.fetch_add(1, Ordering::Relaxed) % self.tables.len()
+    }
+
+    /// Sweeps one table after another, each once at most, until so many positions were looked at.
+    /// Returns how many entries went.
+    pub(super) fn maintain<T>(&self, now: Instant, budget: usize) -> usize
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let (mut left, mut removed) = (budget, 0);
+        for _ in 0..self.tables.len() {
+            if left == 0 {
+                break;
+            }
+            let (number, mut leaving) = (self.next(), Leaving::new());
+            let (looked, went) = self.sweep_some::<T>(number, now, left.min(256), &mut leaving);
+            left = left.saturating_sub(looked.max(1));
+            removed += went;
+        }
+        removed
+    }
+
+    /// Looks at up to so many positions of a table: how many there were, and how many entries went.
+    fn sweep_some<T>(
+        &self,
+        number: usize,
+        now: Instant,
+        budget: usize,
+        leaving: &mut Leaving<K, V>,
+    ) -> (usize, usize)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let out = &mut |cause, key, value| leaving.take(cause, key, value);
+        let mut table = self.table(number);
+        if self.counts.is_zero(number) {
+            let looked = table.slots().min(budget);
+            return (looked, plain::sweep(&mut *table, &self.rules, now, budget, out));
+        }
+        drop(table);
+        let mut desk = self.desk_of::<T>(number, 0);
+        let (looked, went) = (desk.table.slots().min(budget), desk.shard().tick(now, budget, out));
+        (looked, went + usize::from(desk.close(leaving)))
     }
 
     fn sweep_both<T>(&self, number: usize, now: Instant, budget: usize, leaving: &mut Leaving<K, V>)

@@ -300,6 +300,10 @@ impl<K: Eq, V> Tables<K, V> {
         each!(Self, self, cells => cells.purge(now))
     }
 
+    pub(super) fn maintain(&self, now: Instant, budget: usize) -> usize {
+        each!(Self, self, cells => cells.maintain(now, budget))
+    }
+
     pub(super) fn clear(&self) {
         each!(Self, self, cells => cells.clear());
     }
