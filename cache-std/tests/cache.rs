@@ -219,7 +219,7 @@ fn maintenance_removes_all_that_has_passed_in_bounded_pieces() {
     type Bounded = fn(Builder<u64, u64>) -> Builder<u64, u64>;
     let sets: Bounded = |builder| builder.capacity(4_000);
     let one_table: Bounded = |builder| builder.capacity(1_000);
-    let by_weight: Bounded = |builder| builder.weight_limit(4_000);
+    let by_weight: Bounded = |builder| builder.weight_limit(4_000).weigher(|_, _| 1);
     for bounded in [sets, one_table, by_weight] {
         let time = ManualTime::new();
         let cache = bounded(Cache::builder()).ttl(SECOND).time(time.clone()).build().unwrap();
