@@ -54,3 +54,25 @@ impl Loads for Cache<u64, u64> {
             .expect("the load cannot fail")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{heap, peer};
+
+    fn heap_after<K: Key, V: Value>(keys: u64) -> isize {
+        let before = heap::held();
+        let cache: Cache<K, V> = peer::filled(10_000, keys, |_| V::of(7));
+        assert!(cache.len() <= 10_000);
+        heap::held() - before
+    }
+
+    #[test]
+    fn keys_that_come_once_take_no_more_than_the_bound() {
+        let (full, many) = (heap_after::<u64, u64>(20_000), heap_after::<u64, u64>(300_000));
+        assert!(many <= full * 6 / 5, "numbers: {full} bytes when full, later {many}");
+        let full = heap_after::<String, std::sync::Arc<str>>(20_000);
+        let many = heap_after::<String, std::sync::Arc<str>>(300_000);
+        assert!(many <= full * 6 / 5, "texts: {full} bytes when full, later {many}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use cache_benches::heap;
 use cache_benches::peer::{self, Peer};
-use cache_benches::peers::{self, VisitPeers};
+use cache_benches::peers::{self, Ours, VisitPeers};
 use cache_benches::row::Row;
 
 use crate::Setup;
@@ -12,7 +12,23 @@ const ENTRIES: u64 = 1_000_000;
 pub(crate) fn bytes(setup: &Setup, bench: &'static str) -> Vec<Row> {
     let mut bytes = Bytes { setup, bench, rows: vec![] };
     peers::everyone(&setup.request, &mut bytes);
-    bytes.rows
+    let mut rows = bytes.rows;
+    if setup.request.wants("ours") {
+        rows.push(churn(setup, bench));
+    }
+    rows
+}
+
+/// Ten times as many keys as there is room for, one after another.
+fn churn(setup: &Setup, bench: &'static str) -> Row {
+    const NAME: &str = "ours_churn";
+    setup.progress.tell(NAME, 1, 1);
+    let before = heap::held();
+    let cache: Ours<u64, u64> = peer::filled(ENTRIES as usize, 10 * ENTRIES, |n| n);
+    let bytes = heap::held() - before;
+    let mut row = Row::new(bench, NAME, 1).with("held", cache.len() as f64);
+    row.bytes_per_entry = Some(bytes as f64 / ENTRIES as f64);
+    row
 }
 
 struct Bytes<'a> {
