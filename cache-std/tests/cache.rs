@@ -236,6 +236,31 @@ fn maintenance_removes_all_that_has_passed_in_bounded_pieces() {
     }
 }
 
+/// Writes sweep other tables only while something there may have to go. They must not miss it.
+#[test]
+fn writes_elsewhere_sweep_whatever_passes_when_it_passes() {
+    let time = ManualTime::new();
+    let cache = Cache::<u64, u64>::builder().capacity(4_000).ttl(SECOND * 60).time(time.clone());
+    let cache = cache.jitter_percent(0).build().unwrap();
+    // Two rounds over the 149 sets, one of them with every eighth write.
+    let write = || (0..2 * 149 * 8).for_each(|_| assert!(cache.put(9_999, 0).is_stored()));
+    for key in 0..1_000 {
+        let ttl = SECOND * (1 + key as u32 % 10);
+        assert!(cache.put(key, Loaded::value(key).ttl(ttl)).is_stored());
+    }
+    for second in 1..=10 {
+        time.advance(SECOND);
+        write();
+        assert_eq!(cache.len(), 1_000 - 100 * second + 1, "after {second} s");
+    }
+    (0..500).for_each(|key| assert!(cache.put(key, key).is_stored()));
+    write();
+    assert_eq!(cache.len(), 501);
+    time.advance(SECOND * 60);
+    write();
+    assert_eq!(cache.len(), 1);
+}
+
 #[test]
 fn a_refresh_that_nobody_waits_for_is_pulled_forward_by_who_does() {
     let time = ManualTime::new();

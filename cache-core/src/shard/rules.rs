@@ -76,6 +76,13 @@ pub struct Rest {
     pub(super) gone_at: Instant,
 }
 
+impl Rest {
+    /// When nothing may serve the value any more.
+    pub const fn gone_at(self) -> Instant {
+        self.gone_at
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

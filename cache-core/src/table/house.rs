@@ -43,6 +43,11 @@ impl House {
     pub const fn is_due(&self, now: Instant) -> bool {
         self.sweep.is_due(now)
     }
+
+    /// When an entry may have to go next: a lower bound; [`Instant::FAR_FUTURE`] for never.
+    pub const fn poll_at(&self) -> Instant {
+        self.sweep.low
+    }
 }
 
 /// A pass over positions, a few at a time, and when the next pass is worth while.

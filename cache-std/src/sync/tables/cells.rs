@@ -20,12 +20,14 @@ use cache_core::{FlightId, Instant, Policy, Stats};
 
 use super::Leaving;
 use super::counted::{Counted, Counts};
+use super::due::Due;
 use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::flight::Flight;
 
 #[cfg(all(test, shuttle))]
 mod models;
+mod sweeps;
 
 /// A table that is one of many of a cache, each with a number of its own.
 pub(crate) trait Numbered {
@@ -91,7 +93,9 @@ pub(crate) struct Cells<K, V, L> {
     books: Box<[BookCell<K, V>]>,
     counts: Counts,
     rules: Rules,
-    cursor: AtomicUsize,
+    /// The table that is swept next. It changes often, so it has a line of its own.
+    cursor: Padded<AtomicUsize>,
+    due: Due,
 }
 
 /// Most books: as many threads as this can be in slow operations at once.
@@ -132,7 +136,8 @@ impl<K, V, L> Cells<K, V, L> {
             books: (0..books).map(|_| Padded(Mutex::new(ledger()))).collect(),
             counts,
             rules: Rules::new(policy, seed),
-            cursor: AtomicUsize::new(0),
+            cursor: Padded(AtomicUsize::new(0)),
+            due: Due::new(),
         }
     }
 
@@ -218,6 +223,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         if !self.counts.is_zero(number) {
             return Err((key, value));
         }
+        self.due.note(rest.gone_at());
         let found = table.find(hash, &key);
         match plain::replace(&mut *table, found, rest, value, weight) {
             Ok(old) => Ok(Placed::Replaced(old)),
@@ -272,84 +278,6 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         Ok(plain::invalidate(&mut *table, &self.rules, At { hash, ..here }, out))
     }
 
-    /// Sweeps the next table, whoever reads or writes it.
-    pub(super) fn sweep_next<T>(&self, now: Instant, leaving: &mut Leaving<K, V>)
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let number = self.next();
-        if self.counts.is_zero(number) {
-            // Busy means that somebody else writes there, and sweeps.
-            let Some(mut table) = self.tables[number].0.try_lock() else { return };
-            if self.counts.is_zero(number) {
-                let out = &mut |cause, key, value| leaving.take(cause, key, value);
-                plain::sweep(&mut *table, &self.rules, now, T::SWEEP, out);
-                return;
-            }
-        }
-        self.sweep_both::<T>(number, now, T::SWEEP, leaving);
-    }
-
-    /// The table whose turn it is.
-    fn next(&self) -> usize {
-        self.cursor.fetch_add(1, Ordering::Relaxed) % self.tables.len()
-    }
-
-    /// Sweeps one table after another, each once at most, until so many positions were looked at.
-    /// Returns how many entries went.
-    pub(super) fn maintain<T>(&self, now: Instant, budget: usize) -> usize
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let (mut left, mut removed) = (budget, 0);
-        for _ in 0..self.tables.len() {
-            if left == 0 {
-                break;
-            }
-            let (number, mut leaving) = (self.next(), Leaving::new());
-            let (looked, went) = self.sweep_some::<T>(number, now, left.min(256), &mut leaving);
-            left = left.saturating_sub(looked.max(1));
-            removed += went;
-        }
-        removed
-    }
-
-    /// Looks at up to so many positions of a table: how many there were, and how many entries went.
-    fn sweep_some<T>(
-        &self,
-        number: usize,
-        now: Instant,
-        budget: usize,
-        leaving: &mut Leaving<K, V>,
-    ) -> (usize, usize)
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let mut table = self.table(number);
-        if self.counts.is_zero(number) {
-            let looked = table.slots().min(budget);
-            return (looked, plain::sweep(&mut *table, &self.rules, now, budget, out));
-        }
-        drop(table);
-        let mut desk = self.desk_of::<T>(number, 0);
-        let (looked, went) = (desk.table.slots().min(budget), desk.shard().tick(now, budget, out));
-        (looked, went + usize::from(desk.close(leaving)))
-    }
-
-    fn sweep_both<T>(&self, number: usize, now: Instant, budget: usize, leaving: &mut Leaving<K, V>)
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let mut desk = self.desk_of(number, 0);
-        desk.shard().tick(now, budget, &mut |cause, key, value| leaving.take(cause, key, value));
-        desk.close(leaving);
-    }
-
     /// Both locks, in their order.
     pub(super) fn desk<T>(&self, hash: u64) -> Desk<'_, K, V, T, L>
     where
@@ -367,83 +295,6 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     {
         let ledger = self.ledger(number);
         Desk { ledger, table: self.table(number), cells: self, hash }
-    }
-
-    /// Removes what has passed from every table, then from every book. Each lock is held for a
-    /// bounded time.
-    pub(super) fn purge<T>(&self, now: Instant) -> usize
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let tables: usize = (0..self.tables.len()).map(|n| self.purge_table::<T>(n, now)).sum();
-        tables + (0..self.books.len()).map(|n| self.purge_book::<T>(n, now)).sum::<usize>()
-    }
-
-    fn purge_table<T>(&self, number: usize, now: Instant) -> usize
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let mut removed = 0;
-        loop {
-            let mut leaving = Leaving::new();
-            let (went, more) = match self.sweep_alone::<T>(number, now, &mut leaving) {
-                Ok(swept) => swept,
-                Err(AskBook) => {
-                    let mut desk = self.desk_of::<T>(number, 0);
-                    let out = &mut |cause, key, value| leaving.take(cause, key, value);
-                    let (_, went) = desk.shard().tick_table(now, 256, out);
-                    let more = desk.table.house().is_due(now);
-                    desk.close(&mut leaving);
-                    (went, more)
-                }
-            };
-            removed += went;
-            if !more {
-                return removed;
-            }
-        }
-    }
-
-    /// Sweeps a table under its own lock: how many entries went, and whether there is more to do.
-    fn sweep_alone<T>(
-        &self,
-        number: usize,
-        now: Instant,
-        leaving: &mut Leaving<K, V>,
-    ) -> Result<(usize, bool), AskBook>
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let mut table = self.table(number);
-        if !self.counts.is_zero(number) {
-            return Err(AskBook);
-        }
-        let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let went = plain::sweep(&mut *table, &self.rules, now, 256, out);
-        Ok((went, table.house().is_due(now)))
-    }
-
-    /// A book is reached by the first of its tables.
-    fn purge_book<T>(&self, number: usize, now: Instant) -> usize
-    where
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let mut removed = 0;
-        loop {
-            let mut leaving = Leaving::new();
-            let mut desk = self.desk_of::<T>(number, 0);
-            let out = &mut |cause, key, value| leaving.take(cause, key, value);
-            removed += desk.shard().tick_book(now, 256, out);
-            let more = desk.ledger.book.is_due(now);
-            removed += usize::from(desk.close(&mut leaving));
-            if !more {
-                return removed;
-            }
-        }
     }
 
     /// Removes everything, table by table.
@@ -465,8 +316,14 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     }
 
     /// Does something to every book.
-    pub(super) fn for_each_book(&self, mut work: impl FnMut(&mut Book<K, Counted<K>>)) {
+    fn for_each_book(&self, mut work: impl FnMut(&mut Book<K, Counted<K>>)) {
         (0..self.books.len()).for_each(|number| work(&mut self.ledger(number).book));
+    }
+
+    /// The same, where it may put an end to entries.
+    pub(super) fn change_every_book(&self, work: impl FnMut(&mut Book<K, Counted<K>>)) {
+        self.for_each_book(work);
+        self.due.note(Instant::ORIGIN);
     }
 
     /// Sums up a number of each table.
@@ -509,8 +366,10 @@ where
     /// Lets go of both locks. An entry of another table whose record had to go is put right in
     /// between, while the book is still held. Returns whether it had to go.
     pub(super) fn close(self, leaving: &mut Leaving<K, V>) -> bool {
+        let due = self.view().poll_at();
         let Self { mut ledger, table, cells, .. } = self;
         drop(table);
+        cells.due.note(due.unwrap_or(Instant::FAR_FUTURE));
         let dropped = ledger.book.take_dropped();
         let Some(displaced) = ledger.book.take_displaced() else {
             drop(ledger);
@@ -523,7 +382,10 @@ where
             went = true;
             leaving.take(cause, key, value);
         };
-        let key = displaced.settle(&mut *cells.table(number), out);
+        let mut table = cells.table(number);
+        let key = displaced.settle(&mut *table, out);
+        cells.due.note(table.house().poll_at());
+        drop(table);
         drop(ledger);
         drop(key);
         went

@@ -32,6 +32,7 @@ macro_rules! each {
 mod cells;
 mod counted;
 mod desk;
+mod due;
 mod leaving;
 mod lock;
 mod primitives;
@@ -253,20 +254,25 @@ impl<K: Eq, V> Tables<K, V> {
         each!(Self, self, cells => cells.put(key, value, now))
     }
 
-    /// Sweeps another table with every eighth call of a thread.
+    /// Sweeps another table with every eighth call of a thread, if that may find something.
+    #[inline]
     pub(super) fn sweep_now_and_then(&self, now: Instant) {
-        let written = WRITTEN.get().wrapping_add(1);
-        WRITTEN.set(written);
-        if written.is_multiple_of(WRITES) {
-            self.sweep_next(now);
+        if each!(Self, self, cells => cells.is_due(now)) {
+            let written = WRITTEN.get().wrapping_add(1);
+            WRITTEN.set(written);
+            if written.is_multiple_of(WRITES) {
+                self.sweep_next(now);
+            }
         }
     }
 
-    /// Sweeps another table.
+    /// Sweeps another table, if that may find something.
     #[cold]
     pub(super) fn sweep_next(&self, now: Instant) {
         let mut leaving = Leaving::new();
-        each!(Self, self, cells => cells.sweep_next(now, &mut leaving));
+        each!(Self, self, cells => if cells.is_due(now) {
+            cells.sweep_next(now, &mut leaving);
+        });
     }
 
     pub(super) fn invalidate<Q>(&self, hash: u64, key: &Q, now: Instant) -> bool
@@ -309,11 +315,11 @@ impl<K: Eq, V> Tables<K, V> {
     }
 
     pub(super) fn expire_tag(&self, tag: &str, now: Instant) {
-        each!(Self, self, cells => cells.for_each_book(|book| book.expire_tag(tag, now)));
+        each!(Self, self, cells => cells.change_every_book(|book| book.expire_tag(tag, now)));
     }
 
     pub(super) fn invalidate_tag(&self, tag: &str) {
-        each!(Self, self, cells => cells.for_each_book(|book| book.invalidate_tag(tag)));
+        each!(Self, self, cells => cells.change_every_book(|book| book.invalidate_tag(tag)));
     }
 
     pub(super) fn len(&self) -> usize {
