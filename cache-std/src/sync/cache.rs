@@ -11,7 +11,7 @@ use cache_core::shard::plain::Placed;
 use cache_core::{Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
-use super::tables::{Leaving, Tables};
+use super::tables::{Leaving, Plain, Tables};
 use crate::pool::Pool;
 use crate::time::{TickTime, Time};
 
@@ -90,7 +90,22 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.inner.tables.get(self.inner.hash(key), key, self.inner.now())
+        let inner = &*self.inner;
+        if Plain::<K, V>::MAY_BE && !inner.ticks {
+            return self.get_by_clock(key);
+        }
+        inner.tables.get(inner.hash(key), key, inner.now())
+    }
+
+    /// The same with another clock than the shared tick. Where a hit calls nothing else, a call of
+    /// that clock would cost every hit a few saved registers.
+    #[inline(never)]
+    fn get_by_clock<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.inner.tables.get(self.inner.hash(key), key, self.inner.time.now())
     }
 
     /// Stores a value: a plain one with the cache's windows, or a [`Loaded`] with its own ttl, tags

@@ -171,7 +171,7 @@ impl<K: Eq, V> Tables<K, V> {
     }
 
     /// A copy of the fresh value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,

@@ -79,6 +79,14 @@ impl<K: Eq, V> PlainSets<K, V> {
         Q: Eq + ?Sized,
     {
         let Look::Fresh(value) = self.peek(hash, key, now) else { return None };
+        if self.counts.try_increment::<HITS>() { Some(value) } else { self.count_hit(value) }
+    }
+
+    /// Returns the value, so that to call this is the last that a hit does: what is called before
+    /// would cost every hit a few saved registers.
+    #[cold]
+    #[inline(never)]
+    fn count_hit(&self, value: V) -> Option<V> {
         self.counts.increment::<HITS>();
         Some(value)
     }
