@@ -250,7 +250,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         let mut leaving = Leaving::new();
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let placed = plain::insert(&mut *table, found, newcomer, out);
-        if matches!(placed, Placed::Stored) {
+        if matches!(placed, Placed::Stored) && table.house().is_due(now) {
             plain::sweep(&mut *table, &self.rules, now, T::SWEEP, out);
         }
         drop(table);
