@@ -196,6 +196,32 @@ fn put_if_absent_and_weights_say_what_they_did() {
     assert_eq!((cache.len(), cache.weight(), cache.stats().not_kept), (1, 4, 2));
 }
 
+/// A limit that several tables share, and values heavier than a share.
+#[test]
+fn a_value_as_heavy_as_the_limit_is_kept_and_the_others_make_room() {
+    const LIMIT: u64 = 1 << 28;
+    let cache = Cache::<u64, u32>::builder().weight_limit(LIMIT).weigher(|_, value| *value);
+    let cache = cache.ttl(SECOND * 60).build().unwrap();
+    let light = 1 << 22;
+    let fill = |keys: core::ops::Range<u64>| {
+        keys.for_each(|key| assert!(cache.put(key, light).is_stored()));
+    };
+    fill(0..200);
+    assert!(cache.weight() <= LIMIT && cache.weight() >= LIMIT * 9 / 10);
+    let heavy = (LIMIT - u64::from(light) * 4) as u32;
+    assert!(cache.put(1_000, heavy).is_stored());
+    assert_eq!(cache.get(&1_000), Some(heavy));
+    fill(200..400);
+    assert!(cache.weight() <= LIMIT, "{} of {LIMIT}", cache.weight());
+    assert!(matches!(cache.put(1_001, u32::MAX), Put::NotKept(_)), "heavier than the limit");
+    cache.invalidate(&1_000);
+    fill(400..1_000);
+    assert!(cache.weight() <= LIMIT && cache.weight() >= LIMIT * 9 / 10, "the loan is back");
+    // By the longer way, with a ttl of its own.
+    assert!(cache.put(1_002, Loaded::value(heavy).ttl(SECOND)).is_stored());
+    assert_eq!(cache.get(&1_002), Some(heavy));
+}
+
 #[test]
 fn tags_expire_and_invalidate_across_shards() {
     let time = ManualTime::new();

@@ -336,6 +336,10 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
         self.weight
     }
 
+    fn set_bound(&mut self, bound: Bound) {
+        self.bound = bound;
+    }
+
     fn bound(&self) -> Bound {
         self.bound
     }

@@ -147,6 +147,10 @@ pub trait Table<K, V> {
     /// What bounds the table.
     fn bound(&self) -> Bound;
 
+    /// Changes what bounds the table; what is too much leaves with later insertions. Tables of a
+    /// fixed size keep theirs.
+    fn set_bound(&mut self, _bound: Bound) {}
+
     /// The times of the entry at a position, as they were last set.
     fn times(&self, _at: usize) -> Option<Times> {
         None

@@ -213,8 +213,10 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Most weight held, as the [`weigher`](Self::weigher) counts it. Limits from 2^27 on are cut
-    /// into parts of at least 2^26, and a value that is heavier than its part is not kept.
+    /// Most weight held, as the [`weigher`](Self::weigher) counts it; a value that is heavier is not
+    /// kept. Limits from 2^27 on are shared by several tables. A value that is heavier than a share
+    /// makes the others smaller as they come to store something: until then, the cache may hold that
+    /// value's weight more than the limit.
     pub const fn weight_limit(mut self, weight: u64) -> Self {
         self.weight_limit = Some(weight);
         self

@@ -23,6 +23,7 @@ use super::counted::{Counted, Counts};
 use super::due::Due;
 use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
+use super::shares::Shares;
 use crate::flight::Flight;
 
 #[cfg(all(test, shuttle))]
@@ -96,6 +97,8 @@ pub(crate) struct Cells<K, V, L> {
     /// The table that is swept next. It changes often, so it has a line of its own.
     cursor: Padded<AtomicUsize>,
     due: Due,
+    /// Where a limit of weight is shared by several tables.
+    shares: Option<Shares>,
 }
 
 /// Most books: as many threads as this can be in slow operations at once.
@@ -138,7 +141,14 @@ impl<K, V, L> Cells<K, V, L> {
             rules: Rules::new(policy, seed),
             cursor: Padded(AtomicUsize::new(0)),
             due: Due::new(),
+            shares: None,
         }
+    }
+
+    /// The same under one limit of weight, of which each table has a share.
+    pub(super) fn sharing(mut self, weight: u64) -> Self {
+        self.shares = Some(Shares::new(weight, self.tables.len()));
+        self
     }
 
     /// Number and known hash of a key.
@@ -229,8 +239,17 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             Ok(old) => Ok(Placed::Replaced(old)),
             Err(value) => {
                 let newcomer = plain::Newcomer { hash, key, rest, value, weight };
+                self.fit(number, &mut *table, weight);
                 Ok(self.insert(table, found, newcomer, now))
             }
+        }
+    }
+
+    /// Makes a table ready for a value of this weight.
+    #[inline]
+    fn fit<T: Table<K, V>>(&self, number: usize, table: &mut T, weight: u32) {
+        if let Some(shares) = &self.shares {
+            shares.fit(number, table, weight);
         }
     }
 
@@ -355,6 +374,12 @@ where
     T: Table<K, V> + Numbered,
     L: Lock<T>,
 {
+    /// Makes the table ready for a value of this weight.
+    pub(super) fn fit(&mut self, weight: u32) {
+        let number = T::number_of(self.hash, self.cells.tables.len());
+        self.cells.fit(number, &mut *self.table, weight);
+    }
+
     pub(crate) fn shard(&mut self) -> Shard<'_, K, V, T, Counted<K>> {
         Shard::new(&mut *self.table, &mut self.ledger.book)
     }

@@ -94,6 +94,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         let out = &mut out(leaving);
         each!(Self, self, desk => {
             let here = At { hash: desk.hash, key, now };
+            desk.fit(weight);
             desk.shard().complete(here, spare, ticket, loaded, weight, out)
         })
     }
@@ -158,6 +159,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         let out = &mut out(leaving);
         each!(Self, self, desk => {
             let here = At { hash: desk.hash, key, now };
+            desk.fit(weight);
             if if_absent {
                 desk.shard().put_if_absent(here, spare, loaded, weight, out)
             } else {

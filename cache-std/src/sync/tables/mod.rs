@@ -36,6 +36,7 @@ mod due;
 mod leaving;
 mod lock;
 mod primitives;
+mod shares;
 mod stripes;
 #[allow(unsafe_code)] // see there
 mod unlocked;
@@ -86,8 +87,8 @@ thread_local! {
 
 /// Fewer entries than this are kept in one table.
 const SETS_FROM: usize = 1_024;
-/// Least weight of a table: a value that is heavier than its table is not kept, so only large
-/// caches are cut.
+/// Least weight of a table: a value that is heavier than its table's share makes all others smaller,
+/// so only large caches are cut.
 const TABLE_WEIGHT: u64 = 1 << 26;
 
 impl<K, V> Tables<K, V> {
@@ -134,7 +135,11 @@ impl<K: Eq, V> Tables<K, V> {
                     .map(|bound| HashTable::new(bound, BuildHasherDefault::new()))
                     .collect();
                 limits.remembered = (10_000 / tables.len()).max(64);
-                Self::Growing(Cells::new(tables, policy, limits, seed))
+                let cells = Cells::new(tables, policy, limits, seed);
+                Self::Growing(match bound {
+                    Bound::Weight(weight) if cells.count() > 1 => cells.sharing(weight),
+                    _ => cells,
+                })
             }
         }
     }
