@@ -127,6 +127,12 @@ impl Mark {
         self.covers(now) && self.is_settled()
     }
 
+    /// The same, also where the value is stale: something is being done about it.
+    #[inline]
+    pub const fn answers_even_stale(self, now: Instant) -> bool {
+        self.covers(now) && self.0 & UNUSED == 0
+    }
+
     /// Says that the entry's times stand in the table: they are not what the policy would give it.
     #[must_use]
     pub(crate) const fn with_own_times(self) -> Self {
@@ -147,7 +153,9 @@ impl Mark {
         self.0 & RECORD != 0
     }
 
-    pub(crate) const fn is_stale(self) -> bool {
+    /// Whether the value is stale, and a read that may load need not do anything about it.
+    #[inline]
+    pub const fn is_stale(self) -> bool {
         self.0 & STALE != 0
     }
 }

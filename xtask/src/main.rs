@@ -2,6 +2,7 @@
 
 mod checks;
 mod compare;
+mod fuzz;
 mod instructions;
 mod needs;
 mod run;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         ["test", parts @ ..] => test(parts),
         ["compare", flags @ ..] => compare::compare(flags),
         ["instructions"] => instructions::count(),
+        ["fuzz", words @ ..] => fuzz::fuzz(words),
         ["sanitize", names @ ..] => sanitize::sanitize(names),
         ["help" | "--help" | "-h"] | [] => {
             help();
@@ -37,6 +39,7 @@ fn help() {
     println!(
         "cargo xtask sanitize [..]    run the tests under nightly's sanitizers: address, thread"
     );
+    println!("cargo xtask fuzz [..]        look for operations that go wrong: hand, threads");
     println!("cargo xtask help             this text");
 }
 

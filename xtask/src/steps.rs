@@ -5,6 +5,7 @@ use crate::checks;
 /// The names by which parts can be run alone, in the order in which they run.
 pub(crate) const PARTS: &[&str] = &[
     "lints", "core", "std", "models", "facade", "benches", "no-std", "docs", "deps", "tour", "sim",
+    "fuzz",
 ];
 
 /// One thing that must pass.
@@ -41,6 +42,7 @@ pub(crate) fn all() -> Vec<Step> {
     steps.extend(deps());
     steps.push(command("tour", "the tour", "cargo run --locked --release --example tour"));
     steps.extend(sim());
+    steps.extend(fuzz());
     steps
 }
 
@@ -159,6 +161,15 @@ fn deps() -> Vec<Step> {
 }
 
 /// Without the feature that brings other people's caches: they take long to build.
+/// The targets on bytes of a fixed generator; `cargo xtask fuzz` looks for worse ones.
+fn fuzz() -> Vec<Step> {
+    let lint = "cargo clippy --locked -p cache-fuzz --lib --tests -- -D warnings";
+    vec![
+        command("fuzz", "clippy cache-fuzz", lint),
+        command("fuzz", "cache-fuzz tests", "cargo test --locked -p cache-fuzz --lib"),
+    ]
+}
+
 fn sim() -> Vec<Step> {
     let set = "--locked -p cache-sim --no-default-features";
     let clippy = format!("cargo clippy {set} --all-targets -- -D warnings");

@@ -99,10 +99,29 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         E: fmt::Display + Send + Sync + 'static,
     {
-        let (hash, now) = (self.inner.hash(key), self.inner.now());
-        if let Some(value) = self.inner.tables.hit(hash, key, now) {
-            return Ok(value);
+        let inner = &self.inner;
+        let (hash, now) = (inner.hash(key), inner.now());
+        match inner.tables.hit(hash, key, now) {
+            Some(value) => Ok(value),
+            None => self.begin_slowly(key, hash, now, run),
         }
+    }
+
+    /// No hit: out of the way of what is one.
+    #[cold]
+    #[inline(never)]
+    fn begin_slowly<Q, E, R: Run<K, V, S, E>>(
+        &self,
+        key: &Q,
+        hash: u64,
+        now: Instant,
+        run: impl FnOnce() -> R,
+    ) -> Result<V, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        E: fmt::Display + Send + Sync + 'static,
+    {
         let contract = Contract::new().give_up(now + self.inner.policy.hard_timeout());
         Call { inner: &self.inner, hash, key, contract }.drive(run())
     }

@@ -145,7 +145,7 @@ impl<K: Eq, V> Tables<K, V> {
     }
 
     /// The fast way to a value: one lock, one comparison of time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
@@ -154,7 +154,7 @@ impl<K: Eq, V> Tables<K, V> {
     {
         if Plain::<K, V>::MAY_BE
             && let Self::Plain(cells) = self
-            && let Some(value) = cells.unlocked_hit(hash, key, now)
+            && let Some(value) = cells.unlocked_any(hash, key, now)
         {
             return Some(value);
         }
@@ -338,9 +338,7 @@ impl<K: Eq, V> Tables<K, V> {
     pub(super) fn stats(&self) -> Stats {
         let mut stats = each!(Self, self, cells => cells.stats());
         if let Self::Plain(cells) = self {
-            let (hits, misses) = cells.unlocked_counts();
-            stats.hits += hits;
-            stats.misses += misses;
+            cells.add_counts(&mut stats);
         }
         stats
     }

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use cache_core::shard::Limits;
 use cache_core::shard::plain::Look;
 use cache_core::table::{Place, Set, WAYS};
-use cache_core::{Instant, Mark, Policy};
+use cache_core::{Instant, Mark, Policy, Stats};
 use wide::u8x16;
 
 use super::cells::Cells;
@@ -42,11 +42,12 @@ pub(crate) type SeqSet<K, V> = Seq<PlainSet<K, V>>;
 /// Sets of plain keys and values, and the reads that no set has counted.
 pub(crate) struct PlainSets<K, V> {
     cells: Cells<K, V, SeqSet<K, V>>,
-    counts: Stripes<2>,
+    counts: Stripes<3>,
 }
 
 const HITS: usize = 0;
 const MISSES: usize = 1;
+const STALE_HITS: usize = 2;
 
 impl<K, V> Deref for PlainSets<K, V> {
     type Target = Cells<K, V, SeqSet<K, V>>;
@@ -71,44 +72,72 @@ impl<K: Eq, V> PlainSets<K, V> {
         Self { cells, counts: Stripes::new() }
     }
 
-    /// The fastest way to a value: no lock, one comparison of time. `None` says nothing.
+    /// The fastest way to a fresh value: no lock, one comparison of time. `None` says nothing.
     #[inline(always)]
     pub(in super::super) fn unlocked_hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let Look::Fresh(value) = self.peek(hash, key, now) else { return None };
-        if self.counts.try_increment::<HITS>() { Some(value) } else { self.count_hit(value) }
+        match self.peek(hash, key, now, false) {
+            Look::Fresh((value, _)) => self.hit::<HITS>(value),
+            _ => None,
+        }
+    }
+
+    /// The same for a read that may load: a stale value, under refresh, will do as well.
+    #[inline(always)]
+    pub(in super::super) fn unlocked_any<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        match self.peek(hash, key, now, true) {
+            Look::Fresh((value, mark)) if mark.is_stale() => self.hit::<STALE_HITS>(value),
+            Look::Fresh((value, _)) => self.hit::<HITS>(value),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn hit<const WHICH: usize>(&self, value: V) -> Option<V> {
+        if self.counts.try_increment::<WHICH>() {
+            Some(value)
+        } else {
+            self.hit_slowly::<WHICH>(value)
+        }
     }
 
     /// Returns the value, so that to call this is the last that a hit does: what is called before
     /// would cost every hit a few saved registers.
     #[cold]
     #[inline(never)]
-    fn count_hit(&self, value: V) -> Option<V> {
-        self.counts.increment::<HITS>();
+    fn hit_slowly<const WHICH: usize>(&self, value: V) -> Option<V> {
+        self.counts.increment::<WHICH>();
         Some(value)
     }
 
-    /// The same, where an absent value is counted as a miss.
-    #[inline(always)]
+    /// A fresh value, or that there is none, which is counted as a miss.
     pub(in super::super) fn unlocked_look<Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let looked = self.peek(hash, key, now);
-        match looked {
-            Look::Fresh(_) => self.counts.increment::<HITS>(),
-            Look::Absent => self.counts.increment::<MISSES>(),
-            Look::Ask => {}
+        match self.peek(hash, key, now, false) {
+            Look::Fresh((value, _)) => {
+                self.counts.increment::<HITS>();
+                Look::Fresh(value)
+            }
+            Look::Absent => {
+                self.counts.increment::<MISSES>();
+                Look::Absent
+            }
+            Look::Ask => Look::Ask,
         }
-        looked
     }
 
     #[inline(always)]
-    fn peek<Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
+    fn peek<Q>(&self, hash: u64, key: &Q, now: Instant, even_stale: bool) -> Look<(V, Mark)>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -117,19 +146,29 @@ impl<K: Eq, V> PlainSets<K, V> {
         debug_assert!(number < self.cells.count());
         // SAFETY: `locate` gives the high half of a product whose one factor is the number of tables.
         let table = unsafe { self.cells.tables().get_unchecked(number) };
-        peek(&table.0, hash, key, now).unwrap_or(Look::Ask)
+        let serves = |mark: Mark| {
+            if even_stale { mark.answers_even_stale(now) } else { mark.answers(now) }
+        };
+        peek(&table.0, hash, key, serves).unwrap_or(Look::Ask)
     }
 
-    /// Hits and misses that no set has counted.
-    pub(in super::super) fn unlocked_counts(&self) -> (u64, u64) {
-        (self.counts.sum::<HITS>(), self.counts.sum::<MISSES>())
+    /// Adds the reads that no set has counted.
+    pub(in super::super) fn add_counts(&self, stats: &mut Stats) {
+        stats.hits += self.counts.sum::<HITS>();
+        stats.misses += self.counts.sum::<MISSES>();
+        stats.stale_hits += self.counts.sum::<STALE_HITS>();
     }
 }
 
-/// The value of a key, if a read at `now` can be answered from its entry alone and would change
-/// nothing in it, or that there is no entry. `None` where somebody was writing.
+/// The value of a key, if its mark says that it serves, or that there is no entry. `None` where
+/// somebody was writing.
 #[inline(always)]
-fn peek<K, V, Q>(cell: &SeqSet<K, V>, hash: u64, key: &Q, now: Instant) -> Option<Look<V>>
+fn peek<K, V, Q>(
+    cell: &SeqSet<K, V>,
+    hash: u64,
+    key: &Q,
+    serves: impl Fn(Mark) -> bool,
+) -> Option<Look<(V, Mark)>>
 where
     K: Borrow<Q>,
     Q: Eq + ?Sized,
@@ -154,8 +193,8 @@ where
         let (found, mark) = unsafe { (found.assume_init_ref(), mark.assume_init()) };
         if found.borrow() == key {
             // SAFETY: as above.
-            let value = || Look::Fresh(unsafe { value.assume_init() });
-            return mark.answers(now).then(value);
+            let value = || Look::Fresh((unsafe { value.assume_init() }, mark));
+            return serves(mark).then(value);
         }
         candidates &= candidates - 1;
     }
@@ -288,7 +327,9 @@ mod tests {
             Ok(true)
         ));
         assert_eq!(found(1, NOW), Look::Absent);
-        assert_eq!(sets.unlocked_counts(), (1, 2));
+        let mut stats = Stats::default();
+        sets.add_counts(&mut stats);
+        assert_eq!((stats.hits, stats.misses), (1, 2));
     }
 
     #[test]
@@ -341,7 +382,7 @@ mod tests {
         thread::scope(|scope| {
             let reader = scope.spawn(read);
             write();
-            assert_eq!(reader.join().unwrap(), sets.unlocked_counts().0);
+            assert_eq!(reader.join().unwrap(), sets.counts.sum::<HITS>());
         });
         let table = &mut *super::super::lock::Lock::lock(&sets.tables()[0].0);
         plain::clear(table, &mut |_, _, _| {});

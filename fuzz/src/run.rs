@@ -1,0 +1,146 @@
+//! A cache and the map, side by side.
+
+use crate::model::Model;
+use crate::operation::{Operation, Terms};
+use crate::subject::{Subject, Told};
+
+pub(crate) struct Run<S> {
+    subject: S,
+    model: Model,
+    /// Most entries held. Below the number of keys, and then entries may be missing.
+    bound: Option<usize>,
+    next: u64,
+}
+
+impl<S: Subject> Run<S> {
+    pub(crate) const fn new(subject: S, model: Model, bound: Option<usize>) -> Self {
+        Self { subject, model, bound, next: 0 }
+    }
+
+    pub(crate) fn step(&mut self, operation: &Operation) {
+        self.apply(operation);
+        self.subject.check();
+        if let Some(bound) = self.bound {
+            assert!(self.subject.len() <= bound, "{} held", self.subject.len());
+        }
+    }
+
+    fn apply(&mut self, operation: &Operation) {
+        match *operation {
+            Operation::Put(key, terms) => self.put(key.number(), terms),
+            Operation::PutPlain(key) => self.put(key.number(), Terms::default()),
+            Operation::PutIfAbsent(key, terms) => self.put_if_absent(key.number(), terms),
+            Operation::Get(key) => self.get(key.number()),
+            Operation::GetOften(key) => (0..5).for_each(|_| self.get(key.number())),
+            Operation::Load(key, answer) => self.load(key.number(), answer),
+            Operation::Expire(key) => {
+                self.subject.expire(key.number());
+                self.model.expire(key.number());
+            }
+            Operation::Invalidate(key) => {
+                self.subject.invalidate(key.number());
+                self.model.forget(key.number());
+            }
+            Operation::Clear => {
+                self.subject.clear();
+                self.model.clear();
+            }
+            Operation::ExpireTag(tag) => {
+                self.subject.expire_tag(tag);
+                self.model.tagged(tag).into_iter().for_each(|key| self.model.expire(key));
+            }
+            Operation::InvalidateTag(tag) => {
+                self.subject.invalidate_tag(tag);
+                self.model.tagged(tag).into_iter().for_each(|key| self.model.forget(key));
+            }
+            Operation::Advance(span) => {
+                self.subject.advance(span.into());
+                self.model.now += u64::from(span);
+            }
+            Operation::Sweep(budget) => self.sweep(budget.into()),
+        }
+    }
+
+    const fn value(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn put(&mut self, key: u8, terms: Terms) {
+        let value = self.value();
+        let kept = self.model.store(key, value, terms);
+        assert_eq!(self.subject.put(key, value, terms), kept, "put");
+    }
+
+    fn put_if_absent(&mut self, key: u8, terms: Terms) {
+        let value = self.value();
+        let there = self.model.fresh(key).is_some();
+        let stored = self.subject.put_if_absent(key, value, terms);
+        if self.bound.is_none() || !there {
+            assert_eq!(stored, !there && !terms.no_store, "put if absent");
+        }
+        // An entry that was evicted is absent, whatever the map says.
+        if stored || !there || (terms.no_store && self.subject.get(key).is_none()) {
+            self.model.store(key, value, terms);
+        }
+    }
+
+    fn get(&mut self, key: u8) {
+        let (got, fresh) = (self.subject.get(key), self.model.fresh(key));
+        self.agree(got, fresh);
+    }
+
+    /// Whether what was read is right.
+    fn agree(&self, got: Option<u64>, expected: Option<u64>) {
+        let evicted = self.bound.is_some() && got.is_none();
+        assert!(got == expected || evicted, "read {got:?}, not {expected:?}");
+    }
+
+    fn load(&mut self, key: u8, answer: Option<Terms>) {
+        let value = self.value();
+        let (fresh, live) = (self.model.fresh(key), self.model.live(key));
+        let cooling = live.is_some() && self.model.is_cooling(key);
+        match self.subject.load(key, value, answer) {
+            Told::Held(got) => {
+                let expected = fresh.or_else(|| live.filter(|_| cooling).map(|kept| kept.value));
+                assert_eq!(Some(got), expected, "read without a load");
+            }
+            Told::Loaded => {
+                assert!(self.bound.is_some() || (fresh.is_none() && !cooling), "an idle load");
+                let terms = answer.expect("the load did not fail");
+                let terms = if S::LOADS_PLAIN { Terms::default() } else { terms };
+                self.model.store(key, value, terms);
+            }
+            Told::Failed(fallback) => {
+                assert!(
+                    answer.is_none() && (self.bound.is_some() || (fresh.is_none() && !cooling))
+                );
+                self.agree(fallback, live.map(|kept| kept.value));
+                self.failed(key, fallback.is_none());
+            }
+        }
+    }
+
+    /// Jitter shortens a cool-down: the map is told by how much. An entry that was evicted leaves the
+    /// map as well: nothing can be said of its cool-down.
+    fn failed(&mut self, key: u8, evicted: bool) {
+        if evicted {
+            self.model.forget(key);
+        }
+        let left = self.subject.cooling(key).expect("a failure cools down");
+        let millis = u64::try_from(left.as_nanos().div_ceil(1_000_000)).expect("a short time");
+        self.model.cools_until(key, self.model.now + millis);
+    }
+
+    /// A sweep removes nothing that lives; two with time to spare remove all that does not.
+    fn sweep(&mut self, budget: usize) {
+        self.subject.sweep(budget);
+        if budget == 255 {
+            (0..4).for_each(|_| self.subject.sweep(10_000));
+            assert!(self.subject.len() <= self.model.count(), "what has passed is still held");
+        }
+        if self.bound.is_none() {
+            assert!(self.subject.len() >= self.model.count(), "more was swept than had passed");
+        }
+    }
+}
