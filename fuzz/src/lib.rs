@@ -13,7 +13,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use model::Model;
 use operation::Operation;
 use run::Run;
-use subject::{ByHand, Sync, Text};
+use subject::{ByHand, Text, Threaded};
 
 /// Most operations of one run.
 const LONGEST: usize = 400;
@@ -25,12 +25,12 @@ const LONGEST: usize = 400;
 pub fn threads(data: &[u8]) {
     let Some((kind, data)) = data.split_first() else { return };
     match kind % 6 {
-        0 => run(Sync::<u64, u64>::sets(), None, data),
-        1 => run(Sync::<Text, Text>::sets(), None, data),
-        2 => run(Sync::<u64, u64>::of(1_000), None, data),
-        3 => run(Sync::<u64, u64>::by_weight(1_000), None, data),
-        4 => run(Sync::<Text, Text>::by_weight(3), Some(3), data),
-        _ => run(Sync::<u64, u64>::of(3), Some(3), data),
+        0 => run(Threaded::<u64, u64>::sets(), None, data),
+        1 => run(Threaded::<Text, Text>::sets(), None, data),
+        2 => run(Threaded::<u64, u64>::of(1_000), None, data),
+        3 => run(Threaded::<u64, u64>::by_weight(1_000), None, data),
+        4 => run(Threaded::<Text, Text>::by_weight(3), Some(3), data),
+        _ => run(Threaded::<u64, u64>::of(3), Some(3), data),
     }
 }
 

@@ -21,8 +21,10 @@ use crate::operation::Terms;
 pub(crate) enum Told {
     /// A value, without a load.
     Held(u64),
-    /// Its load brought the value.
-    Loaded,
+    /// Its load brought the value, and this says whether it was kept.
+    Loaded(bool),
+    /// There is no room for one more load.
+    Refused,
     /// Its load failed, and this served instead.
     Failed(Option<u64>),
 }
@@ -124,12 +126,12 @@ impl Number for Text {
 }
 
 /// `sync::Cache` on a clock that moves by hand.
-pub(crate) struct Sync<K, V> {
+pub(crate) struct Threaded<K, V> {
     cache: Cache<K, V>,
     time: ManualTime,
 }
 
-impl<K: Number, V: Number> Sync<K, V> {
+impl<K: Number, V: Number> Threaded<K, V> {
     /// Many small sets.
     pub(crate) fn sets() -> Self {
         Self::of(2_000)
@@ -155,7 +157,7 @@ impl<K: Number, V: Number> Sync<K, V> {
     }
 }
 
-impl<K: Number, V: Number> Subject for Sync<K, V> {
+impl<K: Number, V: Number> Subject for Threaded<K, V> {
     const LOADS_PLAIN: bool = true;
 
     fn put(&mut self, key: u8, value: u64, terms: Terms) -> bool {
@@ -180,7 +182,7 @@ impl<K: Number, V: Number> Subject for Sync<K, V> {
             Ok(got) if !loads => Told::Held(got.number()),
             Ok(got) if answer.is_some() => {
                 assert_eq!(got.number(), value, "another value was loaded");
-                Told::Loaded
+                Told::Loaded(true)
             }
             Ok(got) => Told::Failed(Some(got.number())),
             Err(LoadError::Failed(_)) => Told::Failed(None),
@@ -213,7 +215,7 @@ impl<K: Number, V: Number> Subject for Sync<K, V> {
     }
 
     fn sweep(&mut self, budget: usize) {
-        if budget % 2 == 0 {
+        if budget.is_multiple_of(2) {
             self.cache.maintain(budget)
         } else {
             self.cache.purge_expired()
@@ -279,7 +281,8 @@ impl<T: LocalTable<u8, u64>> ByHand<T> {
             return Told::Failed(self.cache.fail(&key, ticket, &Down, now).copied());
         };
         match self.cache.complete(&key, ticket, loaded, now) {
-            Completion::Applied(_) | Completion::NotKept(_) => Told::Loaded,
+            Completion::Applied(_) => Told::Loaded(true),
+            Completion::NotKept(_) => Told::Loaded(false),
             other => panic!("nobody else loads: {other:?}"),
         }
     }
@@ -307,7 +310,8 @@ impl<T: LocalTable<u8, u64>> Subject for ByHand<T> {
             Action::Load { ticket, .. } | Action::ServeAndRefresh { ticket, .. } => {
                 self.end(key, ticket, answer)
             }
-            other => panic!("nobody else loads, and nothing is full: {other:?}"),
+            Action::Busy => Told::Refused,
+            other => panic!("nobody else loads: {other:?}"),
         }
     }
 
