@@ -87,6 +87,12 @@ mod tests {
         (0..1_500).for_each(|seed| hand(&bytes(seed)));
     }
 
+    /// Bytes with which a cache and the map once disagreed.
+    #[test]
+    fn what_once_went_wrong_does_so_no_more() {
+        hand(include_bytes!("../regressions/hand/a-tag-expired-often"));
+    }
+
     #[test]
     #[should_panic(expected = "read")]
     fn a_cache_that_forgets_to_invalidate_is_caught() {

@@ -13,6 +13,8 @@ pub(crate) struct Kept {
     pub(crate) value: u64,
     fresh_until: u64,
     tag: Option<bool>,
+    /// How often its tag was expired.
+    expiries: u8,
 }
 
 impl Kept {
@@ -56,7 +58,7 @@ impl Model {
         self.forget(key);
         let fresh_until = self.now + terms.ttl.map_or(TTL, u64::from);
         if !terms.no_store {
-            self.kept.insert(key, Kept { value, fresh_until, tag: terms.tag });
+            self.kept.insert(key, Kept { value, fresh_until, tag: terms.tag, expiries: 0 });
         }
         !terms.no_store
     }
@@ -71,6 +73,15 @@ impl Model {
         if let Some(kept) = self.kept.get_mut(&key) {
             kept.fresh_until = kept.fresh_until.min(self.now);
         }
+    }
+
+    /// How often this has happened to the value.
+    pub(crate) fn expire_by_tag(&mut self, key: u8) -> u8 {
+        self.expire(key);
+        self.kept.get_mut(&key).map_or(0, |kept| {
+            kept.expiries += 1;
+            kept.expiries
+        })
     }
 
     pub(crate) fn clear(&mut self) {
