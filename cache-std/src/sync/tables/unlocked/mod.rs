@@ -269,7 +269,7 @@ impl<K, V> PlainRows<K, V> {
     }
 }
 
-#[cfg(all(test, not(loom), not(shuttle)))]
+#[cfg(all(test, not(loom), not(shuttle), not(cache_locked_reads)))]
 mod tests {
     use core::sync::atomic::AtomicBool;
     use core::time::Duration;
