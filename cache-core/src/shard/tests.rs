@@ -1,0 +1,75 @@
+//! What holds across operations on a shard.
+
+use super::*;
+use crate::loaded::Loaded;
+use core::time::Duration;
+
+/// A ttl of its own costs an entry two instants beside it, and no record.
+#[test]
+fn times_of_its_own_need_no_record() {
+    use crate::table::{Bound, HashTable, LocalTable};
+    type Hasher = core::hash::BuildHasherDefault<crate::table::Fnv1a>;
+    let policy = Policy::ttl(Duration::from_secs(60)).stale_if_error(Duration::from_secs(9));
+    let mut table: HashTable<u8, u8, _> = HashTable::new(Bound::Entries(4), Hasher::default());
+    let records = table.records();
+    let mut book = Book::new(records, policy.build().unwrap(), Limits::default(), 0);
+    let at = |secs| At { hash: 0, key: &1_u8, now: Instant::from_secs(secs) };
+    let loaded = Loaded::value(7_u8).ttl(Duration::from_secs(5)).age(Duration::from_secs(2));
+    let out = &mut |_, _, _| {};
+    let put = Shard::new(&mut table, &mut book).put(at(100), &mut Spare::two(1, 1), loaded, 1, out);
+    assert!(put.is_stored());
+    assert_eq!(book.records.len(), 0);
+    let entry = View::new(&table, &book).entry(at(101)).unwrap();
+    assert_eq!(entry.age(Instant::from_secs(101)), Duration::from_secs(3));
+    assert_eq!(entry.fresh_until(), Instant::from_secs(103));
+    assert_eq!(entry.gone_at(), Instant::from_secs(112));
+    assert!(Shard::new(&mut table, &mut book).expire(at(101), &mut Spare::one(1), out));
+    assert_eq!(book.records.len(), 0);
+    assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(109), 9, out), 0);
+    assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(110), 9, out), 1);
+}
+
+/// Two tables share a book that has room for one record. Whose record has to go keeps its entry,
+/// and one that was put meanwhile keeps its own deadline.
+#[cfg(feature = "sets")]
+#[test]
+fn an_entry_of_another_table_outlives_its_record() {
+    use crate::action::Action;
+    use crate::slot::Contract;
+    use crate::table::{HashPlaces, Set};
+    let at = |set, now| At { hash: Set::<u8, u8>::hash(set, 0), key: &1_u8, now };
+    let later = Instant::from_secs(100);
+    for put_meanwhile in [false, true] {
+        let policy = Policy::ttl(Duration::from_secs(60)).jitter_percent(0);
+        let policy = policy.stale_while_revalidate(Duration::from_secs(90)).build().unwrap();
+        let limits = Limits { flights: 1, remembered: 0 };
+        let mut book = Book::new(HashPlaces::new(9), policy, limits, 0);
+        let (mut one, mut other) = (Set::new(0, 4), Set::new(1, 4));
+        let out = &mut |_, _, _| {};
+        let now = Instant::from_secs(10);
+        let put = |book: &Book<_, _>, one: &mut Set<u8, u8>, value, now| {
+            let hash = at(0, now).hash;
+            let rest = book.rules.rest(now, hash).unwrap();
+            let newcomer = plain::Newcomer { hash, key: 1, rest, value, weight: 1 };
+            plain::put(one, newcomer, &mut |_, _, _| {});
+        };
+        put(&book, &mut one, 7, now);
+        let mut spare = Spare::one(1);
+        let shard = Shard::new(&mut one, &mut book);
+        let asked = shard.lookup(at(0, later), &mut spare, &Contract::new(), out);
+        let Action::ServeAndRefresh { ticket, .. } = asked else { panic!("it is stale") };
+        Shard::new(&mut one, &mut book).fail(at(0, later), &mut spare, ticket, &"down", out);
+        assert!(one.entry(0).unwrap().mark.has_record());
+        let shard = Shard::new(&mut other, &mut book);
+        let asked = shard.lookup(at(1, later), &mut Spare::one(1), &Contract::new(), out);
+        assert!(matches!(asked, Action::Load { .. }), "there was room to be made");
+        let displaced = book.take_displaced().expect("the record of the other table went");
+        if put_meanwhile {
+            put(&book, &mut one, 8, later);
+        }
+        displaced.settle(&mut one, out);
+        let fresh_until = View::new(&one, &book).entry(at(0, later)).unwrap().fresh_until();
+        let expected = if put_meanwhile { 160 } else { 70 };
+        assert_eq!(fresh_until, Instant::from_secs(expected));
+    }
+}
