@@ -57,6 +57,8 @@ pub enum Refusal {
     CoolingDown,
     /// The flight, or the caller's own patience, is past its end.
     TimedOut,
+    /// The caller takes only what is there, and nothing is that it would take.
+    OnlyIfCached,
 }
 
 /// What to do next.

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::decide::{Decision, Refusal};
+use crate::decide::Decision;
 use crate::entry::Freshness;
 use crate::label::Label;
 use crate::record::ErrorText;
@@ -136,7 +136,7 @@ fn verdict(slot: &Slot, site: Site<'_>, room: bool) -> Verdict {
         Decision::ServeAndRefresh::<Ticket>(_) => Verdict::ServeAndRefresh,
         Decision::Load { .. } => Verdict::Load,
         Decision::Wait { .. } => Verdict::Wait,
-        Decision::Fail { cause: Refusal::CoolingDown | Refusal::TimedOut, .. } => Verdict::Fail,
+        Decision::Fail { .. } => Verdict::Fail,
         Decision::Busy => Verdict::Busy,
     }
 }

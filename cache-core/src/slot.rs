@@ -34,6 +34,10 @@ pub struct Contract {
     pub give_up: Instant,
     /// Whether the driver has room for another load; without it the read is refused a flight.
     pub room: bool,
+    /// The caller neither starts a load nor waits for one: it takes what may be served without.
+    pub only_if_cached: bool,
+    /// The caller wants a new value even if the one that is there is fresh.
+    pub refresh: bool,
 }
 
 impl Default for Contract {
@@ -45,7 +49,8 @@ impl Default for Contract {
 impl Contract {
     /// Whatever the cache's windows allow, and patience without end.
     pub const fn new() -> Self {
-        Self { max_stale: None, give_up: Instant::FAR_FUTURE, room: true }
+        let give_up = Instant::FAR_FUTURE;
+        Self { max_stale: None, give_up, room: true, only_if_cached: false, refresh: false }
     }
 
     /// Accepts nothing older than `max_stale` past its freshness.
@@ -67,6 +72,25 @@ impl Contract {
     pub const fn room(mut self, room: bool) -> Self {
         self.room = room;
         self
+    }
+
+    /// Takes what may be served without a load, started or waited for.
+    #[must_use]
+    pub const fn only_if_cached(mut self) -> Self {
+        self.only_if_cached = true;
+        self
+    }
+
+    /// Wants a new value, as if an early refresh were due.
+    #[must_use]
+    pub const fn refresh(mut self) -> Self {
+        self.refresh = true;
+        self
+    }
+
+    /// Whether any value that needs no decision will do.
+    pub(crate) const fn is_easy(&self) -> bool {
+        self.max_stale.is_none() && !self.refresh
     }
 }
 
@@ -115,13 +139,17 @@ impl Slot {
             return Standing::Fresh;
         }
         let Some(windows) = &self.windows else { return Standing::Gone };
-        let standing = stand(windows, site);
+        let standing = match stand(windows, site) {
+            Standing::Fresh if contract.refresh => Standing::Early,
+            standing => standing,
+        };
         let Some(max_stale) = contract.max_stale else { return standing };
+        let looks = ask == Ask::Look || contract.only_if_cached;
         match standing {
             Standing::Fresh | Standing::Early => standing,
             _ if site.now.has_reached(windows.fresh_until + max_stale) => Standing::Gone,
             // Who only looks, and said how old, gets what is kept for errors, too.
-            Standing::Kept if ask == Ask::Look => Standing::Stale,
+            Standing::Kept if looks => Standing::Stale,
             _ => standing,
         }
     }
@@ -148,6 +176,7 @@ impl Slot {
         let standing = self.standing(site, ask, contract);
         decide(standing, || match ask {
             Ask::Look => Lease::NotAsked { takes_stale: contract.max_stale.is_some() },
+            Ask::Load if contract.only_if_cached => Lease::NotAsked { takes_stale: true },
             Ask::Load => self.request(site, standing, contract, tickets, room),
         })
     }
@@ -273,6 +302,27 @@ impl Slot {
         }
         self.record.own = !plain || !self.record.label.is_empty();
         if kind == Kind::NotModified { Landing::Renew } else { Landing::Store }
+    }
+
+    /// Takes an old value over that the flight of `ticket` has found elsewhere; the flight goes on.
+    /// Refused where the flight is void, or the value here is no older.
+    pub(crate) fn adopt(&mut self, site: Site<'_>, ticket: &Ticket, terms: Terms) -> Landing {
+        let lives = self
+            .record
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.chain == ticket.chain && ticket.id > flight.landed);
+        let Some(found) = windows_of(site, &terms).filter(|_| lives) else {
+            return Landing::Superseded;
+        };
+        let newer = self.windows.is_none_or(|own| own.stored_at < found.stored_at);
+        if !newer || site.now.has_reached(found.gone_at()) {
+            return Landing::Superseded;
+        }
+        self.windows = Some(found);
+        self.record.label = terms.label;
+        self.record.own = true;
+        Landing::Store
     }
 
     /// Whether what `ticket` loaded may land; ends the ticket.

@@ -109,7 +109,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     /// A read with a contract of its own.
     pub fn lookup_within(&mut self, key: &K, contract: &Contract, now: Instant) -> Action<'_, V> {
         let at = self.at(key, now);
-        let covered = plain::covered(&self.table, at).is_some();
+        let covered = contract.is_easy() && plain::covered(&self.table, at).is_some();
         let mut spare = if covered { Spare::none() } else { Spare::one(key.clone()) };
         let shard = Shard::new(&mut self.table, &mut self.book);
         shard.lookup(at, &mut spare, contract, &mut self.listener)

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{At, Open, Out, Shard, Spare, plain};
 use crate::action::{Action, Cause};
-use crate::decide::Decision;
+use crate::decide::{Decision, Refusal};
 use crate::entry::{Entry, Freshness};
 use crate::record::Record;
 use crate::slot::{Ask, Contract, Site};
@@ -106,7 +106,7 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let covered = self.covered(here).filter(|_| contract.max_stale.is_none());
+        let covered = self.covered(here).filter(|_| contract.is_easy());
         if let Some(at) = covered {
             return plain::serve(self.table, at).map_or(Action::Busy, |hit| Action::Serve {
                 value: hit.value,
@@ -128,7 +128,7 @@ where
         }
         let table: &'a T = self.table;
         let value = at.and_then(|at| table.entry(at)).map(|entry| &entry.value);
-        action(decision, value.zip(freshness), tags_seen)
+        action(decision, value.zip(freshness), tags_seen, now)
     }
 
     /// Puts the slot back after a read, and removes an entry that nothing can serve any more. While
@@ -168,6 +168,7 @@ fn action<V>(
     decision: Decision<Ticket>,
     value: Option<(&V, Freshness)>,
     tags_seen: u64,
+    now: Instant,
 ) -> Action<'_, V> {
     let fallback = |wanted: bool| value.filter(|_| wanted).map(|(value, _)| value);
     let seen = |ticket| Ticket { tags_seen, ..ticket };
@@ -190,7 +191,8 @@ fn action<V>(
         (Decision::ServeAndRefresh(ticket), None) => {
             Action::Load { ticket: seen(ticket), fallback: None }
         }
+        (Decision::Nothing, _) => Action::Fail { retry_at: now, cause: Refusal::OnlyIfCached },
         // Fresh without a value: known to be missing.
-        (Decision::Serve | Decision::ServeDegraded | Decision::Nothing, _) => Action::Missing,
+        (Decision::Serve | Decision::ServeDegraded, _) => Action::Missing,
     }
 }

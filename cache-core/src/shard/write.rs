@@ -66,6 +66,31 @@ where
         }
     }
 
+    /// Stores an old value that a flight has found elsewhere, in a store behind the cache, say; the
+    /// flight goes on, and the value serves meanwhile as its age allows. `spare` as for `complete`.
+    /// Hands the value back where the flight is void, the value here is no older, or nothing could
+    /// be served from it.
+    pub fn adopt<Q>(
+        mut self,
+        here: At<'_, Q>,
+        spare: &mut Spare<K>,
+        ticket: &Ticket,
+        loaded: Loaded<V>,
+        weight: u32,
+        out: Out<'_, K, V>,
+    ) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let At { hash, now, .. } = here;
+        let mut open = self.open(here);
+        let (_, value, terms) = parts(loaded);
+        let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
+        let landing = open.slot.adopt(site, ticket, terms);
+        self.settle(open, &landing, value, weight, spare, out).handed_back
+    }
+
     /// Ends a flight that failed, and starts or lengthens the cool-down. Returns the old value if
     /// it may still serve.
     pub fn fail<Q>(
