@@ -150,6 +150,13 @@ impl<V> Entry<V> {
     }
 }
 
+impl<V: Clone> Entry<&V> {
+    /// The same with a copy of the value.
+    pub fn cloned(self) -> Entry<V> {
+        self.map(V::clone)
+    }
+}
+
 /// An entry's life as durations only, fit to be stored or sent: no clock's reading leaves the
 /// process. [`Duration::MAX`] stands for "for ever".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

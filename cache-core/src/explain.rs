@@ -83,7 +83,7 @@ pub enum Verdict {
 }
 
 impl Explanation {
-    pub(crate) fn of(slot: &Slot, site: Site<'_>, room: bool) -> Self {
+    pub(crate) fn of(slot: &Slot, site: Site<'_>, contract: &Contract, room: bool) -> Self {
         let now = site.now;
         let windows = slot.windows.filter(|windows| !now.has_reached(windows.gone_at()));
         let record = &slot.record;
@@ -108,7 +108,7 @@ impl Explanation {
             }),
             failures: trouble.map_or(0, |trouble| trouble.failures),
             cooling_for: trouble.map(|t| t.retry_at.remaining_at(now)).filter(|d| !d.is_zero()),
-            verdict: verdict(slot, site, room),
+            verdict: verdict(slot, site, contract, room),
             error: trouble.map(|trouble| trouble.error.clone()).unwrap_or_default(),
             label: record.label.clone(),
         }
@@ -126,10 +126,10 @@ impl Explanation {
 }
 
 /// Runs the read on a copy, with tickets that lead nowhere.
-fn verdict(slot: &Slot, site: Site<'_>, room: bool) -> Verdict {
+fn verdict(slot: &Slot, site: Site<'_>, contract: &Contract, room: bool) -> Verdict {
     let mut copy = slot.clone();
     let mut tickets = Tickets::new(usize::from(room));
-    match copy.lookup(site, Ask::Load, &Contract::new(), &mut tickets, room) {
+    match copy.lookup(site, Ask::Load, contract, &mut tickets, room) {
         Decision::Serve | Decision::Nothing if slot.is_missing(site.now) => Verdict::Missing,
         Decision::Serve | Decision::Nothing => Verdict::Serve,
         Decision::ServeDegraded => Verdict::ServeKept,

@@ -2,7 +2,9 @@
 
 use core::time::Duration;
 
+use crate::entry::Lifetime;
 use crate::label::Label;
+use crate::policy::Policy;
 
 /// A loader's answer: a value, "not modified", or "missing", with what the origin said about it.
 ///
@@ -105,6 +107,30 @@ impl<V> Loaded<V> {
     pub fn no_store(mut self) -> Self {
         self.terms.no_store = true;
         self
+    }
+
+    /// Keeps the answer by another policy than the cache's, where the origin said nothing itself: its
+    /// windows without jitter, its missing-ttl, or not at all.
+    pub fn kept_by(mut self, policy: &Policy) -> Self {
+        let ttl = if self.is_missing() { Some(policy.missing_ttl()) } else { policy.freshness() };
+        let terms = &mut self.terms;
+        terms.no_store |= ttl.is_none();
+        terms.ttl = terms.ttl.or(ttl);
+        terms.swr = terms.swr.or_else(|| Some(policy.swr()));
+        terms.sie = terms.sie.or_else(|| Some(policy.sie()));
+        self
+    }
+
+    /// How long the answer would be kept under a policy, without jitter; `None` if it would not be.
+    pub fn lifetime(&self, policy: &Policy) -> Option<Lifetime> {
+        let terms = &self.terms;
+        let refused = terms.no_store || terms.too_many_tags || self.is_missing();
+        let ttl = terms.ttl.or_else(|| policy.freshness()).filter(|_| !refused)?;
+        let lifetime = Lifetime::fresh_for(ttl)
+            .aged(terms.age)
+            .stale_while_revalidate(terms.swr.unwrap_or_else(|| policy.swr()))
+            .stale_if_error(terms.sie.unwrap_or_else(|| policy.sie()));
+        Some(lifetime)
     }
 
     /// The value, if the answer is one.

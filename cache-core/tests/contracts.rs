@@ -77,9 +77,12 @@ fn a_refresh_may_be_asked_for_while_the_value_is_fresh() {
 
 /// A key whose flight finds an old value in a store behind the cache.
 struct Flown {
-    table: HashTable<u8, &'static str, Hasher>,
-    book: Book<u8, <HashTable<u8, &'static str, Hasher> as LocalTable<u8, &'static str>>::Records>,
+    table: Words,
+    book: Book<u8, Records>,
 }
+
+type Words = HashTable<u8, &'static str, Hasher>;
+type Records = <Words as LocalTable<u8, &'static str>>::Records;
 
 impl Flown {
     fn new() -> Self {
@@ -88,15 +91,7 @@ impl Flown {
         Self { table, book }
     }
 
-    fn shard(
-        &mut self,
-    ) -> Shard<
-        '_,
-        u8,
-        &'static str,
-        HashTable<u8, &'static str, Hasher>,
-        <HashTable<u8, &'static str, Hasher> as LocalTable<u8, &'static str>>::Records,
-    > {
+    fn shard(&mut self) -> Shard<'_, u8, &'static str, Words, Records> {
         Shard::new(&mut self.table, &mut self.book)
     }
 

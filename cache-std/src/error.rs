@@ -35,6 +35,8 @@ pub enum LoadError<E> {
     Foreign(Arc<str>),
     /// The loader answered "not modified", and there is no old value.
     NothingToRenew,
+    /// The caller asked for what is cached only, and nothing is that it would take.
+    NotCached,
 }
 
 impl<E> LoadError<E> {
@@ -98,6 +100,7 @@ impl<E> Clone for LoadError<E> {
             Self::Recursive => Self::Recursive,
             Self::Foreign(text) => Self::Foreign(Arc::clone(text)),
             Self::NothingToRenew => Self::NothingToRenew,
+            Self::NotCached => Self::NotCached,
         }
     }
 }
@@ -114,6 +117,7 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
             Self::Recursive => f.write_str("Recursive"),
             Self::Foreign(text) => f.debug_tuple("Foreign").field(text).finish(),
             Self::NothingToRenew => f.write_str("NothingToRenew"),
+            Self::NotCached => f.write_str("NotCached"),
         }
     }
 }
@@ -132,6 +136,7 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
             Self::Recursive => f.write_str("the loader asked for the key that it was loading"),
             Self::Foreign(text) => write!(f, "another caller's load failed: {text}"),
             Self::NothingToRenew => f.write_str("not modified, and there is no old value"),
+            Self::NotCached => f.write_str("not cached, and no load was to be waited for"),
         }
     }
 }

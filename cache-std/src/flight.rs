@@ -4,18 +4,29 @@ use core::task::Waker;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
+use cache_core::Lifetime;
+
 use crate::error::Failure;
 use crate::pool::Job;
+use crate::sync::Source;
 use crate::time::Signal;
 
 /// How a flight ended, for all who waited.
 #[derive(Clone)]
-pub(crate) enum Outcome<V> {
-    Value(V),
+pub(crate) enum End<V> {
+    Value(V, Arrival),
     Missing,
     Failed(Failure),
     /// The load was given up without an end; those who waited look again.
     Abandoned,
+}
+
+/// What is known of a value that a flight has brought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) source: Source,
+    /// Its life as it was when it arrived.
+    pub(crate) lifetime: Lifetime,
 }
 
 /// Who waits: a thread, or a task. One flight serves both.
@@ -31,7 +42,7 @@ pub(crate) struct Flight<V> {
 }
 
 struct State<V> {
-    outcome: Option<Outcome<V>>,
+    end: Option<End<V>>,
     waiters: Vec<Waiter>,
     /// The thread that runs the loader, to find a loader that waits for itself.
     runner: Option<ThreadId>,
@@ -41,7 +52,7 @@ struct State<V> {
 
 impl<V> Flight<V> {
     pub(crate) fn new() -> Arc<Self> {
-        let state = State { outcome: None, waiters: Vec::new(), runner: None, queued: None };
+        let state = State { end: None, waiters: Vec::new(), runner: None, queued: None };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -69,12 +80,12 @@ impl<V> Flight<V> {
     }
 
     /// Ends the flight, once, and wakes all who wait.
-    pub(crate) fn finish(&self, outcome: Outcome<V>) {
+    pub(crate) fn finish(&self, end: End<V>) {
         let mut state = self.lock();
-        if state.outcome.is_some() {
+        if state.end.is_some() {
             return;
         }
-        state.outcome = Some(outcome);
+        state.end = Some(end);
         state.runner = None;
         let (waiters, queued) = (core::mem::take(&mut state.waiters), state.queued.take());
         drop(state);
@@ -90,7 +101,7 @@ impl<V> Flight<V> {
     /// Registers a thread that waits; `false` if the flight has ended.
     pub(crate) fn join(&self, signal: &Arc<Signal>) -> bool {
         let mut state = self.lock();
-        if state.outcome.is_some() {
+        if state.end.is_some() {
             return false;
         }
         state.waiters.push(Waiter::Thread(Arc::clone(signal)));
@@ -102,7 +113,7 @@ impl<V> Flight<V> {
     #[cfg_attr(not(test), allow(dead_code))] // tasks come with the async driver
     pub(crate) fn join_task(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
-        if state.outcome.is_some() {
+        if state.end.is_some() {
             return false;
         }
         let known = |waiter: &Waiter| matches!(waiter, Waiter::Task(own) if own.will_wake(waker));
@@ -122,19 +133,23 @@ impl<V> Flight<V> {
     }
 
     /// How the flight ended, if it has. The value's `Clone` runs under the flight's own lock.
-    pub(crate) fn outcome(&self) -> Option<Outcome<V>>
+    pub(crate) fn end(&self) -> Option<End<V>>
     where
         V: Clone,
     {
-        self.lock().outcome.clone()
+        self.lock().end.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
+
+    const HERE: Arrival =
+        Arrival { source: Source::Origin, lifetime: Lifetime::fresh_for(Duration::ZERO) };
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -151,19 +166,19 @@ mod tests {
         let (signal, woken) = (Arc::new(Signal::new()), Arc::new(Woken::default()));
         let waker = Waker::from(Arc::clone(&woken));
         assert!(flight.join(&signal) && flight.join_task(&waker) && flight.join_task(&waker));
-        flight.finish(Outcome::Value(7));
+        flight.finish(End::Value(7, HERE));
         assert!(signal.is_set());
         assert_eq!(woken.0.load(Ordering::Relaxed), 1, "woken once, however often it was polled");
-        assert!(matches!(flight.outcome(), Some(Outcome::Value(7))));
+        assert!(matches!(flight.end(), Some(End::Value(7, _))));
         assert!(!flight.join(&signal) && !flight.join_task(&waker), "it has ended");
     }
 
     #[test]
     fn only_the_first_end_counts() {
         let flight = Flight::new();
-        flight.finish(Outcome::Value(1));
-        flight.finish(Outcome::Abandoned);
-        assert!(matches!(flight.outcome(), Some(Outcome::Value(1))));
+        flight.finish(End::Value(1, HERE));
+        flight.finish(End::Abandoned);
+        assert!(matches!(flight.end(), Some(End::Value(1, _))));
     }
 
     #[test]
@@ -172,7 +187,7 @@ mod tests {
         let signal = Arc::new(Signal::new());
         assert!(flight.join(&signal));
         flight.leave(&signal);
-        flight.finish(Outcome::Missing);
+        flight.finish(End::Missing);
         assert!(!signal.is_set());
     }
 }

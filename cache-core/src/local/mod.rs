@@ -316,7 +316,16 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.view().explain(self.at(key, now))
+        self.explain_within(key, &Contract::new(), now)
+    }
+
+    /// As [`explain`](Self::explain), for a read on this contract.
+    pub fn explain_within<Q>(&self, key: &Q, contract: &Contract, now: Instant) -> Explanation
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.view().explain(self.at(key, now), contract)
     }
 
     /// Visits every entry that may still be served. Counts as no use. O(positions).

@@ -63,6 +63,17 @@ where
     serve(table, at)
 }
 
+/// The same for a fresh value: `None` says nothing, and counts nothing. O(1), one comparison of time.
+pub fn fresh_hit<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Option<&'t V>
+where
+    K: Borrow<Q>,
+    T: Table<K, V>,
+    Q: Eq + ?Sized,
+{
+    let at = table.find(here.hash, here.key)?;
+    fresh(table, at, here.now)
+}
+
 /// What a table alone knows of a key's fresh value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)] // a driver must handle every answer

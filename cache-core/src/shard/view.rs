@@ -93,8 +93,9 @@ where
         self.entry(here).filter(|entry| entry.is_fresh(now)).map(|entry| entry.value)
     }
 
-    /// What the cache knows of a key and would decide now. Counts as no use, starts no load.
-    pub fn explain<Q>(self, here: At<'_, Q>) -> Explanation
+    /// What the cache knows of a key and would decide now for a read on this contract. Counts as no
+    /// use, starts no load.
+    pub fn explain<Q>(self, here: At<'_, Q>, contract: &Contract) -> Explanation
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -103,7 +104,8 @@ where
         let slot = self.slot(here);
         let site =
             Site { policy: &self.book.rules.policy, hash: self.book.rules.spread(hash), now };
-        Explanation::of(&slot, site, self.book.tickets.flights < self.book.tickets.limit)
+        let room = contract.room && self.book.tickets.flights < self.book.tickets.limit;
+        Explanation::of(&slot, site, contract, room)
     }
 
     /// A copy of a key's slot as it stands at `now`, tags applied, for reads of metadata.

@@ -14,6 +14,7 @@ use cache_core::{Policy, PolicyBuilder, PolicyError};
 
 use super::cache::{Cache, Inner};
 use super::loading::LoadingBuilder;
+use super::place::Places;
 use super::tables::{Plain, Tables, Waiting};
 use crate::time::{MonotonicTime, TickTime, Time};
 
@@ -34,6 +35,10 @@ impl BuildHasher for DefaultHasher {
 pub(super) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 /// Whether an error (of the type that the predicate was made for) lets the old value serve.
 pub(super) type ServeOld = Arc<dyn Fn(&(dyn Any + Send + Sync)) -> bool + Send + Sync>;
+
+/// Most keys of one table of records that are in flight at a time: batches count as one load, but
+/// not for ever.
+const BATCHED: usize = 65_536;
 
 /// Why a cache could not be built; names the setting and the mend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,8 +246,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Most loads of this cache at a time; beyond it, callers without an old value are told that
-    /// the cache is busy.
+    /// Most loads of this cache at a time, where a batch counts as one; beyond it, callers without an
+    /// old value are told that the cache is busy.
     pub const fn max_loads(mut self, loads: usize) -> Self {
         self.max_loads = loads;
         self
@@ -344,7 +349,7 @@ where
         let seed = self.hasher.hash_one("the seed of this cache's jitter");
         let (time, ticks) = time_for(self.time, &policy);
         let mut limits = Limits::default();
-        limits.flights = self.max_loads;
+        limits.flights = self.max_loads.max(BATCHED);
         let (waiting, plain) = (self.waiting, Plain::prove());
         Ok(Cache::from(Inner {
             tables: Tables::new(bound, waiting, policy.clone(), limits, seed, plain),
@@ -354,9 +359,8 @@ where
             time,
             weigher: self.weigher,
             serve_old: self.serve_old,
-            max_loads: self.max_loads,
+            places: Places::new(self.max_loads),
             max_waiters: self.max_waiters,
-            loads: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             not_kept: AtomicU64::new(0),
             pool: std::sync::OnceLock::new(),

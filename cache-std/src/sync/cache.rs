@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 
 use cache_core::shard::Spare;
 use cache_core::shard::plain::Placed;
-use cache_core::{Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
+use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
+use super::place::Places;
 use super::tables::{Leaving, Plain, Tables};
 use crate::pool::Pool;
 use crate::time::{TickTime, Time};
@@ -33,9 +34,8 @@ pub(super) struct Inner<K, V, S> {
     pub(super) ticks: bool,
     pub(super) weigher: Option<Weigher<K, V>>,
     pub(super) serve_old: Option<ServeOld>,
-    pub(super) max_loads: usize,
+    pub(super) places: Places,
     pub(super) max_waiters: usize,
-    pub(super) loads: AtomicUsize,
     pub(super) waiters: AtomicUsize,
     /// Values that no table had room for.
     pub(super) not_kept: AtomicU64,
@@ -255,7 +255,8 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        self.inner.tables.desk(hash).explain(key, now)
+        let contract = Contract::new().room(self.inner.places.is_free());
+        self.inner.tables.desk(hash).explain(key, now, &contract)
     }
 
     /// Entries held, whatever their freshness. O(capacity / 32): takes every small lock in turn.

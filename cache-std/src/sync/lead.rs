@@ -5,16 +5,17 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use cache_core::shard::Spare;
-use cache_core::{Completion, FlightId, Loaded, Ticket};
+use cache_core::{Completion, FlightId, Lifetime, Loaded, Policy, Ticket};
 
 use super::cache::Inner;
+use super::outcome::Source;
+use super::place::Place;
 use super::tables::{Desk, Leaving};
 use crate::error::Failure;
-use crate::flight::{Flight, Outcome};
+use crate::flight::{Arrival, End, Flight};
 
 /// The old value as a loader sees it: to ask the origin whether it still holds.
 #[derive(Clone, Debug)]
@@ -56,6 +57,9 @@ where
     pub(super) ticket: Option<Ticket>,
     pub(super) flight: Arc<Flight<V>>,
     pub(super) previous: Previous<V>,
+    pub(super) place: Option<Arc<Place>>,
+    /// The policy by which what is loaded is kept, if not the cache's.
+    pub(super) kept_by: Option<Policy>,
 }
 
 /// What a loader's answer comes to, with all user code behind it.
@@ -66,10 +70,17 @@ struct Answer<V> {
     weight: u32,
 }
 
-/// A failure, and whether the old value may serve those who wait.
-struct Failed {
+/// A failure, and whether the old value may serve those who wait. One batch shares it.
+#[derive(Clone)]
+pub(super) struct Failed {
     failure: Failure,
     serve_old: bool,
+}
+
+impl Failed {
+    pub(super) fn panic(payload: &(dyn Any + Send)) -> Self {
+        Self { failure: Failure::of_panic(payload), serve_old: true }
+    }
 }
 
 impl<K, V, S> Lead<K, V, S>
@@ -87,58 +98,78 @@ where
         E: fmt::Display + Send + Sync + 'static,
     {
         self.flight.runs_here();
-        match catch_unwind(AssertUnwindSafe(|| self.ask(loader))) {
-            Ok(Ok(answer)) => self.complete(answer),
-            Ok(Err(failed)) => self.fail(failed),
+        let loaded = catch_unwind(AssertUnwindSafe(|| match loader(&self.previous) {
+            Ok(loaded) => Ok(loaded),
+            Err(error) => Err(self.failed(error)),
+        }));
+        match loaded {
+            Ok(Ok(loaded)) => self.land(loaded).err(),
+            Ok(Err(failed)) => {
+                self.fail(failed);
+                None
+            }
             Err(payload) => {
-                self.fail(Failed { failure: Failure::of_panic(&*payload), serve_old: true });
-                return Some(payload);
+                self.fail(Failed::panic(&*payload));
+                Some(payload)
             }
         }
-        None
     }
 
-    /// All user code of a load: the loader, the value's `Clone`, the weigher, the error's text.
-    fn ask<E>(
-        &self,
-        loader: impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
-    ) -> Result<Answer<V>, Failed>
+    /// Ends the flight with what the loader answered. Returns what user code panicked with on the
+    /// way, if it did; then the load has failed.
+    pub(super) fn land(&mut self, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
+        match catch_unwind(AssertUnwindSafe(|| self.answer(loaded))) {
+            Ok(answer) => {
+                self.complete(answer);
+                Ok(())
+            }
+            Err(payload) => {
+                self.fail(Failed::panic(&*payload));
+                Err(payload)
+            }
+        }
+    }
+
+    /// The user code between a loader's answer and the table: the value's `Clone`, the weigher.
+    fn answer(&self, loaded: Loaded<V>) -> Answer<V> {
+        let loaded = match &self.kept_by {
+            Some(policy) => loaded.kept_by(policy),
+            None => loaded,
+        };
+        let unmodified = self.previous.value().filter(|_| loaded.is_not_modified());
+        let copy = loaded.as_value().or(unmodified).cloned();
+        // Only now: a load that hangs must not keep a cache alive that everybody else has dropped.
+        let weight = self.inner.upgrade().map_or(1, |inner| inner.weigh(&self.key, &loaded));
+        Answer { loaded, copy, weight }
+    }
+
+    /// An error as those who wait are told it: its text, and whether it lets the old value serve.
+    pub(super) fn failed<E>(&self, error: E) -> Failed
     where
         E: fmt::Display + Send + Sync + 'static,
     {
-        let answer = loader(&self.previous);
-        // Only now: a load that hangs must not keep a cache alive that everybody else has dropped.
-        let inner = self.inner.upgrade();
-        match answer {
-            Ok(loaded) => {
-                let value = loaded.as_value();
-                let unmodified = self.previous.value().filter(|_| loaded.is_not_modified());
-                let copy = value.or(unmodified).cloned();
-                let weight = inner.map_or(1, |inner| inner.weigh(&self.key, &loaded));
-                Ok(Answer { loaded, copy, weight })
-            }
-            Err(error) => {
-                let serve_old = inner.and_then(|inner| inner.serve_old.clone());
-                let serve_old = serve_old.is_none_or(|serve_old| serve_old(&error));
-                Err(Failed { failure: Failure::of(error), serve_old })
-            }
-        }
+        let serve_old = self.inner.upgrade().and_then(|inner| inner.serve_old.clone());
+        let serve_old = serve_old.is_none_or(|serve_old| serve_old(&error));
+        Failed { failure: Failure::of(error), serve_old }
     }
 
     fn complete(&mut self, answer: Answer<V>) {
         let Answer { mut loaded, copy, weight } = answer;
-        let outcome = match copy {
-            Some(value) => Outcome::Value(value),
-            None if loaded.is_missing() => Outcome::Missing,
-            None => Outcome::Failed(Failure::NothingToRenew),
+        let mut arrival =
+            Arrival { source: Source::Origin, lifetime: Lifetime::fresh_for(Duration::ZERO) };
+        let missing = loaded.is_missing();
+        let end = move |arrival| match copy {
+            Some(value) => End::Value(value, arrival),
+            None if missing => End::Missing,
+            None => End::Failed(Failure::NothingToRenew),
         };
         let (Some(inner), Some(ticket)) = (self.inner.upgrade(), self.ticket.take()) else {
             // The cache is gone; those who waited are answered all the same.
-            return self.flight.finish(outcome);
+            return self.flight.finish(end(arrival));
         };
         let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
-        let mut ending = Ending::of(&inner, self.hash, &ticket);
+        let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = Leaving::new();
@@ -148,24 +179,28 @@ where
             loaded = loaded.or_unmodified(pinned);
             loaded = etag.iter().fold(loaded, |loaded, etag| loaded.or_etag(etag));
         }
-        let end = desk.complete(&self.key, now, &mut spare, ticket, loaded, weight, &mut leaving);
-        let handed_back = match end {
+        let done = desk.complete(&self.key, now, &mut spare, ticket, loaded, weight, &mut leaving);
+        let landed = matches!(done, Completion::Applied(_));
+        let handed_back = match done {
             Completion::Superseded(value) => value,
             Completion::NotKept(value) => Some(value),
             Completion::Applied(_) | Completion::Missing | Completion::NothingToRenew => None,
         };
+        if let Some(entry) = desk.entry(&self.key, now).filter(|_| landed) {
+            arrival.lifetime = entry.lifetime(now);
+        }
         ending.unregister(&mut desk);
         desk.tick(now, &mut leaving);
         desk.close(&mut leaving);
-        self.flight.finish(outcome);
+        self.flight.finish(end(arrival));
         inner.tables.sweep_next(now);
         drop((spare, leaving, handed_back));
     }
 
-    fn fail(&mut self, failed: Failed) {
+    pub(super) fn fail(&mut self, failed: Failed) {
         let Failed { failure, serve_old } = failed;
         if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
-            let mut ending = Ending::of(&inner, self.hash, &ticket);
+            let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
             let (now, text) = (inner.now(), failure.text());
             let mut spare = Spare::one(self.key.clone());
             let mut leaving = Leaving::new();
@@ -176,14 +211,14 @@ where
             desk.close(&mut leaving);
             drop((spare, leaving));
         }
-        self.flight.finish(Outcome::Failed(failure));
+        self.flight.finish(End::Failed(failure));
     }
 }
 
 impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
     fn drop(&mut self) {
         if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
-            let mut ending = Ending::of(&inner, self.hash, &ticket);
+            let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
             let now = inner.now();
             let mut leaving = Leaving::new();
             let mut desk = inner.tables.desk(self.hash);
@@ -191,7 +226,7 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
             ending.unregister(&mut desk);
             desk.close(&mut leaving);
         }
-        self.flight.finish(Outcome::Abandoned);
+        self.flight.finish(End::Abandoned);
     }
 }
 
@@ -202,18 +237,24 @@ struct Ending<'a, K: Eq, V, S: BuildHasher> {
     inner: &'a Inner<K, V, S>,
     hash: u64,
     flight: FlightId,
+    place: Option<Arc<Place>>,
     registered: bool,
 }
 
 impl<'a, K: Eq, V, S: BuildHasher> Ending<'a, K, V, S> {
-    const fn of(inner: &'a Inner<K, V, S>, hash: u64, ticket: &Ticket) -> Self {
-        Self { inner, hash, flight: ticket.flight(), registered: true }
+    const fn of(
+        inner: &'a Inner<K, V, S>,
+        hash: u64,
+        ticket: &Ticket,
+        place: Option<Arc<Place>>,
+    ) -> Self {
+        Self { inner, hash, flight: ticket.flight(), place, registered: true }
     }
 
     /// The ordinary end, under the lock that is held already.
     fn unregister(&mut self, desk: &mut Desk<'_, K, V>) {
         desk.flights().remove(&self.flight);
-        self.inner.loads.fetch_sub(1, Ordering::Relaxed);
+        self.place = None;
         self.registered = false;
     }
 }

@@ -88,10 +88,30 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.cache.begin_with(key, || {
-            let (loader, key) = (Arc::clone(&self.loader), key.to_owned());
-            Detached { loader: move |old: &Previous<V>| loader(&key, old), pins: true }
-        })
+        self.cache.begin_with(key, || self.run(key))
+    }
+
+    /// Loads a new value behind the caller's back; see [`Cache::refresh`].
+    pub fn refresh<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.cache.start_refresh(key, || self.run(key))
+    }
+
+    fn run<Q>(
+        &self,
+        key: &Q,
+    ) -> Detached<
+        impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E> + Send + 'static + use<K, V, E, S, Q>,
+    >
+    where
+        K: Borrow<Q>,
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
+        let (loader, key) = (Arc::clone(&self.loader), key.to_owned());
+        Detached { loader: move |old: &Previous<V>| loader(&key, old), pins: true }
     }
 }
 

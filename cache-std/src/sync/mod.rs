@@ -23,9 +23,14 @@
 
 mod builder;
 mod cache;
+mod call;
 mod lead;
 mod load;
 mod loading;
+mod many;
+mod outcome;
+mod place;
+mod read;
 mod run;
 mod tables;
 
@@ -34,4 +39,6 @@ pub use builder::{BuildError, Builder, DefaultHasher};
 pub use cache::Cache;
 pub use lead::Previous;
 pub use loading::{LoadingBuilder, LoadingCache};
+pub use outcome::{LoadPart, Outcome, Source};
+pub use read::Read;
 pub use tables::Waiting;

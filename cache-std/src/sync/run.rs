@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use cache_core::Loaded;
 
+use super::cache::Inner;
+use super::call::{Call, Patience};
 use super::lead::{Lead, Previous};
-use super::load::{Call, Patience};
+use super::outcome::{LoadPart, Served};
 use crate::error::LoadError;
-use crate::flight::{Flight, Outcome};
+use crate::flight::{End, Flight};
 use crate::pool;
 
 /// How a granted load runs.
@@ -24,8 +26,8 @@ pub(super) trait Run<K: Eq, V, S: BuildHasher, E> {
         self,
         call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
-        old: V,
-    ) -> Result<V, LoadError<E>>
+        old: Served<V>,
+    ) -> Result<Served<V>, LoadError<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
@@ -36,7 +38,7 @@ pub(super) trait Run<K: Eq, V, S: BuildHasher, E> {
         call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
         patience: Patience,
-    ) -> Result<V, LoadError<E>>
+    ) -> Result<Served<V>, LoadError<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
@@ -81,18 +83,13 @@ where
         self,
         call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
-        old: V,
-    ) -> Result<V, LoadError<E>>
+        old: Served<V>,
+    ) -> Result<Served<V>, LoadError<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let flight = Arc::clone(&lead.flight);
-        flight.queue(Box::new(move || drop(lead.run(self.loader))));
-        let turn = Turn(flight);
-        // When too many refreshes wait already, the turn is dropped, and the load given up with it:
-        // the next reader may try.
-        drop(call.inner.pool().refresh(Box::new(move || turn.run())));
+        self.queue(call.inner, lead);
         Ok(old)
     }
 
@@ -101,7 +98,7 @@ where
         call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
         patience: Patience,
-    ) -> Result<V, LoadError<E>>
+    ) -> Result<Served<V>, LoadError<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -114,6 +111,25 @@ where
             call.inner.pool().load(job).unwrap_or_else(|job| job());
         }
         call.await_own(&flight, &patience)
+    }
+}
+
+impl<F> Detached<F> {
+    /// Runs the load when one of the few workers for refreshes is free.
+    pub(super) fn queue<K, V, S, E>(self, inner: &Inner<K, V, S>, lead: Lead<K, V, S>)
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+        F: FnOnce(&Previous<V>) -> Result<Loaded<V>, E> + Send + 'static,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let flight = Arc::clone(&lead.flight);
+        flight.queue(Box::new(move || drop(lead.run(self.loader))));
+        let turn = Turn(flight);
+        // When too many refreshes wait already, the turn is dropped, and the load given up with it:
+        // the next reader may try.
+        drop(inner.pool().refresh(Box::new(move || turn.run())));
     }
 }
 
@@ -140,14 +156,14 @@ where
         self,
         call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
-        _: V,
-    ) -> Result<V, LoadError<E>>
+        _: Served<V>,
+    ) -> Result<Served<V>, LoadError<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let outcome = self.run(lead);
-        call.deliver(outcome)
+        let end = self.run(lead);
+        call.deliver(end, LoadPart::Started)
     }
 
     fn load<Q>(
@@ -155,18 +171,18 @@ where
         call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
         _: Patience,
-    ) -> Result<V, LoadError<E>>
+    ) -> Result<Served<V>, LoadError<E>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let outcome = self.run(lead);
-        call.deliver(outcome)
+        let end = self.run(lead);
+        call.deliver(end, LoadPart::Started)
     }
 }
 
 impl<F> Here<F> {
-    fn run<K, V, S, E>(self, lead: Lead<K, V, S>) -> Outcome<V>
+    fn run<K, V, S, E>(self, lead: Lead<K, V, S>) -> End<V>
     where
         K: Clone + Eq + Hash,
         V: Clone,
@@ -179,6 +195,6 @@ impl<F> Here<F> {
         if let Some(payload) = lead.run(|_| loader().map(Loaded::value)) {
             resume_unwind(payload);
         }
-        flight.outcome().unwrap_or(Outcome::Abandoned)
+        flight.end().unwrap_or(End::Abandoned)
     }
 }

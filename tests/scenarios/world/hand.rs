@@ -280,7 +280,8 @@ impl Driver for Hand {
     }
 
     fn explain(&self, key: Key) -> Explanation {
-        self.cache.explain(&key, self.now)
+        let contract = Contract::new().room(self.running().len() < self.max_loads);
+        self.cache.explain_within(&key, &contract, self.now)
     }
 
     fn len(&self) -> usize {

@@ -199,6 +199,20 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         plain::hit(&mut *table, At { hash, key, now }).map(|hit| hit.value.clone())
     }
 
+    /// The same for a value that is fresh.
+    pub(super) fn fresh_hit<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let (number, hash) = self.locate::<T>(hash);
+        let mut table = self.table(number);
+        plain::fresh_hit(&mut *table, At { hash, key, now }).cloned()
+    }
+
     /// A copy of the fresh value, or what else the table alone can tell.
     #[inline]
     pub(super) fn look<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>

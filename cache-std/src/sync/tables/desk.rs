@@ -238,23 +238,27 @@ impl<K: Eq, V> Desk<'_, K, V> {
         key: &Q,
         now: Instant,
         contract: &Contract,
-    ) -> Option<&V>
+    ) -> Option<Entry<&V>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let old = each!(Self, self, desk => {
+        each!(Self, self, desk => {
             desk.view().fallback(At { hash: desk.hash, key, now }, contract)
-        });
-        old.map(|old| old.value)
+        })
     }
 
-    pub(in crate::sync) fn explain<Q>(&self, key: &Q, now: Instant) -> Explanation
+    pub(in crate::sync) fn explain<Q>(
+        &self,
+        key: &Q,
+        now: Instant,
+        contract: &Contract,
+    ) -> Explanation
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        each!(Self, self, desk => desk.view().explain(At { hash: desk.hash, key, now }))
+        each!(Self, self, desk => desk.view().explain(At { hash: desk.hash, key, now }, contract))
     }
 }
 

@@ -12,7 +12,7 @@ use core::hash::BuildHasherDefault;
 use std::hash::DefaultHasher;
 
 use cache_core::shard::plain::{Look, Placed};
-use cache_core::shard::{At, Limits};
+use cache_core::shard::{At, Limits, Spare};
 use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
 use cache_core::{Contract, Instant, Policy, Stats};
 
@@ -220,14 +220,50 @@ impl<K: Eq, V> Tables<K, V> {
         match looked {
             Look::Fresh(value) => Some(value),
             Look::Absent => None,
-            Look::Ask => {
-                let mut leaving = Leaving::new();
-                let mut desk = self.desk(hash);
-                let value = desk.get(key, now, &Contract::new(), &mut leaving).cloned();
-                desk.close(&mut leaving);
-                value
-            }
+            Look::Ask => self.look_within(hash, key, now, &Contract::new()),
         }
+    }
+
+    /// A copy of the value, if one is there that the contract accepts.
+    pub(super) fn look_within<Q>(
+        &self,
+        hash: u64,
+        key: &Q,
+        now: Instant,
+        contract: &Contract,
+    ) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        let mut leaving = Leaving::new();
+        let mut desk = self.desk(hash);
+        let value = if contract.only_if_cached {
+            // Grants nothing, and so needs no key to keep.
+            let action = desk.lookup(key, now, &mut Spare::none(), contract, &mut leaving);
+            action.value().cloned()
+        } else {
+            desk.get(key, now, contract, &mut leaving).cloned()
+        };
+        desk.close(&mut leaving);
+        value
+    }
+
+    /// A copy of a value that is fresh for certain. `None` says nothing.
+    pub(super) fn fresh_hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        if Plain::<K, V>::MAY_BE
+            && let Self::Plain(cells) = self
+            && let Some(value) = cells.unlocked_hit(hash, key, now)
+        {
+            return Some(value);
+        }
+        each!(Self, self, cells => cells.fresh_hit(hash, key, now))
     }
 
     /// Stores a plain value under one lock, or gives it back: then both are needed.

@@ -1,0 +1,401 @@
+//! One read that may load: asking the algorithm, and doing what it says.
+
+use core::any::Any;
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cache_core::shard::Spare;
+use cache_core::{
+    Action, Contract, Entry, FlightId, Freshness, Instant, Lifetime, Policy, Refusal, Ticket,
+};
+
+use super::cache::Inner;
+use super::lead::{Lead, Previous};
+use super::outcome::{LoadPart, Served};
+use super::place::Place;
+use super::run::Run;
+use super::tables::{Desk, Leaving};
+use crate::error::LoadError;
+use crate::flight::{End, Flight};
+use crate::pool::Pool;
+use crate::time::Signal;
+
+/// One read: everything that its steps share.
+pub(super) struct Call<'a, Q: ?Sized, K, V, S> {
+    pub(super) inner: &'a Arc<Inner<K, V, S>>,
+    pub(super) hash: u64,
+    pub(super) key: &'a Q,
+    pub(super) contract: Contract,
+    /// The policy by which what this read loads is kept, if not the cache's.
+    pub(super) kept_by: Option<&'a Policy>,
+    /// The caller wants to know more than the value.
+    pub(super) tells: bool,
+    /// The caller waits for loads.
+    pub(super) waits: bool,
+}
+
+/// What the algorithm said, with everything needed to follow it without the lock.
+pub(super) enum Step<K: Eq, V, S: BuildHasher> {
+    Serve(Served<V>),
+    Refresh(Served<V>, Lead<K, V, S>),
+    Load(Lead<K, V, S>, Patience),
+    Follow(Arc<Flight<V>>, Instant),
+    Missing,
+    Fail(Instant, Refusal),
+    Busy,
+}
+
+/// How long the leader of a flight waits for it.
+pub(super) struct Patience {
+    /// When an old value serves instead; `None` without one.
+    soft_at: Option<Instant>,
+    hard_at: Instant,
+    lease_until: Instant,
+}
+
+impl<'a, Q: ?Sized, K, V, S> Call<'a, Q, K, V, S> {
+    /// A read that wants a value, and waits for it.
+    pub(super) const fn new(
+        inner: &'a Arc<Inner<K, V, S>>,
+        hash: u64,
+        key: &'a Q,
+        contract: Contract,
+    ) -> Self {
+        Self { inner, hash, key, contract, kept_by: None, tells: false, waits: true }
+    }
+}
+
+impl<Q, K, V, S> Call<'_, Q, K, V, S>
+where
+    K: Borrow<Q> + Clone + Eq + Hash,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// Does what the algorithm says until there is an answer. Only who waited for a flight that
+    /// was given up, or outwaited its lease, comes round again.
+    pub(super) fn drive<E, R: Run<K, V, S, E>>(
+        &self,
+        run: R,
+        mut now: Instant,
+    ) -> Result<Served<V>, LoadError<E>>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        loop {
+            let step = self.step(now, run.pins(), &mut None);
+            match step {
+                Step::Serve(served) => return Ok(served),
+                Step::Refresh(old, lead) => return run.refresh(self, lead, old),
+                Step::Load(lead, patience) => return run.load(self, lead, patience),
+                Step::Follow(flight, until) => {
+                    if let Some(answer) = self.follow(&flight, until) {
+                        return answer;
+                    }
+                }
+                Step::Missing => return Err(LoadError::Missing),
+                Step::Fail(retry_at, cause) => return Err(self.refusal(retry_at, cause)),
+                Step::Busy => return Err(LoadError::Busy),
+            }
+            now = self.inner.now();
+        }
+    }
+
+    /// Waits for another's flight. `None` says to look again.
+    pub(super) fn follow<E>(
+        &self,
+        flight: &Flight<V>,
+        until: Instant,
+    ) -> Option<Result<Served<V>, LoadError<E>>>
+    where
+        E: Send + Sync + 'static,
+    {
+        if flight.is_mine() {
+            return Some(Err(LoadError::Recursive));
+        }
+        match self.wait(flight, until) {
+            Ok(None) if !self.waits => {
+                let old = self.fallback(LoadPart::Joined);
+                Some(old.ok_or_else(|| self.refusal(until, Refusal::TimedOut)))
+            }
+            Ok(None | Some(End::Abandoned)) => None,
+            Ok(Some(end)) => Some(self.deliver(end, LoadPart::Joined)),
+            Err(TooManyWait) => Some(self.fallback(LoadPart::Cooling).ok_or(LoadError::Busy)),
+        }
+    }
+
+    /// Asks the algorithm once, under the lock. A load takes `place`, or one of its own if that is
+    /// none, which it leaves there.
+    pub(super) fn step(
+        &self,
+        now: Instant,
+        pins: bool,
+        place: &mut Option<Arc<Place>>,
+    ) -> Step<K, V, S> {
+        let inner = self.inner;
+        let (key, mut spare) = (self.key.to_owned(), Spare::one(self.key.to_owned()));
+        // What is to be dropped is declared before the locks, and so dropped after them.
+        let (mut leaving, mut unserved) = (Leaving::new(), None);
+        let room = place.is_some() || inner.places.is_free();
+        let mut desk = inner.tables.desk(self.hash);
+        let contract = self.contract.room(room);
+        let mut told = tell(desk.lookup(self.key, now, &mut spare, &contract, &mut leaving));
+        if told.is_granted() && place.is_none() {
+            *place = inner.places.take();
+        }
+        if told.is_granted() && place.is_none() {
+            // The last place went to another key just now: decided once more, without a load.
+            let (ticket, old) = told.into_ticket();
+            unserved = old;
+            if let Some(ticket) = ticket {
+                desk.abandon(self.key, now, &mut spare, ticket, &mut leaving);
+            }
+            let contract = self.contract.room(false);
+            told = tell(desk.lookup(self.key, now, &mut spare, &contract, &mut leaving));
+        }
+        let step = match told {
+            Told::Serve(value, freshness) => Step::Serve(self.served(&desk, value, freshness, now)),
+            Told::Refresh(old, ticket) => {
+                let lifetime = self.lifetime(&desk, now);
+                let old = Served { lifetime, load: LoadPart::Started, ..Served::plain(old) };
+                Step::Refresh(old, self.lead(&mut desk, key, ticket, pins, now, place))
+            }
+            Told::Load(ticket, fallback) => {
+                let patience = Patience::of(&ticket, fallback, &self.contract);
+                Step::Load(self.lead(&mut desk, key, ticket, pins, now, place), patience)
+            }
+            Told::Wait(flight, until) => match desk.flights().get(&flight) {
+                Some(flight) => Step::Follow(Arc::clone(flight), until),
+                None => Step::Busy,
+            },
+            Told::Missing => Step::Missing,
+            Told::Fail(retry_at, cause) => Step::Fail(retry_at, cause),
+            Told::Busy => Step::Busy,
+            Told::Panicked(payload, ticket) => {
+                desk.abandon(self.key, now, &mut spare, ticket, &mut leaving);
+                desk.close(&mut leaving);
+                resume_unwind(payload)
+            }
+        };
+        desk.close(&mut leaving);
+        drop(unserved);
+        step
+    }
+
+    /// A value served from memory, with what the caller wants to know of it.
+    fn served(
+        &self,
+        desk: &Desk<'_, K, V>,
+        value: V,
+        freshness: Freshness,
+        now: Instant,
+    ) -> Served<V> {
+        let served = Served::plain(value);
+        if !self.tells {
+            return served;
+        }
+        let flight = || desk.explain(self.key, now, &self.contract).flight;
+        let load = match freshness {
+            Freshness::Fresh => LoadPart::None,
+            _ if self.contract.only_if_cached => LoadPart::None,
+            _ if flight().is_some_and(|flight| !flight.lease_left.is_zero()) => LoadPart::Joined,
+            _ => LoadPart::Cooling,
+        };
+        let degraded = freshness == Freshness::Expired && !self.contract.only_if_cached;
+        Served { lifetime: self.lifetime(desk, now), load, degraded, ..served }
+    }
+
+    fn lifetime(&self, desk: &Desk<'_, K, V>, now: Instant) -> Option<Lifetime> {
+        let entry = if self.tells { desk.entry(self.key, now) } else { None };
+        entry.map(|entry| entry.lifetime(now))
+    }
+
+    /// Registers a flight that was granted.
+    fn lead(
+        &self,
+        desk: &mut Desk<'_, K, V>,
+        key: K,
+        ticket: Ticket,
+        pins: bool,
+        now: Instant,
+        place: &Option<Arc<Place>>,
+    ) -> Lead<K, V, S> {
+        let flight = Flight::new();
+        desk.flights().insert(ticket.flight(), Arc::clone(&flight));
+        // The lead ends the flight whatever panics, but takes this lock to do so: before it is
+        // released nothing may panic here, so the key's `Eq` and the value's `Clone` are caught.
+        let pin = || {
+            let previous = desk.previous(self.key)?;
+            let (age, etag) = (previous.age(now), previous.etag.map(Box::from));
+            Some(Previous { value: Some(previous.entry.value.clone()), age, etag })
+        };
+        let previous = if pins { catch_unwind(AssertUnwindSafe(pin)).ok().flatten() } else { None };
+        Lead {
+            inner: Arc::downgrade(self.inner),
+            hash: self.hash,
+            key,
+            ticket: Some(ticket),
+            flight,
+            previous: previous.unwrap_or_else(Previous::none),
+            place: place.clone(),
+            kept_by: self.kept_by.cloned(),
+        }
+    }
+
+    fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<End<V>>, TooManyWait> {
+        if self.waits { self.inner.wait(flight, until) } else { Ok(flight.end()) }
+    }
+
+    /// What a caller who waited gets when the flight has ended.
+    pub(super) fn deliver<E: Send + Sync + 'static>(
+        &self,
+        end: End<V>,
+        load: LoadPart,
+    ) -> Result<Served<V>, LoadError<E>> {
+        match end {
+            End::Value(value, arrival) => Ok(Served::arrived(value, arrival, load)),
+            End::Missing => Err(LoadError::Missing),
+            End::Failed(failure) => self.fallback(load).ok_or_else(|| failure.told_to()),
+            End::Abandoned => self.fallback(load).ok_or(LoadError::Busy),
+        }
+    }
+
+    /// The old value, if it may serve now that the load has failed or is late.
+    fn fallback(&self, load: LoadPart) -> Option<Served<V>> {
+        let now = self.inner.now();
+        let desk = self.inner.tables.desk(self.hash);
+        let entry = desk.fallback(self.key, now, &self.contract).map(Entry::cloned)?;
+        let lifetime = Some(entry.lifetime(now));
+        Some(Served { lifetime, load, degraded: true, ..Served::plain(entry.value) })
+    }
+
+    pub(super) fn refusal<E>(&self, retry_at: Instant, cause: Refusal) -> LoadError<E> {
+        let retry_in = retry_at.remaining_at(self.inner.now());
+        match cause {
+            Refusal::CoolingDown => LoadError::CoolingDown { retry_in },
+            Refusal::OnlyIfCached => LoadError::NotCached,
+            _ => LoadError::TimedOut { retry_in },
+        }
+    }
+
+    /// Waits, as its leader, for a flight that runs elsewhere.
+    pub(super) fn await_own<E>(
+        &self,
+        flight: &Flight<V>,
+        patience: &Patience,
+    ) -> Result<Served<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        if let Some(soft_at) = patience.soft_at {
+            if let Ok(Some(end)) = self.wait(flight, soft_at) {
+                return self.deliver(end, LoadPart::Started);
+            }
+            if let Some(old) = self.fallback(LoadPart::Started) {
+                return Ok(old);
+            }
+        }
+        match self.wait(flight, patience.hard_at) {
+            Ok(Some(end)) => self.deliver(end, LoadPart::Started),
+            Ok(None) => Err(self.refusal(patience.lease_until, Refusal::TimedOut)),
+            Err(TooManyWait) => Err(LoadError::Busy),
+        }
+    }
+}
+
+/// As many threads wait as may.
+struct TooManyWait;
+
+/// An action without the borrow.
+enum Told<V> {
+    Serve(V, Freshness),
+    Refresh(V, Ticket),
+    Load(Ticket, bool),
+    Wait(FlightId, Instant),
+    Missing,
+    Fail(Instant, Refusal),
+    Busy,
+    /// The value's `Clone` panicked while there was a ticket to give back.
+    Panicked(Box<dyn Any + Send>, Ticket),
+}
+
+fn tell<V: Clone>(action: Action<'_, V>) -> Told<V> {
+    match action {
+        Action::Serve { value, freshness } => Told::Serve(value.clone(), freshness),
+        Action::ServeAndRefresh { value, ticket, .. } => {
+            match catch_unwind(AssertUnwindSafe(|| value.clone())) {
+                Ok(value) => Told::Refresh(value, ticket),
+                Err(payload) => Told::Panicked(payload, ticket),
+            }
+        }
+        Action::Load { ticket, fallback } => Told::Load(ticket, fallback.is_some()),
+        Action::Wait { flight, until, .. } => Told::Wait(flight, until),
+        Action::Missing => Told::Missing,
+        Action::Fail { retry_at, cause } => Told::Fail(retry_at, cause),
+        Action::Busy => Told::Busy,
+    }
+}
+
+impl Patience {
+    fn of(ticket: &Ticket, fallback: bool, contract: &Contract) -> Self {
+        let give_up = contract.give_up;
+        Self {
+            soft_at: fallback.then(|| ticket.soft_at().min(give_up)),
+            hard_at: ticket.hard_at().min(give_up),
+            lease_until: ticket.lease_until(),
+        }
+    }
+
+    /// Whether the caller waits to the end, whenever that is: then it may as well load itself.
+    pub(super) fn is_endless(&self) -> bool {
+        self.hard_at == Instant::FAR_FUTURE
+            && self.soft_at.is_none_or(|soft_at| soft_at == Instant::FAR_FUTURE)
+    }
+}
+
+impl<V> Told<V> {
+    const fn is_granted(&self) -> bool {
+        matches!(self, Self::Refresh(..) | Self::Load(..) | Self::Panicked(..))
+    }
+
+    /// The ticket, and the value that was to be served with it.
+    fn into_ticket(self) -> (Option<Ticket>, Option<V>) {
+        match self {
+            Self::Refresh(old, ticket) => (Some(ticket), Some(old)),
+            Self::Load(ticket, _) | Self::Panicked(_, ticket) => (Some(ticket), None),
+            _ => (None, None),
+        }
+    }
+}
+
+impl<K, V, S> Inner<K, V, S> {
+    pub(super) fn pool(&self) -> &Pool {
+        self.pool.get_or_init(Pool::shared)
+    }
+
+    /// Waits for a flight; `None` when `until` came first. A load that is still queued is pulled
+    /// forward: nobody waits for what only waits itself.
+    fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<End<V>>, TooManyWait>
+    where
+        V: Clone,
+    {
+        if self.waiters.fetch_add(1, Ordering::Relaxed) >= self.max_waiters {
+            self.waiters.fetch_sub(1, Ordering::Relaxed);
+            return Err(TooManyWait);
+        }
+        let signal = Arc::new(Signal::new());
+        if flight.join(&signal) {
+            if let Some(job) = flight.take_queued() {
+                self.pool().load(job).unwrap_or_else(|job| job());
+            }
+            self.time.wait(&signal, until);
+            flight.leave(&signal);
+        }
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
+        Ok(flight.end())
+    }
+}

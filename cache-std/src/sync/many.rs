@@ -1,0 +1,361 @@
+//! Reads of many keys at once.
+
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cache_core::{Contract, Instant, Loaded};
+
+use super::cache::Cache;
+use super::call::{Call, Patience, Step};
+use super::lead::{Failed, Lead};
+use crate::error::LoadError;
+use crate::flight::Flight;
+use crate::pool::{self, Job};
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// A copy of each fresh value, in the order of the keys. Starts no load.
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized + 'q,
+    {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The values of many keys, in their order; `None` for those that the origin does not know.
+    ///
+    /// What is not in memory is loaded by one call of `loader`, which gets the keys that are to be
+    /// loaded, each once. It answers pairs of a key and a value (or a [`Loaded`]) in any order; a key
+    /// that it leaves out is missing. Keys that are being loaded already are not asked for: this waits
+    /// for their loads, after its own. Stale values are returned at once; they are loaded in the same
+    /// call, or, if nothing else is missing, behind the caller's back. The whole call counts as one
+    /// load. `loader` is called again only for keys whose load by another caller was given up.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cache_std::sync::Cache;
+    ///
+    /// let names: Cache<u64, String> = Cache::builder().ttl(Duration::from_secs(60)).build()?;
+    /// names.put(1, "Ada".to_owned());
+    /// let found = names.get_or_load_many(&[1, 2, 3], |missing| {
+    ///     assert_eq!(missing, [2, 3]);
+    ///     Ok::<_, std::io::Error>([(2, "Grace".to_owned())]) // SELECT .. WHERE id IN (..)
+    /// })?;
+    /// assert_eq!(found, [Some("Ada".to_owned()), Some("Grace".to_owned()), None]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first key that has no answer gives its [`LoadError`] to all;
+    /// [`get_or_load_each`](Self::get_or_load_each) gives each its own.
+    pub fn get_or_load_many<'q, Q, F, A, R, E>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+        loader: F,
+    ) -> Result<Vec<Option<V>>, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized + 'q,
+        F: Fn(Vec<K>) -> Result<A, E> + Send + Sync + 'static,
+        A: IntoIterator<Item = (K, R)>,
+        R: Into<Loaded<V>>,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let (inner, mut keys) = (&self.inner, keys.into_iter());
+        let now = inner.now();
+        let mut values = Vec::with_capacity(keys.size_hint().0);
+        while let Some(key) = keys.next() {
+            let hash = inner.hash(key);
+            match inner.tables.hit(hash, key, now) {
+                Some(value) => values.push(Some(value)),
+                None => return self.load_rest(values, (hash, key), keys, now, loader),
+            }
+        }
+        Ok(values)
+    }
+
+    /// The values that were hits, and those from the first that was none on.
+    fn load_rest<'q, Q, F, A, R, E>(
+        &self,
+        mut values: Vec<Option<V>>,
+        first: (u64, &'q Q),
+        rest: impl Iterator<Item = &'q Q>,
+        now: Instant,
+        loader: F,
+    ) -> Result<Vec<Option<V>>, LoadError<E>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized + 'q,
+        F: Fn(Vec<K>) -> Result<A, E> + Send + Sync + 'static,
+        A: IntoIterator<Item = (K, R)>,
+        R: Into<Loaded<V>>,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let hashed = rest.map(|key| (self.inner.hash(key), key));
+        for answer in self.load_each(core::iter::once(first).chain(hashed), now, loader) {
+            match answer {
+                Ok(value) => values.push(Some(value)),
+                Err(LoadError::Missing) => values.push(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(values)
+    }
+
+    /// As [`get_or_load_many`](Self::get_or_load_many), with an answer of its own for each key.
+    pub fn get_or_load_each<'q, Q, F, A, R, E>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+        loader: F,
+    ) -> Vec<Result<V, LoadError<E>>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized + 'q,
+        F: Fn(Vec<K>) -> Result<A, E> + Send + Sync + 'static,
+        A: IntoIterator<Item = (K, R)>,
+        R: Into<Loaded<V>>,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let hashed = keys.into_iter().map(|key| (self.inner.hash(key), key));
+        self.load_each(hashed, self.inner.now(), loader)
+    }
+
+    fn load_each<'q, Q, F, A, R, E>(
+        &self,
+        keys: impl Iterator<Item = (u64, &'q Q)>,
+        mut now: Instant,
+        loader: F,
+    ) -> Vec<Result<V, LoadError<E>>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized + 'q,
+        F: Fn(Vec<K>) -> Result<A, E> + Send + Sync + 'static,
+        A: IntoIterator<Item = (K, R)>,
+        R: Into<Loaded<V>>,
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        let contract = Contract::new().give_up(now + self.inner.policy.hard_timeout());
+        let mut batch = Batch::new();
+        for (hash, key) in keys {
+            let hit = self.inner.tables.hit(hash, key, now);
+            let call = Call {
+                inner: &self.inner,
+                hash,
+                key,
+                contract,
+                kept_by: None,
+                tells: false,
+                waits: true,
+            };
+            batch.add(call, hit);
+        }
+        let loader = Arc::new(loader);
+        // Who waited for a load that was given up comes round again.
+        while batch.ask(now) {
+            batch.load(&loader);
+            batch.wait();
+            now = self.inner.now();
+        }
+        batch.answers.into_iter().map(|answer| answer.unwrap_or(Err(LoadError::Busy))).collect()
+    }
+}
+
+/// The keys of one call, as far as they are answered.
+struct Batch<'a, Q: ?Sized, K: Eq, V, S: BuildHasher, E> {
+    calls: Vec<Call<'a, Q, K, V, S>>,
+    answers: Vec<Option<Result<V, LoadError<E>>>>,
+    /// Loads that were granted in this round: somebody waits for the first, nobody for the second.
+    loads: Vec<Lead<K, V, S>>,
+    refreshes: Vec<Lead<K, V, S>>,
+    /// By position of the call.
+    own: Vec<(usize, Arc<Flight<V>>, Patience)>,
+    others: Vec<(usize, Arc<Flight<V>>, Instant)>,
+}
+
+impl<'a, Q, K, V, S, E> Batch<'a, Q, K, V, S, E>
+where
+    K: Borrow<Q> + Clone + Eq + Hash + Send + Sync + 'static,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    const fn new() -> Self {
+        Self {
+            calls: Vec::new(),
+            answers: Vec::new(),
+            loads: Vec::new(),
+            refreshes: Vec::new(),
+            own: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, call: Call<'a, Q, K, V, S>, hit: Option<V>) {
+        self.calls.push(call);
+        self.answers.push(hit.map(Ok));
+    }
+
+    /// Asks the algorithm for every key without an answer. Returns whether there was one.
+    fn ask(&mut self, now: Instant) -> bool {
+        let (mut place, mut open) = (None, false);
+        for at in 0..self.calls.len() {
+            if self.answers[at].is_none() {
+                open = true;
+                let step = self.calls[at].step(now, false, &mut place);
+                self.take(at, step);
+            }
+        }
+        open
+    }
+
+    fn take(&mut self, at: usize, step: Step<K, V, S>) {
+        let call = &self.calls[at];
+        self.answers[at] = match step {
+            Step::Serve(served) => Some(Ok(served.value)),
+            Step::Refresh(old, lead) => {
+                self.refreshes.push(lead);
+                Some(Ok(old.value))
+            }
+            Step::Load(lead, patience) => {
+                self.own.push((at, Arc::clone(&lead.flight), patience));
+                self.loads.push(lead);
+                None
+            }
+            Step::Follow(flight, until) => {
+                self.others.push((at, flight, until));
+                None
+            }
+            Step::Missing => Some(Err(LoadError::Missing)),
+            Step::Fail(retry_at, cause) => Some(Err(call.refusal(retry_at, cause))),
+            Step::Busy => Some(Err(LoadError::Busy)),
+        };
+    }
+
+    /// Runs all loads of this round in one call of the loader.
+    fn load<F, A, R>(&mut self, loader: &Arc<F>)
+    where
+        F: Fn(Vec<K>) -> Result<A, E> + Send + Sync + 'static,
+        A: IntoIterator<Item = (K, R)>,
+        R: Into<Loaded<V>>,
+    {
+        let somebody_waits = !self.loads.is_empty();
+        let mut leads = core::mem::take(&mut self.loads);
+        leads.append(&mut self.refreshes);
+        let Some(call) = self.calls.first().filter(|_| !leads.is_empty()) else { return };
+        let (pool, loader) = (call.inner.pool(), Arc::clone(loader));
+        if !somebody_waits {
+            return drop(pool.refresh(queued(leads, loader)));
+        }
+        let endless = self.own.iter().all(|(_, _, patience)| patience.is_endless());
+        if endless || pool::on_worker() {
+            load_all(leads, &*loader);
+        } else {
+            let job: Job = Box::new(move || load_all(leads, &*loader));
+            pool.load(job).unwrap_or_else(|job| job());
+        }
+    }
+
+    /// Waits for this round's own loads, then for those of others.
+    fn wait(&mut self) {
+        for (at, flight, patience) in core::mem::take(&mut self.own) {
+            let answer = self.calls[at].await_own(&flight, &patience);
+            self.answers[at] = Some(answer.map(|served| served.value));
+        }
+        for (at, flight, until) in core::mem::take(&mut self.others) {
+            let answer = self.calls[at].follow(&flight, until);
+            self.answers[at] = answer.map(|answer| answer.map(|served| served.value));
+        }
+    }
+}
+
+/// The leads of a batch that waits in a queue, until somebody takes them all.
+struct Queued<K: Eq, V, S: BuildHasher>(Mutex<Option<Vec<Lead<K, V, S>>>>);
+
+impl<K: Eq, V, S: BuildHasher> Queued<K, V, S> {
+    fn take(&self) -> Vec<Lead<K, V, S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+}
+
+/// A batch's place in the queue. Dropped unused, it gives the loads up.
+struct Turn<K: Eq, V, S: BuildHasher>(Arc<Queued<K, V, S>>);
+
+impl<K: Eq, V, S: BuildHasher> Drop for Turn<K, V, S> {
+    fn drop(&mut self) {
+        drop(self.0.take());
+    }
+}
+
+/// A batch for the queue of refreshes. It lies in each of its flights as well: whoever needs one of
+/// its keys first takes all of it.
+fn queued<K, V, S, F, A, R, E>(leads: Vec<Lead<K, V, S>>, loader: Arc<F>) -> Job
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+    F: Fn(Vec<K>) -> Result<A, E> + Send + Sync + 'static,
+    A: IntoIterator<Item = (K, R)>,
+    R: Into<Loaded<V>>,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    let flights: Vec<_> = leads.iter().map(|lead| Arc::clone(&lead.flight)).collect();
+    let queued = Arc::new(Queued(Mutex::new(Some(leads))));
+    for flight in flights {
+        let (queued, loader) = (Arc::clone(&queued), Arc::clone(&loader));
+        flight.queue(Box::new(move || load_all(queued.take(), &*loader)));
+    }
+    let turn = Turn(queued);
+    Box::new(move || load_all(turn.0.take(), &*loader))
+}
+
+/// Calls the loader for all keys at once, and ends each one's flight.
+fn load_all<K, V, S, F, A, R, E>(leads: Vec<Lead<K, V, S>>, loader: &F)
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+    F: Fn(Vec<K>) -> Result<A, E>,
+    A: IntoIterator<Item = (K, R)>,
+    R: Into<Loaded<V>>,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    let Some(first) = leads.first() else { return };
+    leads.iter().for_each(|lead| lead.flight.runs_here());
+    let keys = || leads.iter().map(|lead| lead.key.clone()).collect();
+    let ask = || match loader(keys()) {
+        Ok(answers) => Ok(answers.into_iter().map(|(key, answer)| (key, answer.into())).collect()),
+        Err(error) => Err(first.failed(error)),
+    };
+    let answers: Result<HashMap<K, Loaded<V>>, Failed> =
+        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| Err(Failed::panic(&*payload)));
+    match answers {
+        Ok(mut answers) => {
+            for mut lead in leads {
+                // The key's own `Hash` and `Eq` may panic: then this lead is given up, not the others.
+                let answer = catch_unwind(AssertUnwindSafe(|| answers.remove(&lead.key)));
+                if let Ok(answer) = answer {
+                    let land = || drop(lead.land(answer.unwrap_or_else(Loaded::missing)));
+                    drop(catch_unwind(AssertUnwindSafe(land)));
+                }
+            }
+        }
+        Err(failed) => leads.into_iter().for_each(|mut lead| lead.fail(failed.clone())),
+    }
+}
