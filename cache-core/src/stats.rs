@@ -34,6 +34,8 @@ pub struct Stats {
     pub not_kept: u64,
     /// Records of failures or missing keys dropped to make room for others.
     pub forgotten: u64,
+    /// Events that no listener was told, because too many waited for it.
+    pub lost_events: u64,
 }
 
 impl Stats {
@@ -64,5 +66,6 @@ impl AddAssign for Stats {
         self.expirations += other.expirations;
         self.not_kept += other.not_kept;
         self.forgotten += other.forgotten;
+        self.lost_events += other.lost_events;
     }
 }

@@ -61,13 +61,13 @@ pub struct Book<K, R> {
     unsettled: bool,
 }
 
-/// An entry that has lost its record: its key, and the deadline that it gets back, or none if it
-/// has to go.
+/// An entry that has lost its record: its key, and the deadline that it gets back, or why it has
+/// to go.
 #[derive(Debug)]
 pub struct Displaced<K> {
     hash: u64,
     key: K,
-    deadline: Option<Instant>,
+    deadline: Result<Instant, Cause>,
 }
 
 impl<K, R: Places<K, Record>> Book<K, R> {
@@ -129,6 +129,8 @@ struct Open {
     record_at: Option<usize>,
     was_own: bool,
     slot: Slot,
+    /// One of its tags was invalidated.
+    untagged: bool,
 }
 
 impl<'a, K, V: 'a, T, R> Shard<'a, K, V, T, R>
@@ -173,13 +175,15 @@ where
         let mut slot = Slot { windows, record };
         let site =
             Site { policy: &self.book.rules.policy, hash: self.book.rules.spread(hash), now };
-        match self.book.tags.verdict(slot.record.label.tags(), slot.record.tags_seen) {
+        let verdict = self.book.tags.verdict(slot.record.label.tags(), slot.record.tags_seen);
+        let untagged = verdict == Verdict::Invalidated;
+        match verdict {
             Verdict::Untouched => {}
             Verdict::Expired(at) => slot.expire(Site { now: at, ..site }, &mut self.book.tickets),
             Verdict::Invalidated => slot.invalidate(&mut self.book.tickets),
         }
         slot.record.tags_seen = self.book.tags.sequence();
-        Open { hash, now, at, record_at, was_own, slot }
+        Open { hash, now, at, record_at, was_own, slot, untagged }
     }
 
     /// Puts a key's slot back: keeps or drops its record, sets the entry's next decision, removes
@@ -191,8 +195,9 @@ where
         cause: Cause,
         out: Out<'_, K, V>,
     ) -> Option<usize> {
-        let Open { hash, now, mut at, record_at, was_own, mut slot } = open;
+        let Open { hash, now, mut at, record_at, was_own, mut slot, untagged } = open;
         if slot.windows.is_none() {
+            let cause = if untagged { Cause::Invalidated } else { cause };
             slot.record.forget_entry();
             self.remove_entry(at.take(), cause, out);
         }
@@ -343,7 +348,7 @@ where
             if self.table.owns(hash) { self.table.find(hash, key) } else { None }
         });
         let Some(displaced) = self.book.drop_record(record_at) else { return };
-        match at.and_then(|at| self.table.get_mut(at)).zip(displaced.deadline) {
+        match at.and_then(|at| self.table.get_mut(at)).zip(displaced.deadline.ok()) {
             Some((entry, deadline)) => entry.mark = entry.mark.moved(deadline, false, false),
             None => self.book.displaced = Some(displaced),
         }
@@ -359,7 +364,7 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         self.sweep.disturb();
         self.own_records -= usize::from(record.own);
         self.tickets.flights -= usize::from(record.flight.is_some()).min(self.tickets.flights);
-        deadline.map(|_| Displaced { hash, key, deadline })
+        deadline.map(|deadline| Displaced { hash, key, deadline: Ok(deadline) })
     }
 
     const fn next_record(&mut self, slots: usize) -> usize {
@@ -410,12 +415,12 @@ impl<K: Eq> Displaced<K> {
         // Without the mark of a record the entry is a newer one: somebody has put it meanwhile.
         let is_it = |at: &usize| table.entry(*at).is_some_and(|entry| entry.mark.has_record());
         let Some(at) = found.filter(is_it) else { return self.key };
-        let Some(deadline) = self.deadline else {
-            plain::expire(table, at, out);
-            return self.key;
-        };
-        if let Some(entry) = table.get_mut(at) {
-            entry.mark = entry.mark.moved(deadline, false, false);
+        match (self.deadline, table.get_mut(at)) {
+            (Ok(deadline), Some(entry)) => entry.mark = entry.mark.moved(deadline, false, false),
+            (Err(cause), _) => {
+                plain::expire(table, at, cause, out);
+            }
+            (Ok(_), None) => {}
         }
         self.key
     }

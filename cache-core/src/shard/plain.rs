@@ -264,17 +264,22 @@ pub fn sweep<K, V, T: Table<K, V>>(
             sweep.saw(gone_at);
             sweep.advance();
         } else {
-            removed += usize::from(expire(table, at, out));
+            removed += usize::from(expire(table, at, Cause::Expired, out));
         }
     }
     removed
 }
 
-/// Removes the entry at a position because its time has passed.
-pub(super) fn expire<K, V, T: Table<K, V>>(table: &mut T, at: usize, out: Out<'_, K, V>) -> bool {
+/// Removes the entry at a position because its time has passed, or its tag was invalidated.
+pub(super) fn expire<K, V, T: Table<K, V>>(
+    table: &mut T,
+    at: usize,
+    cause: Cause,
+    out: Out<'_, K, V>,
+) -> bool {
     let Some((key, entry)) = table.remove(at) else { return false };
     table.house_mut().tally.expirations += 1;
-    out(Cause::Expired, Some(key), entry.value);
+    out(cause, Some(key), entry.value);
     true
 }
 

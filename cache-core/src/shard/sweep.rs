@@ -1,6 +1,7 @@
 //! Bounded housekeeping: entries and records go when their time has passed, read or not.
 
 use super::{Book, Out, Shard, View, plain};
+use crate::action::Cause;
 use crate::record::Record;
 use crate::table::{Places, Table};
 use crate::tags::Verdict;
@@ -73,19 +74,21 @@ where
     fn entry_step(&mut self, now: Instant, out: Out<'_, K, V>) -> bool {
         let slots = self.table.slots();
         let Some(at) = self.table.house_mut().sweep.position(slots) else { return false };
-        if let Some(until) = self.entry_stays(at, now) {
-            let sweep = &mut self.table.house_mut().sweep;
-            sweep.saw(until);
-            sweep.advance();
-            return false;
+        match self.entry_stays(at, now) {
+            Ok(until) => {
+                let sweep = &mut self.table.house_mut().sweep;
+                sweep.saw(until);
+                sweep.advance();
+                false
+            }
+            // A removal moves another entry to this position.
+            Err(cause) => self.sweep_entry(at, cause, out),
         }
-        // A removal moves another entry to this position.
-        self.sweep_entry(at, out)
     }
 
-    /// Until when the entry at a position stays, if it does.
-    fn entry_stays(&self, at: usize, now: Instant) -> Option<Instant> {
-        let forever = Some(Instant::FAR_FUTURE);
+    /// Until when the entry at a position stays, or why it goes.
+    fn entry_stays(&self, at: usize, now: Instant) -> Result<Instant, Cause> {
+        let forever = Ok(Instant::FAR_FUTURE);
         let Some((hash, key, entry)) = self.table.get(at) else { return forever };
         let record = if entry.mark.has_record() {
             self.book.records.find(hash, key).and_then(|at| self.book.records.get(at))
@@ -99,16 +102,19 @@ where
         if let Some(Verdict::Expired(at)) = verdict {
             windows.expire(at);
         }
-        let invalidated = verdict == Some(Verdict::Invalidated);
-        if !invalidated && !now.has_reached(windows.gone_at()) {
-            return Some(windows.gone_at());
+        if verdict == Some(Verdict::Invalidated) {
+            return Err(Cause::Invalidated);
+        }
+        if !now.has_reached(windows.gone_at()) {
+            return Ok(windows.gone_at());
         }
         // The old value of a flight stays until that ends: the origin may say that it still holds.
         let flight = record.and_then(|record| record.flight.as_ref());
-        flight.filter(|flight| !invalidated && flight.is_held(now)).map(|flight| flight.until)
+        let held = flight.filter(|flight| flight.is_held(now));
+        held.map(|flight| flight.until).ok_or(Cause::Expired)
     }
 
-    fn sweep_entry(&mut self, at: usize, out: Out<'_, K, V>) -> bool {
+    fn sweep_entry(&mut self, at: usize, cause: Cause, out: Out<'_, K, V>) -> bool {
         let Some((hash, key, entry)) = self.table.get(at) else { return false };
         // Looked for before anything is taken out: the key's `Eq` may panic.
         let recorded = entry.mark.has_record();
@@ -116,7 +122,7 @@ where
         if let Some(record_at) = linked {
             self.part_from_entry(record_at);
         }
-        plain::expire(self.table, at, out)
+        plain::expire(self.table, at, cause, out)
     }
 
     /// A record whose entry leaves: most have nothing else in them and leave as well.
@@ -137,9 +143,9 @@ where
     fn record_step(&mut self, now: Instant, out: Out<'_, K, V>) -> bool {
         let slots = self.book.records.slots();
         let Some(at) = self.book.sweep.position(slots) else { return false };
-        let tagged_until = self.tagged_until(at);
+        let (tagged_until, cause) = self.tagged_until(at);
         if now.has_reached(tagged_until) {
-            return self.drop_tagged_out(at, out);
+            return self.drop_tagged_out(at, cause, out);
         }
         self.book.sweep.saw(tagged_until);
         if self.book.record_stays(at, now) {
@@ -150,34 +156,34 @@ where
         false
     }
 
-    /// When a tag puts an end to the entry of a record.
-    fn tagged_until(&self, at: usize) -> Instant {
+    /// When a tag puts an end to the entry of a record, and what that is to be called.
+    fn tagged_until(&self, at: usize) -> (Instant, Cause) {
         let windows = self.book.records.get(at).and_then(|(_, _, record)| {
             let verdict = self.book.tags.verdict(record.label.tags(), record.tags_seen);
             record.windows.map(|windows| (windows, verdict))
         });
         match windows {
-            None | Some((_, Verdict::Untouched)) => Instant::FAR_FUTURE,
-            Some((_, Verdict::Invalidated)) => Instant::ORIGIN,
+            None | Some((_, Verdict::Untouched)) => (Instant::FAR_FUTURE, Cause::Expired),
+            Some((_, Verdict::Invalidated)) => (Instant::ORIGIN, Cause::Invalidated),
             Some((mut windows, Verdict::Expired(at))) => {
                 windows.expire(at);
-                windows.gone_at()
+                (windows.gone_at(), Cause::Expired)
             }
         }
     }
 
     /// Removes a record and its entry, whose tag was invalidated: here, or by way of
     /// [`Book::take_displaced`].
-    fn drop_tagged_out(&mut self, record_at: usize, out: Out<'_, K, V>) -> bool {
+    fn drop_tagged_out(&mut self, record_at: usize, cause: Cause, out: Out<'_, K, V>) -> bool {
         let at = self.book.records.get(record_at).and_then(|(hash, key, _)| {
             if self.table.owns(hash) { self.table.find(hash, key) } else { None }
         });
         let Some(displaced) = self.book.drop_record(record_at) else { return false };
         let Some(at) = at else {
-            self.book.displaced = Some(super::Displaced { deadline: None, ..displaced });
+            self.book.displaced = Some(super::Displaced { deadline: Err(cause), ..displaced });
             return false;
         };
-        plain::expire(self.table, at, out)
+        plain::expire(self.table, at, cause, out)
     }
 
     /// Puts right what an operation left behind when a key's `Eq` panicked in it: records of

@@ -13,6 +13,7 @@ use cache_core::table::Bound;
 use cache_core::{Policy, PolicyBuilder, PolicyError};
 
 use super::cache::{Cache, Inner};
+use super::listener::{Event, Listener};
 use super::loading::LoadingBuilder;
 use super::place::Places;
 use super::tables::{Plain, Tables, Waiting};
@@ -101,6 +102,7 @@ pub struct Builder<K, V, S = DefaultHasher> {
     weight_limit: Option<u64>,
     weigher: Option<Weigher<K, V>>,
     serve_old: Option<ServeOld>,
+    listener: Option<Listener<K, V>>,
     max_loads: usize,
     max_waiters: usize,
     hasher: S,
@@ -117,6 +119,7 @@ impl<K, V> Builder<K, V> {
             weight_limit: None,
             weigher: None,
             serve_old: None,
+            listener: None,
             max_loads: 1_024,
             max_waiters: 65_536,
             hasher: DefaultHasher::default(),
@@ -267,6 +270,7 @@ impl<K, V, S> Builder<K, V, S> {
             weight_limit: self.weight_limit,
             weigher: self.weigher,
             serve_old: self.serve_old,
+            listener: self.listener,
             max_loads: self.max_loads,
             max_waiters: self.max_waiters,
             hasher,
@@ -274,6 +278,41 @@ impl<K, V, S> Builder<K, V, S> {
             time: self.time,
             values: PhantomData,
         }
+    }
+
+    /// Has `listener` told of every value that leaves the cache: expired, evicted, replaced,
+    /// invalidated or cleared.
+    ///
+    /// It runs on a thread of its own, which starts with the first event and ends, after what waits,
+    /// when the cache is dropped. The cache never waits for it: when 1,024 events wait, more are
+    /// dropped and counted in [`Stats::lost_events`](cache_core::Stats::lost_events). It may call
+    /// the cache. If it owns a clone of it, the cache is never dropped. Panics in it are caught.
+    /// Events of one key that come from several threads may arrive in another order than they
+    /// happened in. A value that expires is told of when it is removed: see
+    /// [`maintain`](super::Cache::maintain).
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    /// use cache_std::sync::Cache;
+    /// use cache_core::Cause;
+    ///
+    /// let (tell, told) = channel();
+    /// let cache: Cache<u8, &str> = Cache::builder()
+    ///     .forever()
+    ///     .listener(move |event| drop(tell.send((event.key, event.value, event.cause))))
+    ///     .build()?;
+    /// cache.put(1, "old");
+    /// cache.put(1, "new");
+    /// assert_eq!(told.recv()?, (1, "old", Cause::Replaced));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn listener(mut self, listener: impl FnMut(Event<K, V>) + Send + 'static) -> Self
+    where
+        K: Send + 'static,
+        V: Send + 'static,
+    {
+        self.listener = Some(Listener::new(listener));
+        self
     }
 
     /// Says how threads wait for a cache's small locks.
@@ -351,8 +390,10 @@ where
         let mut limits = Limits::default();
         limits.flights = self.max_loads.max(BATCHED);
         let (waiting, plain) = (self.waiting, Plain::prove());
+        let mut tables = Tables::new(bound, waiting, policy.clone(), limits, seed, plain);
+        self.listener.into_iter().for_each(|listener| tables.tell(listener));
         Ok(Cache::from(Inner {
-            tables: Tables::new(bound, waiting, policy.clone(), limits, seed, plain),
+            tables,
             policy,
             hasher: self.hasher,
             ticks,

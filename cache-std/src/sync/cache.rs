@@ -11,8 +11,9 @@ use cache_core::shard::plain::Placed;
 use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
+use super::listener::Listener;
 use super::place::Places;
-use super::tables::{Leaving, Plain, Tables};
+use super::tables::{Plain, Tables};
 use crate::pool::Pool;
 use crate::time::{TickTime, Time};
 
@@ -147,7 +148,7 @@ where
         let inner = &*self.inner;
         let (hash, now, weight) = (inner.hash(&key), inner.now(), inner.weigh(&key, &loaded));
         let mut spare = Spare::storing(key.clone(), &loaded);
-        let mut leaving = Leaving::new();
+        let mut leaving = inner.tables.leaving_of(&key);
         let mut desk = inner.tables.desk(hash);
         let put = desk.put(&key, now, &mut spare, loaded, (weight, if_absent), &mut leaving);
         desk.tick(now, &mut leaving);
@@ -163,7 +164,7 @@ where
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
         let mut spare = Spare::one(key.to_owned());
-        let mut leaving = Leaving::new();
+        let mut leaving = self.inner.tables.leaving();
         let mut desk = self.inner.tables.desk(hash);
         let found = desk.expire(key, now, &mut spare, &mut leaving);
         desk.close(&mut leaving);
@@ -277,6 +278,7 @@ where
     /// The counters. Costs what [`len`](Self::len) does.
     pub fn stats(&self) -> Stats {
         let mut stats = self.inner.tables.stats();
+        stats.lost_events += self.inner.tables.listener().map_or(0, Listener::lost);
         stats.not_kept += self.inner.not_kept.load(Ordering::Relaxed);
         stats
     }

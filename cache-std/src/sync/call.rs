@@ -18,7 +18,7 @@ use super::lead::{Lead, Previous};
 use super::outcome::{LoadPart, Served};
 use super::place::Place;
 use super::run::Run;
-use super::tables::{Desk, Leaving};
+use super::tables::Desk;
 use crate::error::LoadError;
 use crate::flight::{End, Flight};
 use crate::pool::Pool;
@@ -139,7 +139,7 @@ where
         let inner = self.inner;
         let (key, mut spare) = (self.key.to_owned(), Spare::one(self.key.to_owned()));
         // What is to be dropped is declared before the locks, and so dropped after them.
-        let (mut leaving, mut unserved) = (Leaving::new(), None);
+        let (mut leaving, mut unserved) = (inner.tables.leaving(), None);
         let room = place.is_some() || inner.places.is_free();
         let mut desk = inner.tables.desk(self.hash);
         let contract = self.contract.room(room);

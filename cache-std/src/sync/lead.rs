@@ -13,7 +13,7 @@ use cache_core::{Completion, FlightId, Lifetime, Loaded, Policy, Ticket};
 use super::cache::Inner;
 use super::outcome::Source;
 use super::place::Place;
-use super::tables::{Desk, Leaving};
+use super::tables::Desk;
 use crate::error::Failure;
 use crate::flight::{Arrival, End, Flight};
 
@@ -172,7 +172,7 @@ where
         let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
-        let mut leaving = Leaving::new();
+        let mut leaving = inner.tables.leaving_of(&self.key);
         let mut desk = inner.tables.desk(self.hash);
         if pinned.is_some() && desk.previous(&self.key).is_none() {
             // The entry was evicted meanwhile, but the flight kept its value and its name.
@@ -203,7 +203,7 @@ where
             let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
             let (now, text) = (inner.now(), failure.text());
             let mut spare = Spare::one(self.key.clone());
-            let mut leaving = Leaving::new();
+            let mut leaving = inner.tables.leaving();
             let mut desk = inner.tables.desk(self.hash);
             let ends = (&mut spare, &mut leaving);
             desk.fail(&self.key, now, ticket, &text, serve_old, ends);
@@ -220,7 +220,7 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
         if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
             let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
             let now = inner.now();
-            let mut leaving = Leaving::new();
+            let mut leaving = inner.tables.leaving();
             let mut desk = inner.tables.desk(self.hash);
             desk.abandon(&self.key, now, &mut Spare::none(), ticket, &mut leaving);
             ending.unregister(&mut desk);

@@ -32,14 +32,14 @@ use crate::error::LoadError;
 ///     .stale_while_revalidate(9 * second)
 ///     .time(time.clone())
 ///     .build()?;
-/// let load = || Ok::<_, String>(7);
+/// let load = || Ok::<_, std::io::Error>(7);
 ///
 /// let seen = cache.read(&1).outcome(load)?;
 /// assert_eq!((seen.value, seen.source, seen.load), (7, Source::Origin, LoadPart::Started));
 ///
 /// time.advance(3 * second);
 /// assert_eq!(cache.read(&1).get(), None); // stale
-/// assert_eq!(cache.read(&1).max_stale(2 * second).get(), Some(7));
+/// assert_eq!(cache.read(&1).max_stale(3 * second).get(), Some(7));
 /// assert_eq!(cache.read(&1).fresh().only_if_cached().get(), None);
 ///
 /// let refused = cache.read(&2).only_if_cached().get_or_load(load);

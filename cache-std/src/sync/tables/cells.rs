@@ -16,7 +16,7 @@ use std::sync::Arc;
 use cache_core::shard::plain::{self, Look, Placed};
 use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
 use cache_core::table::{HashTable, Set, Table};
-use cache_core::{FlightId, Instant, Policy, Stats};
+use cache_core::{Cause, FlightId, Instant, Policy, Stats};
 
 use super::Leaving;
 use super::counted::{Counted, Counts};
@@ -25,6 +25,7 @@ use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use super::shares::Shares;
 use crate::flight::Flight;
+use crate::sync::listener::{Event, Listener};
 
 #[cfg(all(test, shuttle))]
 mod models;
@@ -99,6 +100,8 @@ pub(crate) struct Cells<K, V, L> {
     due: Due,
     /// Where a limit of weight is shared by several tables.
     shares: Option<Shares>,
+    /// Who is told what leaves.
+    listener: Option<Box<Listener<K, V>>>,
 }
 
 /// Most books: as many threads as this can be in slow operations at once.
@@ -142,7 +145,18 @@ impl<K, V, L> Cells<K, V, L> {
             cursor: Padded(AtomicUsize::new(0)),
             due: Due::new(),
             shares: None,
+            listener: None,
         }
+    }
+
+    /// Has what leaves told to a listener.
+    pub(super) fn tell(&mut self, listener: Listener<K, V>) {
+        self.listener = Some(Box::new(listener));
+    }
+
+    #[inline]
+    pub(super) fn listener(&self) -> Option<&Listener<K, V>> {
+        self.listener.as_deref()
     }
 
     /// The same under one limit of weight, of which each table has a share.
@@ -250,7 +264,13 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         self.due.note(rest.gone_at());
         let found = table.find(hash, &key);
         match plain::replace(&mut *table, found, rest, value, weight) {
-            Ok(old) => Ok(Placed::Replaced(old)),
+            Ok(old) => {
+                drop(table);
+                match self.listener() {
+                    Some(listener) => Ok(replaced(listener, key, old)),
+                    None => Ok(Placed::Replaced(old)),
+                }
+            }
             Err(value) => {
                 let newcomer = plain::Newcomer { hash, key, rest, value, weight };
                 self.fit(number, &mut *table, weight);
@@ -280,7 +300,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered + 'a,
         L: Lock<T>,
     {
-        let mut leaving = Leaving::new();
+        let mut leaving = Leaving::new(self.listener());
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
         let placed = plain::insert(&mut *table, found, newcomer, out);
         if matches!(placed, Placed::Stored) && table.house().is_due(now) {
@@ -294,7 +314,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     pub(super) fn invalidate<T, Q>(
         &self,
         here: At<'_, Q>,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> Result<bool, AskBook>
     where
         K: Borrow<Q>,
@@ -337,7 +357,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         for number in 0..self.books.len() {
-            let mut leaving = Leaving::new();
+            let mut leaving = Leaving::new(self.listener());
             let mut ledger = self.ledger(number);
             ledger.book.clear();
             for table in (number..self.tables.len()).step_by(self.books.len()) {
@@ -380,6 +400,13 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     }
 }
 
+/// Tells of a value whose place was taken.
+#[cold]
+fn replaced<K, V>(listener: &Listener<K, V>, key: K, value: V) -> Placed<K, V> {
+    listener.tell(Event { key, value, cause: Cause::Replaced });
+    Placed::Stored
+}
+
 /// The table alone cannot answer.
 pub(super) struct AskBook;
 
@@ -404,7 +431,7 @@ where
 
     /// Lets go of both locks. An entry of another table whose record had to go is put right in
     /// between, while the book is still held. Returns whether it had to go.
-    pub(super) fn close(self, leaving: &mut Leaving<K, V>) -> bool {
+    pub(super) fn close(self, leaving: &mut Leaving<'_, K, V>) -> bool {
         let due = self.view().poll_at();
         let Self { mut ledger, table, cells, .. } = self;
         drop(table);

@@ -35,7 +35,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
     }
 
     /// Lets go of the locks.
-    pub(in crate::sync) fn close(self, leaving: &mut Leaving<K, V>) {
+    pub(in crate::sync) fn close(self, leaving: &mut Leaving<'_, K, V>) {
         each!(Self, self, desk => desk.close(leaving));
     }
 
@@ -44,7 +44,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         key: &Q,
         now: Instant,
         contract: &Contract,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -63,7 +63,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         now: Instant,
         spare: &mut Spare<K>,
         contract: &Contract,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> Action<'_, V>
     where
         K: Borrow<Q>,
@@ -85,7 +85,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         ticket: Ticket,
         loaded: Loaded<V>,
         weight: u32,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> Completion<'_, V>
     where
         K: Borrow<Q>,
@@ -107,7 +107,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         ticket: Ticket,
         error: &dyn fmt::Display,
         serve_old: bool,
-        ends: (&mut Spare<K>, &mut Leaving<K, V>),
+        ends: (&mut Spare<K>, &mut Leaving<'_, K, V>),
     ) where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -129,7 +129,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         now: Instant,
         spare: &mut Spare<K>,
         ticket: Ticket,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -149,7 +149,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         spare: &mut Spare<K>,
         loaded: Loaded<V>,
         how: (u32, bool),
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> Put<V>
     where
         K: Borrow<Q>,
@@ -173,7 +173,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         key: &Q,
         now: Instant,
         spare: &mut Spare<K>,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> bool
     where
         K: Borrow<Q>,
@@ -190,7 +190,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         &mut self,
         key: &Q,
         now: Instant,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> bool
     where
         K: Borrow<Q>,
@@ -204,7 +204,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
     }
 
     /// Sweeps this key's table and book a little.
-    pub(in crate::sync) fn tick(&mut self, now: Instant, leaving: &mut Leaving<K, V>) {
+    pub(in crate::sync) fn tick(&mut self, now: Instant, leaving: &mut Leaving<'_, K, V>) {
         let out = &mut out(leaving);
         each!(Self, self, desk => desk.shard().tick(now, 2 * WAYS, out));
     }
@@ -263,6 +263,6 @@ impl<K: Eq, V> Desk<'_, K, V> {
 }
 
 /// What leaves, as the core hands it out.
-fn out<K, V>(leaving: &mut Leaving<K, V>) -> impl FnMut(Cause, Option<K>, V) {
+fn out<K, V>(leaving: &mut Leaving<'_, K, V>) -> impl FnMut(Cause, Option<K>, V) {
     |cause, key, value| leaving.take(cause, key, value)
 }

@@ -16,6 +16,8 @@ use cache_core::shard::{At, Limits, Spare};
 use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
 use cache_core::{Contract, Instant, Policy, Stats};
 
+use super::listener::Listener;
+
 /// The same expression for whichever arrangement it is.
 macro_rules! each {
     ($kind:ident, $value:expr, $name:ident => $work:expr) => {
@@ -237,7 +239,7 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        let mut leaving = Leaving::new();
+        let mut leaving = self.leaving();
         let mut desk = self.desk(hash);
         let value = if contract.only_if_cached {
             // Grants nothing, and so needs no key to keep.
@@ -310,7 +312,7 @@ impl<K: Eq, V> Tables<K, V> {
     /// Sweeps another table, if that may find something.
     #[cold]
     pub(super) fn sweep_next(&self, now: Instant) {
-        let mut leaving = Leaving::new();
+        let mut leaving = self.leaving();
         each!(Self, self, cells => if cells.is_due(now) {
             cells.sweep_next(now, &mut leaving);
         });
@@ -321,7 +323,7 @@ impl<K: Eq, V> Tables<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let mut leaving = Leaving::new();
+        let mut leaving = self.leaving();
         let here = At { hash, key, now };
         let done = each!(Self, self, cells => cells.invalidate(here, &mut leaving));
         done.unwrap_or_else(|AskBook| {
@@ -330,6 +332,28 @@ impl<K: Eq, V> Tables<K, V> {
             desk.close(&mut leaving);
             found
         })
+    }
+
+    /// Has what leaves told to a listener.
+    pub(super) fn tell(&mut self, listener: Listener<K, V>) {
+        each!(Self, self, cells => cells.tell(listener));
+    }
+
+    pub(super) fn listener(&self) -> Option<&Listener<K, V>> {
+        each!(Self, self, cells => cells.listener())
+    }
+
+    /// For what an operation that replaces nothing lets go of.
+    pub(super) fn leaving(&self) -> Leaving<'_, K, V> {
+        Leaving::new(self.listener())
+    }
+
+    /// For what an operation on this key lets go of.
+    pub(super) fn leaving_of(&self, key: &K) -> Leaving<'_, K, V>
+    where
+        K: Clone,
+    {
+        Leaving::of(self.listener(), key)
     }
 
     /// Takes both locks of a key.

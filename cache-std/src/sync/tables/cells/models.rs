@@ -37,7 +37,7 @@ fn put_by_book(memory: &Memory, value: u8) {
     let here = At { hash: desk.hash, key: &KEY, now: NOW };
     let spare = &mut Spare::one(KEY);
     let _ = desk.shard().put(here, spare, Loaded::value(value), 1, &mut |_, _, _| {});
-    desk.close(&mut Leaving::new());
+    desk.close(&mut Leaving::new(None));
 }
 
 /// What a read that may load is told; the flight is left to the caller.
@@ -61,7 +61,7 @@ fn ask(memory: &Memory) -> Told {
         Action::Wait { .. } => Told::Wait,
         other => panic!("{other:?}"),
     };
-    desk.close(&mut Leaving::new());
+    desk.close(&mut Leaving::new(None));
     told
 }
 
@@ -70,7 +70,7 @@ fn complete(memory: &Memory, ticket: Ticket, value: u8) {
     let here = At { hash: desk.hash, key: &KEY, now: NOW };
     let spare = &mut Spare::one(KEY);
     let _ = desk.shard().complete(here, spare, ticket, Loaded::value(value), 1, &mut |_, _, _| {});
-    desk.close(&mut Leaving::new());
+    desk.close(&mut Leaving::new(None));
 }
 
 fn load(memory: &Memory, value: u8) {
@@ -199,7 +199,7 @@ fn with_the_record_gone_before_the_value_is_there_two_load() {
         let mut desk = memory.desk::<Set<u8, u8>>(HASH);
         let here = At { hash: desk.hash, key: &KEY, now: NOW };
         desk.shard().abandon(here, &mut Spare::none(), ticket, &mut |_, _, _| {});
-        desk.close(&mut Leaving::new());
+        desk.close(&mut Leaving::new(None));
         put(memory, 1);
     });
 }
@@ -212,7 +212,7 @@ fn an_invalidation_voids_the_flights_that_it_meets() {
         let Told::Load(ticket) = ask(&memory) else { panic!("a cold key is loaded") };
         let leader = Arc::clone(&memory);
         let leader = thread::spawn(move || complete(&leader, ticket, 1));
-        let mut leaving = Leaving::new();
+        let mut leaving = Leaving::new(None);
         let here = At { hash: HASH, key: &KEY, now: NOW };
         if memory.invalidate::<Set<u8, u8>, _>(here, &mut leaving).is_err() {
             let mut desk = memory.desk::<Set<u8, u8>>(HASH);

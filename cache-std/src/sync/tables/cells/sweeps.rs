@@ -10,7 +10,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     }
 
     /// Sweeps the next table, whoever reads or writes it.
-    pub(in super::super) fn sweep_next<T>(&self, now: Instant, leaving: &mut Leaving<K, V>)
+    pub(in super::super) fn sweep_next<T>(&self, now: Instant, leaving: &mut Leaving<'_, K, V>)
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
@@ -51,7 +51,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             if left == 0 {
                 break;
             }
-            let (number, mut leaving) = (self.next(), Leaving::new());
+            let (number, mut leaving) = (self.next(), Leaving::new(self.listener()));
             let (looked, went) = self.sweep_some::<T>(number, now, left.min(256), &mut leaving);
             left = left.saturating_sub(looked.max(1));
             removed += went;
@@ -65,7 +65,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         number: usize,
         now: Instant,
         budget: usize,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> (usize, usize)
     where
         T: Table<K, V> + Numbered,
@@ -85,8 +85,13 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         (looked, went + usize::from(desk.close(leaving)))
     }
 
-    fn sweep_both<T>(&self, number: usize, now: Instant, budget: usize, leaving: &mut Leaving<K, V>)
-    where
+    fn sweep_both<T>(
+        &self,
+        number: usize,
+        now: Instant,
+        budget: usize,
+        leaving: &mut Leaving<'_, K, V>,
+    ) where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
@@ -113,7 +118,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     {
         let mut removed = 0;
         loop {
-            let mut leaving = Leaving::new();
+            let mut leaving = Leaving::new(self.listener());
             let (went, more) = match self.sweep_alone::<T>(number, now, &mut leaving) {
                 Ok(swept) => swept,
                 Err(AskBook) => {
@@ -137,7 +142,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         &self,
         number: usize,
         now: Instant,
-        leaving: &mut Leaving<K, V>,
+        leaving: &mut Leaving<'_, K, V>,
     ) -> Result<(usize, bool), AskBook>
     where
         T: Table<K, V> + Numbered,
@@ -160,7 +165,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     {
         let mut removed = 0;
         loop {
-            let mut leaving = Leaving::new();
+            let mut leaving = Leaving::new(self.listener());
             let mut desk = self.desk_of::<T>(number, 0);
             let out = &mut |cause, key, value| leaving.take(cause, key, value);
             removed += desk.shard().tick_book(now, 256, out);

@@ -11,7 +11,7 @@
 
 use core::borrow::Borrow;
 use core::mem::MaybeUninit;
-use core::ops::Deref;
+use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use cache_core::shard::Limits;
@@ -55,6 +55,12 @@ impl<K, V> Deref for PlainSets<K, V> {
     #[inline]
     fn deref(&self) -> &Self::Target {
         &self.cells
+    }
+}
+
+impl<K, V> DerefMut for PlainSets<K, V> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.cells
     }
 }
 
@@ -323,7 +329,7 @@ mod tests {
         assert_eq!((found(2, NOW), found(99, NOW)), (Look::Ask, Look::Absent));
         let here = At { hash: hash(1), key: &[1; 2], now: NOW };
         assert!(matches!(
-            sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new()),
+            sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new(None)),
             Ok(true)
         ));
         assert_eq!(found(1, NOW), Look::Absent);
@@ -358,7 +364,7 @@ mod tests {
                 let key = step(random) % 24;
                 if round % 3 == 0 {
                     let here = At { hash: hash(key), key: &[key; 2], now: NOW };
-                    let _ = sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new());
+                    let _ = sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new(None));
                 } else {
                     put(&sets, key, (round << 8) | key);
                 }
