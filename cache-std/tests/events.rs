@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use cache_core::{Cause, Loaded};
 use cache_std::ManualTime;
+use cache_std::background::Scheduler;
 use cache_std::sync::{Builder, Cache};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -164,4 +165,55 @@ fn a_listener_that_hangs_stops_nobody() {
     let lost = cache.stats().lost_events;
     assert!((5_000 - 1_025..=5_000 - 1_024).contains(&lost), "{lost}");
     drop(cache);
+}
+
+#[test]
+fn what_nobody_asks_for_goes_by_the_schedulers_tick() {
+    let time = ManualTime::new();
+    let scheduler = Scheduler::with_time(time.clone());
+    let (builder, told) = heard(Cache::builder(), &time);
+    let cache = builder.sweep_every_by(SECOND, &scheduler).build().unwrap();
+    cache.put(1, 10);
+    cache.put(2, Loaded::value(20).ttl(SECOND * 9));
+    time.until_parked(1);
+    time.advance(SECOND);
+    assert_eq!(told.recv().unwrap(), (1, 10, Cause::Expired));
+    assert_eq!(cache.iter().map(|(key, entry)| (key, entry.value)).collect::<Vec<_>>(), [(2, 20)]);
+    drop(cache);
+    assert!(told.recv().is_err(), "the job does not keep the cache alive");
+    assert!(scheduler.shutdown(Duration::ZERO).is_ok());
+    let closed = Cache::<u8, u8>::builder().ttl(SECOND).sweep_every_by(SECOND, &scheduler).build();
+    assert_eq!(closed.unwrap_err().field(), "sweep_every");
+    let never = Cache::<u8, u8>::builder().ttl(SECOND).sweep_every(Duration::ZERO).build();
+    assert_eq!(never.unwrap_err().field(), "sweep_every");
+}
+
+#[test]
+fn all_entries_are_met_once_while_others_come_and_go() {
+    for capacity in [500, 20_000] {
+        let cache: Cache<u64, u64> =
+            Cache::builder().ttl(SECOND * 3_600).capacity(capacity).build().unwrap();
+        for key in 0..100 {
+            cache.put(key, key);
+        }
+        let stop = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut round = 0;
+                while stop.load(Ordering::Relaxed) == 0 {
+                    round = (round + 1) % 100;
+                    cache.put(1_000 + round, 0);
+                    cache.invalidate(&(1_000 + round / 2));
+                }
+            });
+            for _ in 0..50 {
+                let mut keys: Vec<_> = cache.iter().filter(|(key, _)| *key < 100).collect();
+                keys.sort_by_key(|(key, _)| *key);
+                assert!(keys.iter().map(|(key, _)| *key).eq(0..100));
+                assert!(keys.iter().all(|(key, entry)| *key == entry.value));
+            }
+            stop.store(1, Ordering::Relaxed);
+        });
+        assert!((&cache).into_iter().count() >= 100);
+    }
 }

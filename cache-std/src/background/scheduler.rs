@@ -18,7 +18,7 @@ use crate::time::{MonotonicTime, Signal, Time};
 const JOBS: usize = 1_024;
 
 /// One run of a job; `true` if it went well. It catches no panics: the scheduler does.
-pub(super) type Run = Arc<dyn Fn() -> bool + Send + Sync>;
+pub(crate) type Run = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Starts background jobs when they fall due. Clones share it.
 ///
@@ -71,7 +71,7 @@ impl fmt::Display for StillRunning {
 impl core::error::Error for StillRunning {}
 
 /// Why a job was not added.
-pub(super) enum AddError {
+pub(crate) enum AddError {
     Insert(InsertError),
     Closed,
 }
@@ -148,7 +148,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn add(&self, name: &Arc<str>, job: Job, run: Run) -> Result<(), AddError> {
+    pub(crate) fn add(&self, name: &Arc<str>, job: Job, run: Run) -> Result<(), AddError> {
         let mut state = self.inner.lock();
         if state.closed {
             return Err(AddError::Closed);
@@ -179,7 +179,7 @@ impl Scheduler {
         self.inner.lock().started = started.is_ok();
     }
 
-    pub(super) fn remove(&self, name: &Arc<str>) {
+    pub(crate) fn remove(&self, name: &Arc<str>) {
         let mut state = self.inner.lock();
         state.schedule.remove(name);
         let run = state.runs.remove(name);

@@ -5,8 +5,8 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use core::marker::PhantomData;
 use core::time::Duration;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
 use cache_core::shard::Limits;
 use cache_core::table::Bound;
@@ -16,7 +16,9 @@ use super::cache::{Cache, Inner};
 use super::listener::{Event, Listener};
 use super::loading::LoadingBuilder;
 use super::place::Places;
+use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables, Waiting};
+use crate::background::{Scheduler, StartError};
 use crate::time::{MonotonicTime, TickTime, Time};
 
 /// The hasher of a cache that was given no other: fast, and seeded anew for each cache. Which one
@@ -54,6 +56,8 @@ pub enum BuildError {
         /// What to do.
         mend: &'static str,
     },
+    /// The job of [`sweep_every`](Builder::sweep_every).
+    Sweep(StartError),
 }
 
 impl BuildError {
@@ -62,6 +66,7 @@ impl BuildError {
         match self {
             Self::Policy(error) => error.field(),
             Self::Setting { field, .. } => field,
+            Self::Sweep(_) => "sweep_every",
         }
     }
 }
@@ -71,6 +76,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Policy(error) => error.fmt(f),
             Self::Setting { field, mend } => write!(f, "{field} cannot be: {mend}"),
+            Self::Sweep(error) => write!(f, "sweep_every: {error}"),
         }
     }
 }
@@ -103,6 +109,7 @@ pub struct Builder<K, V, S = DefaultHasher> {
     weigher: Option<Weigher<K, V>>,
     serve_old: Option<ServeOld>,
     listener: Option<Listener<K, V>>,
+    sweep: Option<(Duration, Option<Scheduler>)>,
     max_loads: usize,
     max_waiters: usize,
     hasher: S,
@@ -120,6 +127,7 @@ impl<K, V> Builder<K, V> {
             weigher: None,
             serve_old: None,
             listener: None,
+            sweep: None,
             max_loads: 1_024,
             max_waiters: 65_536,
             hasher: DefaultHasher::default(),
@@ -271,6 +279,7 @@ impl<K, V, S> Builder<K, V, S> {
             weigher: self.weigher,
             serve_old: self.serve_old,
             listener: self.listener,
+            sweep: self.sweep,
             max_loads: self.max_loads,
             max_waiters: self.max_waiters,
             hasher,
@@ -312,6 +321,20 @@ impl<K, V, S> Builder<K, V, S> {
         V: Send + 'static,
     {
         self.listener = Some(Listener::new(listener));
+        self
+    }
+
+    /// Removes what has passed at least this often, whether anybody reads or writes or not, by a job
+    /// of the process's own scheduler. Without it, writes remove what has passed, and
+    /// [`maintain`](super::Cache::maintain) does.
+    pub fn sweep_every(mut self, interval: Duration) -> Self {
+        self.sweep = Some((interval, None));
+        self
+    }
+
+    /// The same, by a job of this scheduler.
+    pub fn sweep_every_by(mut self, interval: Duration, scheduler: &Scheduler) -> Self {
+        self.sweep = Some((interval, Some(scheduler.clone())));
         self
     }
 
@@ -392,7 +415,7 @@ where
         let (waiting, plain) = (self.waiting, Plain::prove());
         let mut tables = Tables::new(bound, waiting, policy.clone(), limits, seed, plain);
         self.listener.into_iter().for_each(|listener| tables.tell(listener));
-        Ok(Cache::from(Inner {
+        let cache = Cache::from(Inner {
             tables,
             policy,
             hasher: self.hasher,
@@ -404,8 +427,16 @@ where
             max_waiters: self.max_waiters,
             waiters: AtomicUsize::new(0),
             not_kept: AtomicU64::new(0),
-            pool: std::sync::OnceLock::new(),
-        }))
+            pool: OnceLock::new(),
+            sweeper: OnceLock::new(),
+        });
+        if let Some((every, scheduler)) = self.sweep {
+            let scheduler = scheduler.unwrap_or_else(Scheduler::shared);
+            let sweeper = Sweeper::start(Arc::downgrade(&cache.inner), every, scheduler)
+                .map_err(BuildError::Sweep)?;
+            cache.inner.sweeper.get_or_init(|| sweeper);
+        }
+        Ok(cache)
     }
 }
 

@@ -13,6 +13,7 @@ use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Polic
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
 use super::listener::Listener;
 use super::place::Places;
+use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables};
 use crate::pool::Pool;
 use crate::time::{TickTime, Time};
@@ -41,6 +42,7 @@ pub(super) struct Inner<K, V, S> {
     /// Values that no table had room for.
     pub(super) not_kept: AtomicU64,
     pub(super) pool: OnceLock<Arc<Pool>>,
+    pub(super) sweeper: OnceLock<Sweeper>,
 }
 
 impl<K, V, S> Clone for Cache<K, V, S> {

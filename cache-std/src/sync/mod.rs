@@ -24,6 +24,7 @@
 mod builder;
 mod cache;
 mod call;
+mod iter;
 mod lead;
 mod listener;
 mod load;
@@ -33,11 +34,13 @@ mod outcome;
 mod place;
 mod read;
 mod run;
+mod sweeper;
 mod tables;
 
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher};
 pub use cache::Cache;
+pub use iter::Iter;
 pub use lead::Previous;
 pub use listener::Event;
 pub use loading::{LoadingBuilder, LoadingCache};

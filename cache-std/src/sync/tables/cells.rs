@@ -16,7 +16,7 @@ use std::sync::Arc;
 use cache_core::shard::plain::{self, Look, Placed};
 use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
 use cache_core::table::{HashTable, Set, Table};
-use cache_core::{Cause, FlightId, Instant, Policy, Stats};
+use cache_core::{Cause, Entry, FlightId, Instant, Policy, Stats};
 
 use super::Leaving;
 use super::counted::{Counted, Counts};
@@ -348,6 +348,23 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     {
         let ledger = self.ledger(number);
         Desk { ledger, table: self.table(number), cells: self, hash }
+    }
+
+    /// Copies of all entries of one table that may still be served.
+    pub(super) fn entries<T>(&self, number: usize, now: Instant) -> Vec<(K, Entry<V>)>
+    where
+        K: Clone,
+        V: Clone,
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let desk = self.desk_of::<T>(number, 0);
+        let mut entries = Vec::with_capacity(desk.table.len());
+        desk.view().visit(0, now, |key, entry| {
+            entries.push((key.clone(), entry.cloned()));
+            true
+        });
+        entries
     }
 
     /// Removes everything, table by table.

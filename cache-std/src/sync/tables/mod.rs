@@ -14,7 +14,7 @@ use std::hash::DefaultHasher;
 use cache_core::shard::plain::{Look, Placed};
 use cache_core::shard::{At, Limits, Spare};
 use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
-use cache_core::{Contract, Instant, Policy, Stats};
+use cache_core::{Contract, Entry, Instant, Policy, Stats};
 
 use super::listener::Listener;
 
@@ -369,6 +369,22 @@ impl<K: Eq, V> Tables<K, V> {
 
     pub(super) fn purge(&self, now: Instant) -> usize {
         each!(Self, self, cells => cells.purge(now))
+    }
+
+    /// The same, if anything may have passed.
+    pub(super) fn purge_if_due(&self, now: Instant) {
+        if each!(Self, self, cells => cells.is_due(now)) {
+            self.purge(now);
+        }
+    }
+
+    /// Copies of all entries of one table that may still be served.
+    pub(super) fn entries(&self, table: usize, now: Instant) -> Vec<(K, Entry<V>)>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        each!(Self, self, cells => cells.entries(table, now))
     }
 
     pub(super) fn maintain(&self, now: Instant, budget: usize) -> usize {
