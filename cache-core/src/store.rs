@@ -5,10 +5,18 @@
 //! [`Leases`] or [`AsyncLeases`]. Whether a store behaves as it must can be checked with
 //! `conformance::store` (feature `conformance`).
 
+#[cfg(feature = "envelope")]
+mod codec;
+#[cfg(feature = "envelope")]
+pub mod envelope;
 mod error;
 mod forward;
 mod leases;
 
+#[cfg(feature = "json")]
+pub use self::codec::Json;
+#[cfg(feature = "envelope")]
+pub use self::codec::{Codec, CodecError, KeyBytes, Plain};
 pub use self::error::{Cause, StoreError};
 pub use self::forward::Ready;
 pub use self::leases::{AsyncLeases, HeldLease, Leases};

@@ -23,8 +23,19 @@ pub(crate) enum Action {
 }
 
 /// `cache-core`'s features, one by one; "" is none of them.
-const CORE_FEATURES: &[&str] =
-    &["", "alloc", "hashbrown", "heapless", "sets", "embassy-time", "spin", "serde", "conformance"];
+const CORE_FEATURES: &[&str] = &[
+    "",
+    "alloc",
+    "hashbrown",
+    "heapless",
+    "sets",
+    "embassy-time",
+    "spin",
+    "serde",
+    "conformance",
+    "envelope",
+    "json",
+];
 
 /// Packages that are linted, documented and tested as a whole.
 const LIBRARIES: &[&str] = &["cache-core", "cache-std", "advanced-caching"];

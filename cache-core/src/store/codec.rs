@@ -1,0 +1,177 @@
+//! Values and keys as bytes.
+
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::error::Error;
+
+/// Why a value could not be encoded or decoded.
+pub type CodecError = Box<dyn Error + Send + Sync>;
+
+/// Turns values into bytes and back, for stores outside the process.
+pub trait Codec<V> {
+    /// Tells this codec from others in what is stored. Below 128 is this library's: 0
+    /// [`Plain`], 1 JSON.
+    const ID: u8;
+
+    /// Appends the value's bytes.
+    ///
+    /// # Errors
+    /// The value has no such form.
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError>;
+
+    /// The value of these bytes. They were written by [`encode`](Self::encode), perhaps of another
+    /// version of the program.
+    ///
+    /// # Errors
+    /// They are none of this type.
+    fn decode(&self, bytes: &[u8]) -> Result<V, CodecError>;
+}
+
+/// Bytes and text as they are.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)] // made by its name
+pub struct Plain;
+
+/// Implements [`Codec`] for what is bytes already, or text.
+macro_rules! plain {
+    ($($value:ty: $decode:expr;)*) => {$(
+        impl Codec<$value> for Plain {
+            const ID: u8 = 0;
+
+            fn encode(&self, value: &$value, out: &mut Vec<u8>) -> Result<(), CodecError> {
+                out.extend_from_slice(AsRef::<[u8]>::as_ref(&**value));
+                Ok(())
+            }
+
+            fn decode(&self, bytes: &[u8]) -> Result<$value, CodecError> {
+                let decode: fn(&[u8]) -> Result<$value, CodecError> = $decode;
+                decode(bytes)
+            }
+        }
+    )*};
+}
+
+plain! {
+    Vec<u8>: |bytes| Ok(bytes.to_vec());
+    Box<[u8]>: |bytes| Ok(bytes.into());
+    Arc<[u8]>: |bytes| Ok(bytes.into());
+    String: |bytes| Ok(core::str::from_utf8(bytes)?.to_owned());
+    Box<str>: |bytes| Ok(core::str::from_utf8(bytes)?.into());
+    Arc<str>: |bytes| Ok(core::str::from_utf8(bytes)?.into());
+}
+
+/// Values of types that serde knows, as JSON text (RFC 8259). Nested more than 128 deep they cannot
+/// be read.
+#[cfg(feature = "json")]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)] // made by its name
+pub struct Json;
+
+#[cfg(feature = "json")]
+impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
+    const ID: u8 = 1;
+
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.append(&mut serde_json::to_vec(value)?);
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V, CodecError> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
+/// A key as bytes: equal keys give equal bytes, others others. What is stored depends on it, so it
+/// stays the same for ever.
+pub trait KeyBytes {
+    /// The bytes.
+    fn key_bytes(&self) -> Cow<'_, [u8]>;
+}
+
+impl KeyBytes for [u8] {
+    fn key_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl KeyBytes for str {
+    fn key_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.as_bytes())
+    }
+}
+
+impl<const N: usize> KeyBytes for [u8; N] {
+    fn key_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self)
+    }
+}
+
+/// Implements [`KeyBytes`] for what points to keys.
+macro_rules! pointers {
+    ($($key:ty $(, $K:ident)?;)*) => {$(
+        impl$(<$K: KeyBytes + ?Sized>)? KeyBytes for $key {
+            fn key_bytes(&self) -> Cow<'_, [u8]> {
+                (**self).key_bytes()
+            }
+        }
+    )*};
+}
+
+pointers! {
+    String;
+    Vec<u8>;
+    &K, K;
+    Box<K>, K;
+    Arc<K>, K;
+}
+
+/// Implements [`KeyBytes`] for numbers: big-endian.
+macro_rules! numbers {
+    ($($key:ty)*) => {$(
+        impl KeyBytes for $key {
+            fn key_bytes(&self) -> Cow<'_, [u8]> {
+                Cow::Owned(self.to_be_bytes().to_vec())
+            }
+        }
+    )*};
+}
+
+numbers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_is_none_is_refused() {
+        let text: Result<String, _> = Plain.decode(&[0xff]);
+        assert!(text.is_err());
+        let mut bytes = Vec::new();
+        Plain.encode(&"ä".to_owned(), &mut bytes).unwrap();
+        let text: Arc<str> = Plain.decode(&bytes).unwrap();
+        assert_eq!(&*text, "ä");
+    }
+
+    #[test]
+    fn keys_are_what_they_always_were() {
+        assert_eq!(*"a/ä".key_bytes(), *"a/ä".as_bytes());
+        assert_eq!(*0x0102_u16.key_bytes(), [1, 2]);
+        assert_eq!(*(-1_i32).key_bytes(), [0xff; 4]);
+        assert_eq!([1_u8, 2].key_bytes().len(), 2);
+    }
+
+    #[cfg(feature = "json")]
+    #[test]
+    fn json_is_read_back_and_other_text_is_not() {
+        let mut bytes = Vec::new();
+        Json.encode(&Some(3_u32), &mut bytes).unwrap();
+        assert_eq!(bytes, b"3");
+        let value: Option<u32> = Json.decode(&bytes).unwrap();
+        assert_eq!(value, Some(3));
+        let value: Result<u32, _> = Json.decode(b"\"3\"");
+        assert!(value.is_err());
+    }
+}
