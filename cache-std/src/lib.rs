@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod background;
+mod dir;
 mod error;
 mod flight;
 mod memory;
@@ -20,6 +21,7 @@ pub use cache_core::{
     Cause, Clock, Contract, Entry, Explanation, Freshness, Instant, Lifetime, Loaded, Policy,
     PolicyBuilder, PolicyError, Put, Stats,
 };
+pub use dir::{DirStats, DirStore};
 pub use memory::MemoryStore;
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use time::CoarseTime;

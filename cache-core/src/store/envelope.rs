@@ -56,6 +56,27 @@ impl Header {
     pub const fn new(codec: u8, lifetime: Lifetime) -> Self {
         Self { codec, schema: 0, lifetime, written_at: 0, write: 0 }
     }
+
+    /// With the user's version of the value's type.
+    #[must_use]
+    pub const fn schema(mut self, schema: u16) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// With the time of writing, in nanoseconds since 1970.
+    #[must_use]
+    pub const fn written_at(mut self, written_at: u64) -> Self {
+        self.written_at = written_at;
+        self
+    }
+
+    /// With the number of the write.
+    #[must_use]
+    pub const fn write(mut self, write: u64) -> Self {
+        self.write = write;
+        self
+    }
 }
 
 /// An entry as it was found.
