@@ -133,6 +133,11 @@ impl<V> Loaded<V> {
         Some(lifetime)
     }
 
+    /// Whether the answer has tags.
+    pub fn is_tagged(&self) -> bool {
+        !self.terms.label.tags().is_empty()
+    }
+
     /// The value, if the answer is one.
     pub fn into_value(self) -> Option<V> {
         match self.answer {

@@ -36,6 +36,12 @@ pub struct Stats {
     pub forgotten: u64,
     /// Events that no listener was told, because too many waited for it.
     pub lost_events: u64,
+    /// Questions to the store behind the cache that it answered with an entry.
+    pub store_hits: u64,
+    /// Questions to that store for which it had nothing.
+    pub store_misses: u64,
+    /// Operations of that store that failed.
+    pub store_errors: u64,
 }
 
 impl Stats {
@@ -67,5 +73,8 @@ impl AddAssign for Stats {
         self.not_kept += other.not_kept;
         self.forgotten += other.forgotten;
         self.lost_events += other.lost_events;
+        self.store_hits += other.store_hits;
+        self.store_misses += other.store_misses;
+        self.store_errors += other.store_errors;
     }
 }

@@ -5,6 +5,7 @@
 //! [`Leases`] or [`AsyncLeases`]. Whether a store behaves as it must can be checked with
 //! `conformance::store` (feature `conformance`).
 
+mod chain;
 #[cfg(feature = "envelope")]
 mod codec;
 #[cfg(feature = "envelope")]
@@ -13,6 +14,7 @@ mod error;
 mod forward;
 mod leases;
 
+pub use self::chain::Chain;
 #[cfg(feature = "json")]
 pub use self::codec::Json;
 #[cfg(feature = "envelope")]

@@ -19,6 +19,9 @@ pub(crate) enum End<V> {
     Failed(Failure),
     /// The load was given up without an end; those who waited look again.
     Abandoned,
+    /// An old value was found in the store behind the cache, which may serve those who waited. The
+    /// load goes on as this flight.
+    Adopted(Arc<Flight<V>>),
 }
 
 /// What is known of a value that a flight has brought.

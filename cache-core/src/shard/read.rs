@@ -31,6 +31,8 @@ pub struct Previous<'a, V> {
     pub entry: Entry<&'a V>,
     /// The origin's name for this version.
     pub etag: Option<&'a str>,
+    /// It has tags.
+    pub tagged: bool,
 }
 
 impl<V> Previous<'_, V> {

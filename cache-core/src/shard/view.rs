@@ -52,8 +52,10 @@ where
         let record = self.record(hash, key);
         let (_, _, entry) = self.table.get(at)?;
         let windows = self.windows_at(at, record)?;
-        let etag = record.and_then(|record| record.label.etag());
-        Some(Previous { entry: Entry::new(&entry.value, windows), etag })
+        let label = record.map(|record| &record.label);
+        let tagged = label.is_some_and(|label| !label.tags().is_empty());
+        let etag = label.and_then(|label| label.etag());
+        Some(Previous { entry: Entry::new(&entry.value, windows), etag, tagged })
     }
 
     /// The entry of a key while anything may serve it, with its freshness and age. Counts as no

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
 use cache_core::shard::Limits;
+use cache_core::store::Store;
 use cache_core::table::Bound;
 use cache_core::{Policy, PolicyBuilder, PolicyError};
 
@@ -16,6 +17,7 @@ use super::cache::{Cache, Inner};
 use super::listener::{Event, Listener};
 use super::loading::LoadingBuilder;
 use super::place::Places;
+use super::second::{Second, SharedStore};
 use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables, Waiting};
 use crate::background::{Scheduler, StartError};
@@ -110,6 +112,7 @@ pub struct Builder<K, V, S = DefaultHasher> {
     serve_old: Option<ServeOld>,
     listener: Option<Listener<K, V>>,
     sweep: Option<(Duration, Option<Scheduler>)>,
+    second: Option<SharedStore<K, V>>,
     max_loads: usize,
     max_waiters: usize,
     hasher: S,
@@ -128,6 +131,7 @@ impl<K, V> Builder<K, V> {
             serve_old: None,
             listener: None,
             sweep: None,
+            second: None,
             max_loads: 1_024,
             max_waiters: 65_536,
             hasher: DefaultHasher::default(),
@@ -280,6 +284,7 @@ impl<K, V, S> Builder<K, V, S> {
             serve_old: self.serve_old,
             listener: self.listener,
             sweep: self.sweep,
+            second: self.second,
             max_loads: self.max_loads,
             max_waiters: self.max_waiters,
             hasher,
@@ -335,6 +340,24 @@ impl<K, V, S> Builder<K, V, S> {
     /// The same, by a job of this scheduler.
     pub fn sweep_every_by(mut self, interval: Duration, scheduler: &Scheduler) -> Self {
         self.sweep = Some((interval, Some(scheduler.clone())));
+        self
+    }
+
+    /// Puts a store behind the memory: files, a database, another process.
+    ///
+    /// A load asks the store first, and the origin only where the store has nothing fresh; what the
+    /// origin answers goes to both. An entry keeps its age and its windows on the way, so a stale one
+    /// is served as such while the origin is asked, and one kept for errors serves when the origin
+    /// fails. `put`, `expire`, `invalidate` and `clear` change both before they return; `get` and
+    /// other reads that load nothing look in memory alone.
+    ///
+    /// A store that fails, or panics, is counted in `Stats::store_errors`, and the cache goes on
+    /// without it. A key whose mutation did not reach it is not read from there again before it has
+    /// taken another value; that is remembered for 10,000 keys, and beyond them nothing is read from it
+    /// until [`clear`](super::Cache::clear) succeeds, but not across a restart. Values with tags, and
+    /// that a key is missing, are kept in memory alone. The store must not call this cache.
+    pub fn l2(mut self, store: impl Store<K, V> + Send + Sync + 'static) -> Self {
+        self.second = Some(Arc::new(store));
         self
     }
 
@@ -429,6 +452,7 @@ where
             not_kept: AtomicU64::new(0),
             pool: OnceLock::new(),
             sweeper: OnceLock::new(),
+            second: self.second.map(|store| Box::new(Second::new(store))),
         });
         if let Some((every, scheduler)) = self.sweep {
             let scheduler = scheduler.unwrap_or_else(Scheduler::shared);

@@ -13,6 +13,7 @@ use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Polic
 use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
 use super::listener::Listener;
 use super::place::Places;
+use super::second::{self, Change, Second};
 use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables};
 use crate::pool::Pool;
@@ -43,6 +44,8 @@ pub(super) struct Inner<K, V, S> {
     pub(super) not_kept: AtomicU64,
     pub(super) pool: OnceLock<Arc<Pool>>,
     pub(super) sweeper: OnceLock<Sweeper>,
+    /// The store behind the memory.
+    pub(super) second: Option<Box<Second<K, V>>>,
 }
 
 impl<K, V, S> Clone for Cache<K, V, S> {
@@ -114,6 +117,9 @@ where
     /// Stores a value: a plain one with the cache's windows, or a [`Loaded`] with its own ttl, tags
     /// or etag. Loads under way for the key will not land.
     pub fn put(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
+        if let Some(second) = &self.inner.second {
+            return self.store_in_both(second, key, loaded.into(), false);
+        }
         match loaded.into().into_plain() {
             Ok(value) => self.store_plain(key, value),
             Err(loaded) => self.store(key, loaded, false),
@@ -122,7 +128,39 @@ where
 
     /// Stores a value unless a fresh one is there.
     pub fn put_if_absent(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
-        self.store(key, loaded.into(), true)
+        match &self.inner.second {
+            Some(second) => self.store_in_both(second, key, loaded.into(), true),
+            None => self.store(key, loaded.into(), true),
+        }
+    }
+
+    /// In the store, then in memory; see [`Second`].
+    #[cold]
+    fn store_in_both(
+        &self,
+        second: &Second<K, V>,
+        key: K,
+        loaded: Loaded<V>,
+        if_absent: bool,
+    ) -> Put<V> {
+        let hash = self.inner.hash(&key);
+        let turn = second.turn(hash);
+        let now = self.inner.now();
+        if if_absent && self.inner.tables.desk(hash).peek(&key, now).is_none() {
+            let found = second.get(&key, now).filter(second::is_fresh);
+            if let (Some(found), Some(value)) = (found, loaded.as_value()) {
+                let value = value.clone();
+                self.store(key, second::loaded(found), true);
+                return Put::Present(value);
+            }
+        }
+        let present = if_absent && self.inner.tables.desk(hash).peek(&key, now).is_some();
+        if !present {
+            second.change(&key, &Change::by(&loaded, &self.inner.policy), now);
+        }
+        let put = self.store(key, loaded, if_absent);
+        drop(turn);
+        put
     }
 
     /// A plain value under one small lock, where no record is concerned.
@@ -165,7 +203,13 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        let mut spare = Spare::one(key.to_owned());
+        let own = key.to_owned();
+        let _turn = self.inner.second.as_ref().map(|second| {
+            let turn = second.turn(hash);
+            second.expire(&own, now);
+            turn
+        });
+        let mut spare = Spare::one(own);
         let mut leaving = self.inner.tables.leaving();
         let mut desk = self.inner.tables.desk(hash);
         let found = desk.expire(key, now, &mut spare, &mut leaving);
@@ -177,14 +221,23 @@ where
     pub fn invalidate<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.inner.tables.invalidate(self.inner.hash(key), key, self.inner.now())
+        let (hash, now) = (self.inner.hash(key), self.inner.now());
+        let _turn = self.inner.second.as_ref().map(|second| {
+            let turn = second.turn(hash);
+            second.change(&key.to_owned(), &Change::Remove, now);
+            turn
+        });
+        self.inner.tables.invalidate(hash, key, now)
     }
 
     /// Removes everything, table by table. O(entries).
     pub fn clear(&self) {
-        self.inner.tables.clear();
+        match &self.inner.second {
+            Some(second) => second.clear(self.inner.now(), || self.inner.tables.clear()),
+            None => self.inner.tables.clear(),
+        }
     }
 
     /// Makes every value with this tag stale from now on. O(1) in the number of entries.
@@ -281,6 +334,9 @@ where
     pub fn stats(&self) -> Stats {
         let mut stats = self.inner.tables.stats();
         stats.lost_events += self.inner.tables.listener().map_or(0, Listener::lost);
+        if let Some(second) = &self.inner.second {
+            second.add_counts(&mut stats);
+        }
         stats.not_kept += self.inner.not_kept.load(Ordering::Relaxed);
         stats
     }

@@ -123,6 +123,10 @@ where
                 Some(old.ok_or_else(|| self.refusal(until, Refusal::TimedOut)))
             }
             Ok(None | Some(End::Abandoned)) => None,
+            Ok(Some(End::Adopted(next))) => match self.adopted(LoadPart::Joined) {
+                Some(old) => Some(Ok(old)),
+                None => self.follow(&next, until),
+            },
             Ok(Some(end)) => Some(self.deliver(end, LoadPart::Joined)),
             Err(TooManyWait) => Some(self.fallback(LoadPart::Cooling).ok_or(LoadError::Busy)),
         }
@@ -231,7 +235,8 @@ where
         let pin = || {
             let previous = desk.previous(self.key)?;
             let (age, etag) = (previous.age(now), previous.etag.map(Box::from));
-            Some(Previous { value: Some(previous.entry.value.clone()), age, etag })
+            let (value, tagged) = (Some(previous.entry.value.clone()), previous.tagged);
+            Some(Previous { value, age, etag, tagged })
         };
         let previous = if pins { catch_unwind(AssertUnwindSafe(pin)).ok().flatten() } else { None };
         Lead {
@@ -243,11 +248,22 @@ where
             previous: previous.unwrap_or_else(Previous::none),
             place: place.clone(),
             kept_by: self.kept_by.cloned(),
+            asks_store: self.inner.second.is_some() && !self.contract.refresh,
         }
     }
 
     fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<End<V>>, TooManyWait> {
         if self.waits { self.inner.wait(flight, until) } else { Ok(flight.end()) }
+    }
+
+    /// The old value that a flight has found, if it may serve as it is.
+    fn adopted(&self, load: LoadPart) -> Option<Served<V>> {
+        let now = self.inner.now();
+        let desk = self.inner.tables.desk(self.hash);
+        let entry = desk.fallback(self.key, now, &self.contract);
+        let entry = entry.filter(|entry| entry.freshness(now) != Freshness::Expired)?.cloned();
+        let lifetime = Some(entry.lifetime(now));
+        Some(Served { lifetime, load, ..Served::plain(entry.value) })
     }
 
     /// What a caller who waited gets when the flight has ended.
@@ -260,7 +276,7 @@ where
             End::Value(value, arrival) => Ok(Served::arrived(value, arrival, load)),
             End::Missing => Err(LoadError::Missing),
             End::Failed(failure) => self.fallback(load).ok_or_else(|| failure.told_to()),
-            End::Abandoned => self.fallback(load).ok_or(LoadError::Busy),
+            End::Abandoned | End::Adopted(_) => self.fallback(load).ok_or(LoadError::Busy),
         }
     }
 
@@ -282,6 +298,21 @@ where
         }
     }
 
+    /// The same when the flight has found an old value and goes on as another.
+    fn await_next<E>(
+        &self,
+        next: &Flight<V>,
+        patience: &Patience,
+    ) -> Result<Served<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        match self.adopted(LoadPart::Started) {
+            Some(old) => Ok(old),
+            None => self.await_own(next, patience),
+        }
+    }
+
     /// Waits, as its leader, for a flight that runs elsewhere.
     pub(super) fn await_own<E>(
         &self,
@@ -292,14 +323,17 @@ where
         E: Send + Sync + 'static,
     {
         if let Some(soft_at) = patience.soft_at {
-            if let Ok(Some(end)) = self.wait(flight, soft_at) {
-                return self.deliver(end, LoadPart::Started);
+            match self.wait(flight, soft_at) {
+                Ok(Some(End::Adopted(next))) => return self.await_next(&next, patience),
+                Ok(Some(end)) => return self.deliver(end, LoadPart::Started),
+                Ok(None) | Err(TooManyWait) => {}
             }
             if let Some(old) = self.fallback(LoadPart::Started) {
                 return Ok(old);
             }
         }
         match self.wait(flight, patience.hard_at) {
+            Ok(Some(End::Adopted(next))) => self.await_next(&next, patience),
             Ok(Some(end)) => self.deliver(end, LoadPart::Started),
             Ok(None) => Err(self.refusal(patience.lease_until, Refusal::TimedOut)),
             Err(TooManyWait) => Err(LoadError::Busy),

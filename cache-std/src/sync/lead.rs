@@ -8,11 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use cache_core::shard::Spare;
+use cache_core::store::Stored;
 use cache_core::{Completion, FlightId, Lifetime, Loaded, Policy, Ticket};
 
 use super::cache::Inner;
 use super::outcome::Source;
 use super::place::Place;
+use super::second::{self, Change};
 use super::tables::Desk;
 use crate::error::Failure;
 use crate::flight::{Arrival, End, Flight};
@@ -23,11 +25,12 @@ pub struct Previous<V> {
     pub(super) value: Option<V>,
     pub(super) age: Duration,
     pub(super) etag: Option<Box<str>>,
+    pub(super) tagged: bool,
 }
 
 impl<V> Previous<V> {
     pub(super) const fn none() -> Self {
-        Self { value: None, age: Duration::ZERO, etag: None }
+        Self { value: None, age: Duration::ZERO, etag: None, tagged: false }
     }
 
     /// The old value, whose windows may have passed.
@@ -60,6 +63,18 @@ where
     pub(super) place: Option<Arc<Place>>,
     /// The policy by which what is loaded is kept, if not the cache's.
     pub(super) kept_by: Option<Policy>,
+    /// The store behind the cache, if there is one, is still to be asked.
+    pub(super) asks_store: bool,
+}
+
+/// What the store behind the cache had for a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// A fresh value: the flight has ended.
+    Landed,
+    /// An old value, which may serve while the flight goes on.
+    Adopted,
+    Nothing,
 }
 
 /// What a loader's answer comes to, with all user code behind it.
@@ -68,6 +83,9 @@ struct Answer<V> {
     /// For those who wait, whatever becomes of the one that is stored.
     copy: Option<V>,
     weight: u32,
+    /// For the store behind the cache.
+    change: Change<V>,
+    source: Source,
 }
 
 /// A failure, and whether the old value may serve those who wait. One batch shares it.
@@ -89,9 +107,73 @@ where
     V: Clone,
     S: BuildHasher,
 {
-    /// Runs the loader here and ends the flight. Returns what the loader panicked with, if it did.
+    /// Asks the store behind the cache, if there is one and it was not asked before, and else runs
+    /// the loader; ends the flight. Returns what the loader panicked with, if it did.
     pub(super) fn run<E>(
-        mut self,
+        &mut self,
+        loader: impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
+    ) -> Option<Box<dyn Any + Send>>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+    {
+        match self.look_behind() {
+            Behind::Landed => None,
+            Behind::Adopted | Behind::Nothing => self.ask(loader),
+        }
+    }
+
+    /// Asks the store behind the cache.
+    pub(super) fn look_behind(&mut self) -> Behind {
+        let inner = self.inner.upgrade().filter(|_| core::mem::take(&mut self.asks_store));
+        let found = inner.and_then(|inner| {
+            let second = inner.second.as_ref()?;
+            second.get(&self.key, inner.now())
+        });
+        found.map_or(Behind::Nothing, |found| self.found(found))
+    }
+
+    /// Takes what the store behind the cache had.
+    pub(super) fn found(&mut self, stored: Stored<V>) -> Behind {
+        self.asks_store = false;
+        if !second::is_fresh(&stored) {
+            return self.adopt(stored);
+        }
+        match self.land_from(Source::Store, second::loaded(stored)) {
+            Ok(()) => Behind::Landed,
+            Err(_) => Behind::Landed, // as a failure: the value's own code has panicked
+        }
+    }
+
+    /// Keeps an old value, which may serve those who wait; the flight goes on as another.
+    fn adopt(&mut self, stored: Stored<V>) -> Behind {
+        let (Some(inner), Some(ticket)) = (self.inner.upgrade(), &self.ticket) else {
+            return Behind::Nothing;
+        };
+        let (value, age) = (stored.value.clone(), stored.lifetime.age);
+        let loaded = second::loaded(stored);
+        let weight = inner.weigh(&self.key, &loaded);
+        let (now, next) = (inner.now(), Flight::new());
+        let mut spare = Spare::storing(self.key.clone(), &loaded);
+        let mut leaving = inner.tables.leaving_of(&self.key);
+        let mut desk = inner.tables.desk(self.hash);
+        let ends = (&mut spare, &mut leaving);
+        let handed_back = desk.adopt(&self.key, now, ticket, loaded, weight, ends);
+        if handed_back.is_none() {
+            desk.flights().insert(ticket.flight(), Arc::clone(&next));
+        }
+        desk.close(&mut leaving);
+        if handed_back.is_some() {
+            return Behind::Nothing;
+        }
+        self.previous = Previous { value: Some(value), age, etag: None, tagged: false };
+        let found = core::mem::replace(&mut self.flight, Arc::clone(&next));
+        found.finish(End::Adopted(next));
+        Behind::Adopted
+    }
+
+    /// Runs the loader here and ends the flight.
+    pub(super) fn ask<E>(
+        &mut self,
         loader: impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
     ) -> Option<Box<dyn Any + Send>>
     where
@@ -118,7 +200,11 @@ where
     /// Ends the flight with what the loader answered. Returns what user code panicked with on the
     /// way, if it did; then the load has failed.
     pub(super) fn land(&mut self, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
-        match catch_unwind(AssertUnwindSafe(|| self.answer(loaded))) {
+        self.land_from(Source::Origin, loaded)
+    }
+
+    fn land_from(&mut self, source: Source, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
+        match catch_unwind(AssertUnwindSafe(|| self.answer(source, loaded))) {
             Ok(answer) => {
                 self.complete(answer);
                 Ok(())
@@ -131,7 +217,7 @@ where
     }
 
     /// The user code between a loader's answer and the table: the value's `Clone`, the weigher.
-    fn answer(&self, loaded: Loaded<V>) -> Answer<V> {
+    fn answer(&self, source: Source, loaded: Loaded<V>) -> Answer<V> {
         let loaded = match &self.kept_by {
             Some(policy) => loaded.kept_by(policy),
             None => loaded,
@@ -139,8 +225,23 @@ where
         let unmodified = self.previous.value().filter(|_| loaded.is_not_modified());
         let copy = loaded.as_value().or(unmodified).cloned();
         // Only now: a load that hangs must not keep a cache alive that everybody else has dropped.
-        let weight = self.inner.upgrade().map_or(1, |inner| inner.weigh(&self.key, &loaded));
-        Answer { loaded, copy, weight }
+        let inner = self.inner.upgrade();
+        let weight = inner.as_ref().map_or(1, |inner| inner.weigh(&self.key, &loaded));
+        let change = match inner.filter(|inner| inner.second.is_some()) {
+            Some(inner) if source == Source::Origin => self.change(&inner, &loaded, copy.as_ref()),
+            _ => Change::Keep,
+        };
+        Answer { loaded, copy, weight, change, source }
+    }
+
+    /// What becomes of the entry in the store behind the cache.
+    fn change(&self, inner: &Inner<K, V, S>, loaded: &Loaded<V>, copy: Option<&V>) -> Change<V> {
+        let renewed = copy.filter(|_| loaded.is_not_modified());
+        let tagged = self.previous.tagged || loaded.is_tagged();
+        match (renewed, loaded.lifetime(&inner.policy)) {
+            (Some(value), Some(lifetime)) if !tagged => Change::Put(value.clone(), lifetime),
+            _ => Change::by(loaded, &inner.policy),
+        }
     }
 
     /// An error as those who wait are told it: its text, and whether it lets the old value serve.
@@ -154,9 +255,8 @@ where
     }
 
     fn complete(&mut self, answer: Answer<V>) {
-        let Answer { mut loaded, copy, weight } = answer;
-        let mut arrival =
-            Arrival { source: Source::Origin, lifetime: Lifetime::fresh_for(Duration::ZERO) };
+        let Answer { mut loaded, copy, weight, change, source } = answer;
+        let mut arrival = Arrival { source, lifetime: Lifetime::fresh_for(Duration::ZERO) };
         let missing = loaded.is_missing();
         let end = move |arrival| match copy {
             Some(value) => End::Value(value, arrival),
@@ -170,6 +270,8 @@ where
         let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
         let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
+        let second = inner.second.as_ref().filter(|_| !matches!(change, Change::Keep));
+        let turn = second.map(|second| second.turn(self.hash));
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&self.key);
@@ -181,6 +283,7 @@ where
         }
         let done = desk.complete(&self.key, now, &mut spare, ticket, loaded, weight, &mut leaving);
         let landed = matches!(done, Completion::Applied(_));
+        let counts = !matches!(done, Completion::Superseded(_) | Completion::NothingToRenew);
         let handed_back = match done {
             Completion::Superseded(value) => value,
             Completion::NotKept(value) => Some(value),
@@ -193,6 +296,10 @@ where
         desk.tick(now, &mut leaving);
         desk.close(&mut leaving);
         self.flight.finish(end(arrival));
+        if let Some(second) = second.filter(|_| counts) {
+            second.follow(&self.key, &change, now);
+        }
+        drop(turn);
         inner.tables.sweep_next(now);
         drop((spare, leaving, handed_back));
     }

@@ -11,7 +11,7 @@ use cache_core::{Contract, Instant, Loaded};
 
 use super::cache::Cache;
 use super::call::{Call, Patience, Step};
-use super::lead::{Failed, Lead};
+use super::lead::{Behind, Failed, Lead};
 use crate::error::LoadError;
 use crate::flight::Flight;
 use crate::pool::{self, Job};
@@ -325,6 +325,28 @@ where
     Box::new(move || load_all(turn.0.take(), &*loader))
 }
 
+/// Asks the store behind the cache for all keys at once, and returns those that the origin is to be
+/// asked for.
+fn look_behind<K, V, S>(leads: Vec<Lead<K, V, S>>) -> Vec<Lead<K, V, S>>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    let inner = leads.first().and_then(|lead| lead.inner.upgrade());
+    let Some(second) = inner.as_ref().and_then(|inner| inner.second.as_ref()) else { return leads };
+    let keys: Vec<_> = leads.iter().map(|lead| &lead.key).collect();
+    let found = second.get_many(&keys, inner.as_ref().map_or(Instant::ORIGIN, |i| i.now()));
+    let mut left = Vec::with_capacity(leads.len());
+    for (mut lead, found) in leads.into_iter().zip(found) {
+        let landed = found.is_some_and(|found| lead.found(found) == Behind::Landed);
+        if !landed {
+            left.push(lead);
+        }
+    }
+    left
+}
+
 /// Calls the loader for all keys at once, and ends each one's flight.
 fn load_all<K, V, S, F, A, R, E>(leads: Vec<Lead<K, V, S>>, loader: &F)
 where
@@ -336,6 +358,7 @@ where
     R: Into<Loaded<V>>,
     E: fmt::Display + Send + Sync + 'static,
 {
+    let leads = look_behind(leads);
     let Some(first) = leads.first() else { return };
     leads.iter().for_each(|lead| lead.flight.runs_here());
     let keys = || leads.iter().map(|lead| lead.key.clone()).collect();

@@ -34,6 +34,7 @@ mod outcome;
 mod place;
 mod read;
 mod run;
+mod second;
 mod sweeper;
 mod tables;
 

@@ -12,6 +12,8 @@ use crate::flight::Arrival;
 pub enum Source {
     /// The cache's own memory.
     Memory,
+    /// The store behind the cache, by a load that this read started or joined.
+    Store,
     /// The origin, by a load that this read started or joined.
     Origin,
 }

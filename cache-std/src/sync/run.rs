@@ -10,7 +10,7 @@ use cache_core::Loaded;
 
 use super::cache::Inner;
 use super::call::{Call, Patience};
-use super::lead::{Lead, Previous};
+use super::lead::{Behind, Lead, Previous};
 use super::outcome::{LoadPart, Served};
 use crate::error::LoadError;
 use crate::flight::{End, Flight};
@@ -96,7 +96,7 @@ where
     fn load<Q>(
         self,
         call: &Call<'_, Q, K, V, S>,
-        lead: Lead<K, V, S>,
+        mut lead: Lead<K, V, S>,
         patience: Patience,
     ) -> Result<Served<V>, LoadError<E>>
     where
@@ -105,7 +105,12 @@ where
     {
         let flight = Arc::clone(&lead.flight);
         if patience.is_endless() || pool::on_worker() {
-            drop(lead.run(self.loader));
+            match lead.look_behind() {
+                Behind::Landed => {}
+                // The caller need not wait for more.
+                Behind::Adopted => self.queue(call.inner, lead),
+                Behind::Nothing => drop(lead.ask(self.loader)),
+            }
         } else {
             let job = Box::new(move || drop(lead.run(self.loader)));
             call.inner.pool().load(job).unwrap_or_else(|job| job());
@@ -116,7 +121,7 @@ where
 
 impl<F> Detached<F> {
     /// Runs the load when one of the few workers for refreshes is free.
-    pub(super) fn queue<K, V, S, E>(self, inner: &Inner<K, V, S>, lead: Lead<K, V, S>)
+    pub(super) fn queue<K, V, S, E>(self, inner: &Inner<K, V, S>, mut lead: Lead<K, V, S>)
     where
         K: Clone + Eq + Hash + Send + Sync + 'static,
         V: Clone + Send + Sync + 'static,
@@ -182,7 +187,7 @@ where
 }
 
 impl<F> Here<F> {
-    fn run<K, V, S, E>(self, lead: Lead<K, V, S>) -> End<V>
+    fn run<K, V, S, E>(self, mut lead: Lead<K, V, S>) -> End<V>
     where
         K: Clone + Eq + Hash,
         V: Clone,
@@ -190,11 +195,10 @@ impl<F> Here<F> {
         F: FnOnce() -> Result<V, E>,
         E: fmt::Display + Send + Sync + 'static,
     {
-        let flight = Arc::clone(&lead.flight);
         let loader = self.loader;
         if let Some(payload) = lead.run(|_| loader().map(Loaded::value)) {
             resume_unwind(payload);
         }
-        flight.end().unwrap_or(End::Abandoned)
+        lead.flight.end().unwrap_or(End::Abandoned)
     }
 }

@@ -99,6 +99,28 @@ impl<K: Eq, V> Desk<'_, K, V> {
         })
     }
 
+    /// Keeps an old value that a flight has found elsewhere, or hands it back.
+    pub(in crate::sync) fn adopt<Q>(
+        &mut self,
+        key: &Q,
+        now: Instant,
+        ticket: &Ticket,
+        loaded: Loaded<V>,
+        weight: u32,
+        ends: (&mut Spare<K>, &mut Leaving<'_, K, V>),
+    ) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (spare, out) = (ends.0, &mut out(ends.1));
+        each!(Self, self, desk => {
+            let here = At { hash: desk.hash, key, now };
+            desk.fit(weight);
+            desk.shard().adopt(here, spare, ticket, loaded, weight, out)
+        })
+    }
+
     /// Ends a flight that failed; `serve_old` says whether the old value may serve on.
     pub(in crate::sync) fn fail<Q>(
         &mut self,

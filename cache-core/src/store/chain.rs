@@ -1,0 +1,110 @@
+//! Two stores as one.
+
+use crate::entry::{Freshness, Lifetime};
+use crate::store::{Store, StoreError, Stored};
+use crate::time::Instant;
+
+/// A near store in front of a far one. Chains of more are made of chains.
+///
+/// A read asks the far store only where the near one has nothing fresh, and leaves what it finds in
+/// the near one, with its age and its windows. Writes go to both, the far one first. Where the near
+/// store fails, a read is answered by the far one; a write is an error if either fails, and then each
+/// store has the old entry, the new one, or none.
+///
+/// ```
+/// use core::time::Duration;
+/// use cache_core::{Instant, Lifetime};
+/// use cache_core::store::{Chain, Store};
+/// # use std::{cell::RefCell, collections::HashMap};
+/// # use cache_core::{Entry, store::{StoreError, Stored}};
+/// # #[derive(Default)]
+/// # struct Memory(RefCell<HashMap<String, Entry<u32>>>);
+/// # impl Store<str, u32> for Memory {
+/// #     fn get(&self, key: &str, now: Instant) -> Result<Option<Stored<u32>>, StoreError> {
+/// #         let entry = self.0.borrow().get(key).copied();
+/// #         let alive = entry.filter(|entry| !now.has_reached(entry.gone_at()));
+/// #         Ok(alive.map(|entry| Stored::new(entry.value, entry.lifetime(now))))
+/// #     }
+/// #     fn put(&self, key: &str, v: &u32, life: Lifetime, now: Instant) -> Result<(), StoreError> {
+/// #         self.0.borrow_mut().insert(key.into(), Entry::from_lifetime(*v, life, now));
+/// #         Ok(())
+/// #     }
+/// #     fn remove(&self, key: &str, _: Instant) -> Result<bool, StoreError> {
+/// #         Ok(self.0.borrow_mut().remove(key).is_some())
+/// #     }
+/// # }
+///
+/// let (near, far) = (Memory::default(), Memory::default());
+/// let hour = Lifetime::fresh_for(Duration::from_secs(3_600)).aged(Duration::from_secs(60));
+/// far.put("answer", &42, hour, Instant::ORIGIN)?;
+/// Chain::new(&near, &far).get("answer", Instant::ORIGIN)?;
+/// assert_eq!(near.get("answer", Instant::ORIGIN)?.map(|found| found.lifetime), Some(hour));
+/// # Ok::<(), StoreError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chain<A, B> {
+    near: A,
+    far: B,
+}
+
+impl<A, B> Chain<A, B> {
+    /// `near` in front of `far`.
+    pub const fn new(near: A, far: B) -> Self {
+        Self { near, far }
+    }
+
+    /// The near store.
+    pub const fn near(&self) -> &A {
+        &self.near
+    }
+
+    /// The far store.
+    pub const fn far(&self) -> &B {
+        &self.far
+    }
+}
+
+impl<K: ?Sized, V, A: Store<K, V>, B: Store<K, V>> Store<K, V> for Chain<A, B> {
+    fn get(&self, key: &K, now: Instant) -> Result<Option<Stored<V>>, StoreError> {
+        // A near store that fails is as good as one that has nothing.
+        let near = self.near.get(key, now).unwrap_or_default();
+        if near.as_ref().is_some_and(|near| near.lifetime.freshness() == Freshness::Fresh) {
+            return Ok(near);
+        }
+        let far = match (self.far.get(key, now), near.is_some()) {
+            (Err(_), true) => None,
+            (answer, _) => answer?,
+        };
+        let older =
+            |far: &Stored<V>| near.as_ref().is_some_and(|n| n.lifetime.age <= far.lifetime.age);
+        let Some(far) = far.filter(|far| !older(far)) else { return Ok(near) };
+        // To have it nearer is a gain, and no promise.
+        let _ = self.near.put(key, &far.value, far.lifetime, now);
+        Ok(Some(far))
+    }
+
+    fn put(&self, key: &K, value: &V, lifetime: Lifetime, now: Instant) -> Result<(), StoreError> {
+        let far = self.far.put(key, value, lifetime, now);
+        match self.near.put(key, value, lifetime, now) {
+            // What is too large for the near store must not leave an older one there.
+            Err(StoreError::TooLarge { .. }) => self.near.remove(key, now).map(drop).and(far),
+            near => far.and(near),
+        }
+    }
+
+    fn remove(&self, key: &K, now: Instant) -> Result<bool, StoreError> {
+        let (far, near) = (self.far.remove(key, now), self.near.remove(key, now));
+        Ok(far? | near?)
+    }
+
+    fn clear(&self, now: Instant) -> Result<(), StoreError> {
+        let far = self.far.clear(now);
+        self.near.clear(now).and(far)
+    }
+
+    fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
+        // Copies of one entry count once.
+        let (near, far) = (self.near.purge(now, budget), self.far.purge(now, budget));
+        Ok(near?.max(far?))
+    }
+}
