@@ -35,6 +35,8 @@ pub enum LoadError<E> {
     Foreign(Arc<str>),
     /// The loader answered "not modified", and there is no old value.
     NothingToRenew,
+    /// The cache was shut down, and has no value.
+    ShutDown,
     /// The caller asked for what is cached only, and nothing is that it would take.
     NotCached,
 }
@@ -101,6 +103,7 @@ impl<E> Clone for LoadError<E> {
             Self::Foreign(text) => Self::Foreign(Arc::clone(text)),
             Self::NothingToRenew => Self::NothingToRenew,
             Self::NotCached => Self::NotCached,
+            Self::ShutDown => Self::ShutDown,
         }
     }
 }
@@ -118,6 +121,7 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
             Self::Foreign(text) => f.debug_tuple("Foreign").field(text).finish(),
             Self::NothingToRenew => f.write_str("NothingToRenew"),
             Self::NotCached => f.write_str("NotCached"),
+            Self::ShutDown => f.write_str("ShutDown"),
         }
     }
 }
@@ -136,6 +140,7 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
             Self::Recursive => f.write_str("the loader asked for the key that it was loading"),
             Self::Foreign(text) => write!(f, "another caller's load failed: {text}"),
             Self::NothingToRenew => f.write_str("not modified, and there is no old value"),
+            Self::ShutDown => f.write_str("the cache was shut down"),
             Self::NotCached => f.write_str("not cached, and no load was to be waited for"),
         }
     }

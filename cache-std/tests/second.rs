@@ -9,7 +9,7 @@ use std::time::Duration;
 use cache_core::conformance::{self, Harness, StoreHarness};
 use cache_core::store::{Chain, Plain, Store, StoreError, Stored};
 use cache_core::{Clock, Freshness, Instant, Lifetime, Loaded, Put};
-use cache_std::sync::{Builder, Cache, LoadPart, Source};
+use cache_std::sync::{Builder, Cache, LoadError, LoadPart, Source};
 use cache_std::{DirStore, ManualTime, MemoryStore};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -464,4 +464,36 @@ fn s8_a_chain_promotes_with_age_and_s9_prefers_what_is_newer() {
     chain.far().near().remove(&1, time.now()).unwrap();
     assert_eq!(chain.get(&1, time.now()).unwrap().unwrap().value, 8);
     assert_eq!(near.get(&1, time.now()).unwrap().unwrap().value, 8);
+}
+
+#[test]
+fn a_shutdown_waits_for_loads_and_for_what_they_write() {
+    let (time, behind) = (ManualTime::new(), Behind::new());
+    let cache = builder(&time, &behind).stale_while_revalidate(SECOND * 5).build().unwrap();
+    let ((here, at_store), (go, wait)) = (channel(), channel());
+    *behind.0.gate.lock().unwrap() = Some((here, wait));
+    let (tell, told) = channel();
+    let leader = cache.clone();
+    let leader = thread::spawn(move || {
+        leader.get_or_load(&1, move || told.recv().map_err(|_| "given up".to_owned())).unwrap()
+    });
+    until(|| cache.explain(&1).flight.is_some());
+    assert_eq!(cache.control().shutdown(Duration::ZERO).unwrap_err().loads, 1);
+    assert!(matches!(cache.get_or_load(&2, load(7)), Err(LoadError::ShutDown)));
+    let many = cache.get_or_load_many(&[2], |_| Ok::<_, String>(Vec::<(u64, u64)>::new()));
+    assert!(matches!(many, Err(LoadError::ShutDown)));
+    tell.send(7).unwrap();
+    at_store.recv().unwrap();
+    assert_eq!(cache.control().shutdown(Duration::ZERO).unwrap_err().loads, 1, "it writes");
+    let waiting = cache.clone();
+    let waiting = thread::spawn(move || waiting.control().shutdown(SECOND));
+    go.send(()).unwrap();
+    assert_eq!((waiting.join().unwrap(), leader.join().unwrap()), (Ok(()), 7));
+    assert_eq!(behind.value(1, &time), Some(7));
+    // What is there goes on serving, and nothing is refreshed.
+    time.advance(SECOND * 11);
+    assert_eq!(cache.get_or_load(&1, load(8)).unwrap(), 7);
+    assert!(!cache.refresh(&1, load(8)));
+    time.advance(SECOND * 5);
+    assert!(matches!(cache.get_or_load(&1, load(8)), Err(LoadError::ShutDown)));
 }

@@ -35,10 +35,11 @@ use crate::time::Instant;
 /// # }
 ///
 /// let (near, far) = (Memory::default(), Memory::default());
+/// let now = Instant::ORIGIN + Duration::from_secs(600);
 /// let hour = Lifetime::fresh_for(Duration::from_secs(3_600)).aged(Duration::from_secs(60));
-/// far.put("answer", &42, hour, Instant::ORIGIN)?;
-/// Chain::new(&near, &far).get("answer", Instant::ORIGIN)?;
-/// assert_eq!(near.get("answer", Instant::ORIGIN)?.map(|found| found.lifetime), Some(hour));
+/// far.put("answer", &42, hour, now)?;
+/// Chain::new(&near, &far).get("answer", now)?;
+/// assert_eq!(near.get("answer", now)?.map(|found| found.lifetime), Some(hour));
 /// # Ok::<(), StoreError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]

@@ -99,7 +99,7 @@ where
                 }
                 Step::Missing => return Err(LoadError::Missing),
                 Step::Fail(retry_at, cause) => return Err(self.refusal(retry_at, cause)),
-                Step::Busy => return Err(LoadError::Busy),
+                Step::Busy => return Err(self.busy()),
             }
             now = self.inner.now();
         }
@@ -287,6 +287,11 @@ where
         let entry = desk.fallback(self.key, now, &self.contract).map(Entry::cloned)?;
         let lifetime = Some(entry.lifetime(now));
         Some(Served { lifetime, load, degraded: true, ..Served::plain(entry.value) })
+    }
+
+    /// No load may be started.
+    pub(super) fn busy<E>(&self) -> LoadError<E> {
+        if self.inner.places.is_closed() { LoadError::ShutDown } else { LoadError::Busy }
     }
 
     pub(super) fn refusal<E>(&self, retry_at: Instant, cause: Refusal) -> LoadError<E> {

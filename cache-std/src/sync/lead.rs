@@ -269,8 +269,10 @@ where
         };
         let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
-        let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
         let second = inner.second.as_ref().filter(|_| !matches!(change, Change::Keep));
+        // To write to the store is a part of the load.
+        let writing = second.and_then(|_| self.place.clone());
+        let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
         let turn = second.map(|second| second.turn(self.hash));
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
@@ -299,7 +301,7 @@ where
         if let Some(second) = second.filter(|_| counts) {
             second.follow(&self.key, &change, now);
         }
-        drop(turn);
+        drop((turn, writing));
         inner.tables.sweep_next(now);
         drop((spare, leaving, handed_back));
     }

@@ -244,7 +244,7 @@ where
             }
             Step::Missing => Some(Err(LoadError::Missing)),
             Step::Fail(retry_at, cause) => Some(Err(call.refusal(retry_at, cause))),
-            Step::Busy => Some(Err(LoadError::Busy)),
+            Step::Busy => Some(Err(call.busy())),
         };
     }
 

@@ -24,6 +24,7 @@
 mod builder;
 mod cache;
 mod call;
+mod control;
 mod iter;
 mod lead;
 mod listener;
@@ -41,6 +42,7 @@ mod tables;
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher};
 pub use cache::Cache;
+pub use control::{Control, StillLoading};
 pub use iter::Iter;
 pub use lead::Previous;
 pub use listener::Event;

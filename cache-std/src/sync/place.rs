@@ -1,41 +1,85 @@
-//! The limit on loads under way.
+//! The limit on loads under way, and their end.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::time::Signal;
 
 /// Places for loads, of which there are so many.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    taken: Arc<AtomicUsize>,
+    taken: Arc<Taken>,
     most: usize,
 }
 
 /// One of the places, given back when it is dropped. The keys of one batch share one.
 #[derive(Debug)]
 pub(super) struct Place {
-    taken: Arc<AtomicUsize>,
+    taken: Arc<Taken>,
 }
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// How many, and whether they are [`CLOSED`].
+    state: AtomicUsize,
+    /// Who waits for the last to be given back.
+    watchers: Mutex<Vec<Arc<Signal>>>,
+}
+
+/// No more places are given.
+const CLOSED: usize = 1 << (usize::BITS - 1);
 
 impl Places {
     pub(super) fn new(most: usize) -> Self {
-        Self { taken: Arc::default(), most }
+        Self { taken: Arc::default(), most: most.min(CLOSED - 1) }
     }
 
     /// Whether one is free just now.
     pub(super) fn is_free(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) < self.most
+        self.taken.state.load(Ordering::Relaxed) < self.most
     }
 
     pub(super) fn take(&self) -> Option<Arc<Place>> {
-        let more = |taken| (taken < self.most).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        let more = |state| (state < self.most).then_some(state + 1);
+        self.taken.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Arc::new(Place { taken: Arc::clone(&self.taken) }))
+    }
+
+    /// Gives no more places.
+    pub(super) fn close(&self) {
+        self.taken.state.fetch_or(CLOSED, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.taken.state.load(Ordering::Relaxed) >= CLOSED
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.state.load(Ordering::Acquire) & !CLOSED
+    }
+
+    /// A signal that is set when, after [`close`](Self::close), the last place has been given back.
+    pub(super) fn watch(&self) -> Arc<Signal> {
+        let signal = Arc::new(Signal::new());
+        let mut watchers = self.taken.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.push(Arc::clone(&signal));
+        drop(watchers);
+        if self.taken() == 0 {
+            signal.set();
+        }
+        signal
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+        // Ordered, so that who sees the last place free sees what was done in it.
+        if self.taken.state.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1 {
+            let mut watchers = self.taken.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+            let watchers = core::mem::take(&mut *watchers);
+            watchers.iter().for_each(|signal| signal.set());
+        }
     }
 }
 
@@ -53,5 +97,18 @@ mod tests {
         assert!(places.take().is_none());
         drop(shared);
         assert!(places.take().is_some() && places.is_free());
+    }
+
+    #[test]
+    fn closed_places_are_given_back_and_not_taken() {
+        let places = Places::new(9);
+        let (one, two) = (places.take().unwrap(), places.take().unwrap());
+        places.close();
+        assert!(places.take().is_none() && !places.is_free() && places.is_closed());
+        let signal = places.watch();
+        drop(one);
+        assert!((places.taken(), signal.is_set()) == (1, false));
+        drop(two);
+        assert!(signal.is_set() && places.watch().is_set());
     }
 }
