@@ -63,6 +63,9 @@ const OWN: u64 = 0b10_0000;
 const BITS: u64 = 63;
 
 impl Mark {
+    /// Of an entry that has gone: no read is answered from it, whatever the time.
+    pub const DEAD: Self = Self(0);
+
     pub(crate) const fn new(deadline: Instant) -> Self {
         Self(deadline.as_nanos() & !BITS | UNUSED)
     }
@@ -121,16 +124,16 @@ impl Mark {
         now.as_nanos() | BITS < self.0
     }
 
-    /// Whether a read at `now` can be answered from the entry alone, and would change nothing in it.
+    /// Whether a read of a fresh value at `now` can be answered from the entry alone.
     #[inline]
     pub const fn answers(self, now: Instant) -> bool {
-        self.covers(now) && self.is_settled()
+        self.covers(now) && !self.is_stale()
     }
 
-    /// The same, also where the value is stale: something is being done about it.
+    /// The same for a read that takes a stale value as well: something is being done about it.
     #[inline]
     pub const fn answers_even_stale(self, now: Instant) -> bool {
-        self.covers(now) && self.0 & UNUSED == 0
+        self.covers(now)
     }
 
     /// Says that the entry's times stand in the table: they are not what the policy would give it.
@@ -141,12 +144,6 @@ impl Mark {
 
     pub(crate) const fn has_own_times(self) -> bool {
         self.0 & OWN != 0
-    }
-
-    /// Whether a read served from this entry changes nothing in it: it is not stale, and no further
-    /// use counts.
-    pub(crate) const fn is_settled(self) -> bool {
-        self.0 & (STALE | UNUSED) == 0
     }
 
     pub(crate) const fn has_record(self) -> bool {

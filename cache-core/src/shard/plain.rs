@@ -28,18 +28,12 @@ where
 /// Counts a use of the entry at a position, and lends its value.
 #[inline]
 pub(crate) fn serve<K, V, T: Table<K, V>>(table: &mut T, at: usize) -> Option<Hit<'_, V>> {
-    let mark = table.entry(at)?.mark;
-    let mut freshness = Freshness::Fresh;
-    if mark.is_settled() {
-        table.count_hit();
-    } else {
-        table.get_mut(at)?.note_use();
-        count_hit(table, mark.is_stale());
-        if mark.is_stale() {
-            freshness = Freshness::Stale;
-        }
-    }
-    Some(Hit { value: &table.entry(at)?.value, freshness })
+    table.serve(at, |_| true).map(hit_of)
+}
+
+const fn hit_of<V>(entry: &Resting<V>) -> Hit<'_, V> {
+    let freshness = if entry.mark.is_stale() { Freshness::Stale } else { Freshness::Fresh };
+    Hit { value: &entry.value, freshness }
 }
 
 #[inline]
@@ -52,18 +46,19 @@ pub(crate) fn count_hit<K, V, T: Table<K, V>>(table: &mut T, stale: bool) {
 }
 
 /// The fast way: a value whose next decision lies ahead. O(1), one comparison of time.
-#[inline]
+#[inline(always)]
 pub fn hit<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Option<Hit<'t, V>>
 where
     K: Borrow<Q>,
     T: Table<K, V>,
     Q: Eq + ?Sized,
 {
-    let at = covered(table, here)?;
-    serve(table, at)
+    let at = table.find(here.hash, here.key)?;
+    table.serve(at, |mark| mark.covers(here.now)).map(hit_of)
 }
 
 /// The same for a fresh value: `None` says nothing, and counts nothing. O(1), one comparison of time.
+#[inline(always)]
 pub fn fresh_hit<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Option<&'t V>
 where
     K: Borrow<Q>,
@@ -100,7 +95,7 @@ impl<V: Clone> Look<&V> {
 
 /// The fast way to a fresh value: one whose next decision lies ahead. Counts a hit, or a miss where
 /// there is no entry. O(1), one comparison of time.
-#[inline]
+#[inline(always)] // a call would cost every hit a few saved registers
 pub fn look<'t, K, V, T, Q>(table: &'t mut T, here: At<'_, Q>) -> Look<&'t V>
 where
     K: Borrow<Q>,
@@ -114,19 +109,9 @@ where
     fresh(table, at, here.now).map_or(Look::Ask, Look::Fresh)
 }
 
-#[inline]
+#[inline(always)]
 fn fresh<K, V, T: Table<K, V>>(table: &mut T, at: usize, now: Instant) -> Option<&V> {
-    let mark = table.entry(at)?.mark;
-    if !mark.covers(now) {
-        return None;
-    }
-    if !mark.is_settled() {
-        // One test for the hot, two more for the others.
-        let entry = table.get_mut(at).filter(|_| !mark.is_stale())?;
-        entry.note_use();
-    }
-    table.count_hit();
-    Some(&table.entry(at)?.value)
+    table.serve(at, |mark| mark.answers(now)).map(Resting::value)
 }
 
 /// What became of a value that was to be stored. Keys and values are handed out, to be dropped
@@ -255,7 +240,10 @@ pub fn sweep<K, V, T: Table<K, V>>(
             break;
         }
         let Some(at) = sweep.position(slots) else { continue };
-        let Some((hash, _, entry)) = table.get(at) else { continue };
+        let Some((hash, _, entry)) = table.get(at) else {
+            table.house_mut().sweep.advance();
+            continue;
+        };
         let (mark, recorded) = (entry.mark, entry.mark.has_record());
         let gone_at = if recorded { now } else { rules.gone_at(mark, table.times(at), hash) };
         let stays = recorded || !now.has_reached(gone_at);

@@ -87,9 +87,8 @@ where
             return None;
         };
         plain::count_hit(self.table, freshness != Some(Freshness::Fresh));
-        let entry = self.table.get_mut(at)?;
-        entry.note_use();
-        Some(&entry.value)
+        self.table.note_use(at);
+        Some(&self.table.entry(at)?.value)
     }
 
     fn is_plain_hit(&self, at: usize, now: Instant) -> bool {
@@ -125,8 +124,8 @@ where
         let at = self.close_read(open, spare, out);
         self.count(&decision, freshness);
         let tags_seen = self.book.tags.sequence();
-        if let Some(entry) = at.and_then(|at| self.table.get_mut(at)) {
-            entry.note_use();
+        if let Some(at) = at {
+            self.table.note_use(at);
         }
         let table: &'a T = self.table;
         let value = at.and_then(|at| table.entry(at)).map(|entry| &entry.value);

@@ -9,7 +9,7 @@ use core::borrow::Borrow;
 use core::hash::{Hash, Hasher};
 
 use crate::record::Record;
-use crate::resting::{Resting, Times};
+use crate::resting::{Mark, Resting, Times};
 
 #[cfg(feature = "hashbrown")]
 mod hash;
@@ -18,6 +18,8 @@ mod house;
 mod linear;
 #[cfg(any(feature = "hashbrown", feature = "heapless", feature = "sets"))]
 mod s3fifo;
+#[cfg(feature = "sets")]
+mod hands;
 #[cfg(feature = "sets")]
 mod set;
 
@@ -28,7 +30,9 @@ pub use house::{House, Tally};
 #[cfg(feature = "heapless")]
 pub use linear::{LinearPlaces, LinearTable};
 #[cfg(feature = "sets")]
-pub use set::{Place, Rows, Set, WAYS};
+pub use hands::Uses;
+#[cfg(feature = "sets")]
+pub use set::{Boxed, Place, Rows, Set, WAYS};
 
 /// What bounds a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +95,8 @@ pub trait Places<K, T> {
 
 /// A bounded map of resting entries under exclusive access.
 ///
-/// An implementor keeps the items, their hashes and weights, and chooses victims by
-/// [`Resting::uses`]. It must keep its bound at all times and must not call user code other than
+/// An implementor keeps the items, their hashes and weights, and chooses victims by how often they
+/// were [used](Self::note_use). It must keep its bound at all times and must not call user code other than
 /// the key's `Eq`, in `find`.
 pub trait Table<K, V> {
     /// Position of the entry under `key`.
@@ -109,6 +113,14 @@ pub trait Table<K, V> {
 
     /// The entry at a position.
     fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>>;
+
+    /// Counts a use of the entry at a position, up to three; by default the entry keeps them itself.
+    #[inline]
+    fn note_use(&mut self, at: usize) {
+        if let Some(entry) = self.get_mut(at) {
+            entry.note_use();
+        }
+    }
 
     /// Weight of the entry at a position.
     fn weight_at(&self, at: usize) -> u32;
@@ -167,6 +179,20 @@ pub trait Table<K, V> {
 
     /// The same, to be changed.
     fn house_mut(&mut self) -> &mut House;
+
+    /// Lends the entry at a position, if `serves` says of its mark that it may be served. Counts a
+    /// use and a hit.
+    #[inline]
+    fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&Resting<V>> {
+        let mark = self.entry(at).map(|entry| entry.mark).filter(|mark| serves(*mark))?;
+        self.note_use(at);
+        if mark.is_stale() {
+            self.house_mut().tally.stale_hits += 1;
+        } else {
+            self.count_hit();
+        }
+        self.entry(at)
+    }
 
     /// Counts a hit. A table may keep this number elsewhere, near to what a hit reads anyway, and
     /// then adds it in [`tally`](Self::tally).

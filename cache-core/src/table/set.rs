@@ -3,25 +3,19 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
+use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::offset_of;
-use core::ops::DerefMut;
 
 use wide::u8x16;
 
-use super::s3fifo::{Link, Marks, Ranks, Room};
+use super::hands::{Ghosts, Hands, Uses};
 use super::{Bound, House, Table, Tally};
 use crate::resting::{Mark, Resting, Times};
 
 /// Most entries of a set: as many as leave room in one cache line for what a hit reads and writes.
-pub const WAYS: usize = 27;
-
-/// Entries that the small queue keeps of a full set of [`WAYS`].
-const SMALL: usize = 2;
-/// In a set, a returning entry has to find one of the next two main entries unused. On skewed
-/// traffic this saves a set's few places for what is read often.
-const TRIES: usize = 2;
+pub const WAYS: usize = 28;
 
 /// An entry of a [`Set`]; opaque. Its offsets are for readers who do not take the set's lock.
 #[derive(Debug)]
@@ -35,43 +29,88 @@ impl<K, V> Place<K, V> {
     pub const KEY: usize = offset_of!(Self, key);
     /// Where the value is.
     pub const VALUE: usize = offset_of!(Self, entry.value);
-    /// Where the [`Mark`] is.
+    /// Where the [`Mark`](crate::Mark) is.
     pub const MARK: usize = offset_of!(Self, entry.mark);
 }
 
-/// Where a [`Set`] keeps its entries: one after the other, at most [`WAYS`].
-pub trait Rows<P>: DerefMut<Target = [P]> {
-    /// Makes room for one more; the set will hold `most` in the end.
-    fn make_room(&mut self, most: usize);
-    /// Appends one, for which there is room.
-    fn push(&mut self, place: P);
-    /// Takes the one at a position out, and puts the last one there.
-    fn swap_remove(&mut self, at: usize) -> P;
-    /// Gives back what has not been needed for a while.
-    fn shrink(&mut self);
+/// Where a [`Set`] keeps its entries, at positions below [`WAYS`], and how often they were used.
+pub trait Rows<P> {
+    /// What is at a position.
+    fn get(&self, at: usize) -> Option<&P>;
+    /// The same, to be changed.
+    fn get_mut(&mut self, at: usize) -> Option<&mut P>;
+    /// Puts something at a position, and gives back what was there. The set will hold `most` in the
+    /// end.
+    fn put(&mut self, at: usize, place: P, most: usize) -> Option<P>;
+    /// Takes out what is at a position.
+    fn take(&mut self, at: usize) -> Option<P>;
+    /// Gives back what has not been needed for a while: so many entries are left, all below `end`.
+    fn shrink(&mut self, left: usize, end: usize);
+    /// How often each was used.
+    fn uses(&self) -> Uses;
+    /// From now on, each was used so often.
+    fn set_uses(&self, uses: Uses);
 }
 
-/// What is held doubles with the entries, and halves with them.
-impl<P> Rows<P> for Vec<P> {
-    fn make_room(&mut self, most: usize) {
-        if self.len() == self.capacity() {
-            let wanted = (self.len() * 2).clamp(4, most.max(4)).min(most);
-            self.reserve_exact(wanted - self.len());
+/// Rows on the heap. What is held doubles with the entries, and goes back as they go.
+#[derive(Debug)]
+pub struct Boxed<P> {
+    places: Box<[Option<P>]>,
+    uses: Cell<Uses>,
+}
+
+impl<P> Default for Boxed<P> {
+    fn default() -> Self {
+        Self { places: Box::default(), uses: Cell::default() }
+    }
+}
+
+impl<P> Boxed<P> {
+    fn resize(&mut self, len: usize) {
+        let mut places = Vec::from(core::mem::take(&mut self.places));
+        places.reserve_exact(len.saturating_sub(places.len()));
+        places.resize_with(len, || None);
+        self.places = places.into_boxed_slice();
+    }
+}
+
+impl<P> Rows<P> for Boxed<P> {
+    #[inline]
+    fn get(&self, at: usize) -> Option<&P> {
+        self.places.get(at)?.as_ref()
+    }
+
+    #[inline]
+    fn get_mut(&mut self, at: usize) -> Option<&mut P> {
+        self.places.get_mut(at)?.as_mut()
+    }
+
+    #[inline]
+    fn put(&mut self, at: usize, place: P, most: usize) -> Option<P> {
+        if at >= self.places.len() {
+            self.resize((2 * at).clamp(4, most.max(4)).min(most).max(at + 1));
+        }
+        self.places[at].replace(place)
+    }
+
+    fn take(&mut self, at: usize) -> Option<P> {
+        self.places.get_mut(at)?.take()
+    }
+
+    fn shrink(&mut self, left: usize, end: usize) {
+        if left * 4 <= self.places.len() && end * 2 <= self.places.len() {
+            self.resize(end);
         }
     }
 
-    fn push(&mut self, place: P) {
-        Self::push(self, place);
+    #[inline]
+    fn uses(&self) -> Uses {
+        self.uses.get()
     }
 
-    fn swap_remove(&mut self, at: usize) -> P {
-        Self::swap_remove(self, at)
-    }
-
-    fn shrink(&mut self) {
-        if self.len() * 4 <= self.capacity() {
-            self.shrink_to(self.len() * 2);
-        }
+    #[inline]
+    fn set_uses(&self, uses: Uses) {
+        self.uses.set(uses);
     }
 }
 
@@ -84,34 +123,29 @@ impl<P> Rows<P> for Vec<P> {
 ///
 /// Every operation is O(`WAYS`).
 #[repr(C)] // what a hit reads comes first, and fits in one cache line with a lock before it
-pub struct Set<K, V, R = Vec<Place<K, V>>> {
+pub struct Set<K, V, R = Boxed<Place<K, V>>> {
     rows: R,
     tags: [u8; WAYS],
-    capacity: u8,
     /// Hits that the tally does not count yet.
     hits: u32,
     house: House,
-    more: [u8; WAYS],
-    ranks: Ranks<u8, [Link<u8>; WAYS], [u8; WAYS]>,
     number: u32,
+    /// The positions that are in use, and how many.
+    live: u32,
+    hands: Hands,
+    len: u8,
+    capacity: u8,
+    ghosts: Ghosts,
+    more: [u8; WAYS],
     /// Times of entries that have their own; made with the first of them.
     times: Option<Box<[Times; WAYS]>>,
     _entries: PhantomData<Place<K, V>>,
 }
 
-/// The marks of a set's entries.
-struct MarksOf<'a, K, V>(&'a mut [Place<K, V>]);
-
-impl<K, V> Marks for MarksOf<'_, K, V> {
-    fn mark(&mut self, at: usize) -> &mut Mark {
-        &mut self.0[at].entry.mark
-    }
-}
-
 impl<K, V> Set<K, V> {
     /// An empty set of at most `capacity` entries, 1 to [`WAYS`].
     pub fn new(number: u32, capacity: usize) -> Self {
-        Self::with_rows(number, capacity, Vec::new())
+        Self::with_rows(number, capacity, Boxed::default())
     }
 }
 
@@ -131,11 +165,14 @@ impl<K, V, R> Set<K, V, R> {
             tags: [0; WAYS],
             hits: 0,
             house: House::default(),
-            more: [0; WAYS],
-            ranks: Ranks::new([Link::LOOSE; WAYS], [0; WAYS]),
-            times: None,
             number,
+            live: 0,
+            hands: Hands::new(),
+            len: 0,
             capacity,
+            ghosts: Ghosts::new(),
+            more: [0; WAYS],
+            times: None,
             _entries: PhantomData,
         }
     }
@@ -153,55 +190,46 @@ impl<K, V, R> Set<K, V, R> {
     }
 }
 
+/// What [`Table::insert`] tells of a victim.
+type Evicted<'a, K, V> = &'a mut dyn FnMut(u64, K, Resting<V>);
+
 impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
-    fn room(&self) -> Room {
-        Room { small: SMALL, full: self.rows.len() >= usize::from(self.capacity), tries: TRIES }
-    }
-
-    /// Puts a new row in the place of one that has to go. Returns where, or the row if none can.
-    fn supplant(
-        &mut self,
-        hash: u64,
-        row: Place<K, V>,
-        main: bool,
-        evicted: &mut dyn FnMut(u64, K, Resting<V>),
-    ) -> Result<usize, Place<K, V>> {
-        let Some(victim) = self.ranks.victim(&mut MarksOf(&mut self.rows), SMALL) else {
-            return Err(row);
-        };
-        let (at, old_hash) = (victim.at, self.hash_at(victim.at));
-        self.ranks.remember(victim, old_hash);
-        self.ranks.release(self.rows[at].entry.mark, at);
-        [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
-        let old = core::mem::replace(&mut self.rows[at], row);
-        self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
+    /// Where a newcomer goes, and whether to the main queue: to a free position, or to that of an
+    /// entry that has to go. `None` if neither can be had.
+    fn position_for(&mut self, hash: u64) -> Option<(usize, bool)> {
+        let known = self.ghosts.recall(hash);
+        if self.len < self.capacity {
+            self.len += 1;
+            return Some(((!self.live).trailing_zeros() as usize, known));
+        }
+        let mut uses = self.rows.uses();
+        let main = known && self.hands.is_welcome(self.live, &mut uses);
+        let victim = self.hands.victim(self.live, &mut uses)?;
+        uses.clear(victim.at);
+        self.rows.set_uses(uses);
+        if victim.leaves_ghost {
+            self.ghosts.remember(self.hash_at(victim.at));
+        }
+        self.hands.supplant(victim.at);
         self.house.tally.evictions += 1;
-        evicted(old_hash, old.key, old.entry);
-        Ok(at)
+        Some((victim.at, main))
     }
 
-    /// Takes a row out and closes the gap with the last one.
+    /// Takes the row at a position out.
     fn take(&mut self, at: usize) -> Option<Place<K, V>> {
-        let mark = self.rows.get(at)?.entry.mark;
-        self.ranks.release(mark, at);
-        let last = self.rows.len() - 1;
-        if at != last {
-            self.house.moved(last, at);
-            self.ranks.moved(self.rows[last].entry.mark, last, at);
-            (self.tags[at], self.more[at]) = (self.tags[last], self.more[last]);
-            if let Some(times) = &mut self.times {
-                times[at] = times[last];
-            }
-        }
-        Some(self.rows.swap_remove(at))
+        let place = self.rows.take(at)?;
+        self.live &= !(1 << at);
+        self.len -= 1;
+        self.hands.release(at);
+        let mut uses = self.rows.uses();
+        uses.clear(at);
+        self.rows.set_uses(uses);
+        Some(place)
     }
 
-    /// Gives back what has not been needed for a while.
-    fn shrink(&mut self) {
-        self.rows.shrink();
-        if self.rows.is_empty() {
-            self.times = None;
-        }
+    /// All positions in use are below this one.
+    const fn end(&self) -> usize {
+        (u32::BITS - self.live.leading_zeros()) as usize
     }
 }
 
@@ -214,6 +242,24 @@ fn equal(tags: &[u8; WAYS], tag: u8) -> u32 {
     let mask = |part: &[u8; 16]| u8x16::new(*part).simd_eq(wanted).to_bitmask();
     // The two parts overlap, and say the same of what they share.
     mask(low) | (mask(high) << APART)
+}
+
+/// Counts a use of what is at a position, unless no further one counts.
+#[inline(always)]
+fn note_use<P>(rows: &impl Rows<P>, at: usize) {
+    let uses = rows.uses();
+    if uses.full() >> at & 1 == 0 {
+        rows.set_uses(uses.noted(at));
+    }
+}
+
+/// Counts a hit near to what it reads, and in the tally what does not fit there.
+#[inline(always)]
+fn count_hit(hits: &mut u32, tally: &mut Tally) {
+    *hits = hits.wrapping_add(1);
+    if *hits == 0 {
+        tally.hits += 1 << u32::BITS;
+    }
 }
 
 impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
@@ -251,50 +297,70 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
         Some(&mut self.rows.get_mut(at)?.entry)
     }
 
+    #[inline]
+    fn note_use(&mut self, at: usize) {
+        note_use(&self.rows, at);
+    }
+
+    #[inline(always)]
+    fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&Resting<V>> {
+        let entry = &self.rows.get(at)?.entry;
+        let mark = entry.mark;
+        if !serves(mark) {
+            return None;
+        }
+        note_use(&self.rows, at);
+        if mark.is_stale() {
+            self.house.tally.stale_hits += 1;
+        } else {
+            count_hit(&mut self.hits, &mut self.house.tally);
+        }
+        Some(entry)
+    }
+
     fn weight_at(&self, _at: usize) -> u32 {
         1
     }
 
+    #[inline]
     fn insert(
         &mut self,
         hash: u64,
         key: K,
         entry: Resting<V>,
         _weight: u32,
-        evicted: &mut dyn FnMut(u64, K, Resting<V>),
+        evicted: Evicted<'_, K, V>,
     ) -> Result<usize, (K, Resting<V>)> {
-        let room = self.room();
-        let main = self.ranks.is_welcome(hash, &mut MarksOf(&mut self.rows), room);
-        let row = Place { key, entry };
-        if room.full {
-            return self
-                .supplant(hash, row, main, evicted)
-                .map_err(|Place { key, entry }| (key, entry));
-        }
-        self.rows.make_room(usize::from(self.capacity));
-        let at = self.rows.len();
+        let Some((at, main)) = self.position_for(hash) else { return Err((key, entry)) };
+        self.live |= 1 << at;
+        self.hands.admit(at, main);
+        let old_hash = self.hash_at(at);
         [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
-        self.rows.push(row);
-        self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
+        if let Some(old) = self.rows.put(at, Place { key, entry }, usize::from(self.capacity)) {
+            evicted(old_hash, old.key, old.entry);
+        }
         Ok(at)
     }
 
     fn remove(&mut self, at: usize) -> Option<(K, Resting<V>)> {
         let Place { key, entry } = self.take(at)?;
-        self.shrink();
+        self.rows.shrink(usize::from(self.len), self.end());
+        if self.len == 0 {
+            self.times = None;
+        }
         Some((key, entry))
     }
 
     fn slots(&self) -> usize {
-        self.rows.len()
+        self.end()
     }
 
     fn len(&self) -> usize {
-        self.rows.len()
+        usize::from(self.len)
     }
 
     fn weight(&self) -> u64 {
-        self.rows.len() as u64
+        u64::from(self.len)
     }
 
     fn bound(&self) -> Bound {
@@ -320,10 +386,7 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
 
     #[inline]
     fn count_hit(&mut self) {
-        self.hits = self.hits.wrapping_add(1);
-        if self.hits == 0 {
-            self.house.tally.hits += 1 << u32::BITS;
-        }
+        count_hit(&mut self.hits, &mut self.house.tally);
     }
 
     fn tally(&self) -> Tally {
@@ -341,7 +404,7 @@ impl<K, V, R: Rows<Place<K, V>>> fmt::Debug for Set<K, V, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Set")
             .field("number", &self.number)
-            .field("len", &self.rows.len())
+            .field("len", &self.len)
             .finish_non_exhaustive()
     }
 }
@@ -353,9 +416,9 @@ mod tests {
     /// With a lock of eight bytes before it, a set takes four cache lines, and what a hit reads and
     /// writes of it takes the first.
     #[test]
-    fn a_set_fills_four_lines_and_a_hit_reads_one() {
-        assert_eq!(size_of::<Set<u64, u64>>() + 8, 4 * 64);
-        assert!(core::mem::offset_of!(Set<u64, u64>, house) + 8 <= 64);
+    fn a_set_takes_four_lines_and_a_hit_reads_one() {
+        assert!(size_of::<Set<u64, u64>>() + 8 <= 4 * 64);
+        assert_eq!(offset_of!(Set<u64, u64>, house) + 8, 64);
     }
 
     #[test]

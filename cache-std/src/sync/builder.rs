@@ -435,8 +435,8 @@ where
         let (time, ticks) = time_for(self.time, &policy);
         let mut limits = Limits::default();
         limits.flights = self.max_loads.max(BATCHED);
-        let (waiting, plain) = (self.waiting, Plain::prove());
-        let mut tables = Tables::new(bound, waiting, policy.clone(), limits, seed, plain);
+        let plain = (Plain::prove(), ticks);
+        let mut tables = Tables::new(bound, self.waiting, policy.clone(), limits, seed, plain);
         self.listener.into_iter().for_each(|listener| tables.tell(listener));
         let cache = Cache::from(Inner {
             tables,

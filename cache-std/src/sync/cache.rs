@@ -97,21 +97,28 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let inner = &*self.inner;
-        if Plain::<K, V>::MAY_BE && !inner.ticks {
-            return self.get_by_clock(key);
+        if let Some(tables) = inner.tables.quick() {
+            let (hash, now) = (inner.hash(key), TickTime::latest());
+            return match tables.hot(hash, key, now) {
+                Some(value) => Some(value),
+                None => inner.tables.get_slowly(hash, key, now),
+            };
         }
-        inner.tables.get(inner.hash(key), key, inner.now())
+        if Plain::<K, V>::MAY_BE || !inner.ticks {
+            return self.get_elsewhere(key);
+        }
+        inner.tables.get(inner.hash(key), key, TickTime::latest())
     }
 
-    /// The same with another clock than the shared tick. Where a hit calls nothing else, a call of
-    /// that clock would cost every hit a few saved registers.
+    /// The same where numbers are arranged otherwise, or the time is another: a call of a clock would
+    /// cost every hit a few saved registers.
     #[inline(never)]
-    fn get_by_clock<Q>(&self, key: &Q) -> Option<V>
+    fn get_elsewhere<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.inner.tables.get(self.inner.hash(key), key, self.inner.time.now())
+        self.inner.tables.get(self.inner.hash(key), key, self.inner.now())
     }
 
     /// Stores a value: a plain one with the cache's windows, or a [`Loaded`] with its own ttl, tags

@@ -11,6 +11,7 @@ use super::call::{Call, Step};
 use super::lead::Previous;
 use super::run::{Detached, Here, Run};
 use crate::error::LoadError;
+use crate::time::TickTime;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -126,7 +127,13 @@ where
         E: fmt::Display + Send + Sync + 'static,
     {
         let inner = &self.inner;
-        let (hash, now) = (inner.hash(key), inner.now());
+        let hash = inner.hash(key);
+        if let Some(tables) = inner.tables.quick()
+            && let Some(value) = tables.hot_or_stale(hash, key, TickTime::latest())
+        {
+            return Ok(value);
+        }
+        let now = inner.now();
         match inner.tables.hit(hash, key, now) {
             Some(value) => Ok(value),
             None => self.begin_slowly(key, hash, now, run),

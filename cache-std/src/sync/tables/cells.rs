@@ -33,8 +33,8 @@ mod sweeps;
 
 /// A table that is one of many of a cache, each with a number of its own.
 pub(crate) trait Numbered {
-    /// The hash by which table `number` knows a key.
-    fn known_as(number: usize, hash: u64) -> u64;
+    /// The hash by which table `number` knows a key, of its hash as it is and as it was spread.
+    fn known_as(number: usize, hash: u64, spread: u64) -> u64;
     /// The number of the table, of so many, that holds the keys known by a hash.
     fn number_of(known: u64, tables: usize) -> usize;
     /// Positions that one write sweeps.
@@ -42,19 +42,22 @@ pub(crate) trait Numbered {
 }
 
 impl<K, V, R> Numbered for Set<K, V, R> {
-    fn known_as(number: usize, hash: u64) -> u64 {
-        Self::hash(number as u32, spread(hash))
+    #[inline(always)]
+    fn known_as(number: usize, _: u64, spread: u64) -> u64 {
+        Self::hash(number as u32, spread)
     }
 
     fn number_of(known: u64, _: usize) -> usize {
         (known >> 16) as usize
     }
 
-    const SWEEP: usize = cache_core::table::WAYS;
+    // Where an entry goes, its position is looked at once more.
+    const SWEEP: usize = 2 * cache_core::table::WAYS;
 }
 
 impl<K, V, S> Numbered for HashTable<K, V, S> {
-    fn known_as(_: usize, hash: u64) -> u64 {
+    #[inline(always)]
+    fn known_as(_: usize, hash: u64, _: u64) -> u64 {
         hash
     }
 
@@ -166,10 +169,11 @@ impl<K, V, L> Cells<K, V, L> {
     }
 
     /// Number and known hash of a key.
-    #[inline]
+    #[inline(always)]
     pub(super) fn locate<T: Numbered>(&self, hash: u64) -> (usize, u64) {
-        let number = choose(spread(hash), self.tables.len());
-        (number, T::known_as(number, hash))
+        let spread = spread(hash);
+        let number = choose(spread, self.tables.len());
+        (number, T::known_as(number, hash, spread))
     }
 
     fn table<T>(&self, number: usize) -> L::Guard<'_>
@@ -228,7 +232,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     }
 
     /// A copy of the fresh value, or what else the table alone can tell.
-    #[inline]
+    #[inline(always)]
     pub(super) fn look<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
     where
         K: Borrow<Q>,

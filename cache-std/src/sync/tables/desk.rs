@@ -15,6 +15,19 @@ use super::unlocked::{PlainSet, SeqSet};
 use super::{Growing, Leaving, ParkGrowing, ParkSet, SpinGrowing, SpinSet, cells};
 use crate::flight::Flight;
 
+/// The same expression for whichever arrangement it is.
+macro_rules! each {
+    ($desk:expr, $name:ident => $work:expr) => {
+        match $desk {
+            Self::Plain($name) => $work,
+            Self::Sets($name) => $work,
+            Self::ParkedSets($name) => $work,
+            Self::One($name) => $work,
+            Self::Growing($name) => $work,
+        }
+    };
+}
+
 /// Both locks of one key; see [`cells`].
 pub(in crate::sync) enum Desk<'a, K, V> {
     Plain(cells::Desk<'a, K, V, PlainSet<K, V>, SeqSet<K, V>>),
@@ -27,16 +40,16 @@ pub(in crate::sync) enum Desk<'a, K, V> {
 /// The operations of `cache_core::shard`, on this key and with what leaves collected.
 impl<K: Eq, V> Desk<'_, K, V> {
     pub(in crate::sync) fn flights(&mut self) -> &mut HashMap<FlightId, Arc<Flight<V>>> {
-        each!(Self, self, desk => &mut desk.ledger.flights)
+        each!(self, desk => &mut desk.ledger.flights)
     }
 
     pub(in crate::sync) fn void_flight(&mut self, flight: FlightId) {
-        each!(Self, self, desk => desk.ledger.book.void_flight(flight));
+        each!(self, desk => desk.ledger.book.void_flight(flight));
     }
 
     /// Lets go of the locks.
     pub(in crate::sync) fn close(self, leaving: &mut Leaving<'_, K, V>) {
-        each!(Self, self, desk => desk.close(leaving));
+        each!(self, desk => desk.close(leaving));
     }
 
     pub(in crate::sync) fn get<Q>(
@@ -51,7 +64,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let out = &mut out(leaving);
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let hash = desk.hash;
             desk.shard().get(At { hash, key, now }, contract, out)
         })
@@ -70,7 +83,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let out = &mut out(leaving);
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let hash = desk.hash;
             desk.shard().lookup(At { hash, key, now }, spare, contract, out)
         })
@@ -92,7 +105,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let out = &mut out(leaving);
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let here = At { hash: desk.hash, key, now };
             desk.fit(weight);
             desk.shard().complete(here, spare, ticket, loaded, weight, out)
@@ -114,7 +127,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let (spare, out) = (ends.0, &mut out(ends.1));
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let here = At { hash: desk.hash, key, now };
             desk.fit(weight);
             desk.shard().adopt(here, spare, ticket, loaded, weight, out)
@@ -135,7 +148,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let (spare, out) = (ends.0, &mut out(ends.1));
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let here = At { hash: desk.hash, key, now };
             if serve_old {
                 desk.shard().fail(here, spare, ticket, error, out);
@@ -157,7 +170,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let out = &mut out(leaving);
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let here = At { hash: desk.hash, key, now };
             desk.shard().abandon(here, spare, ticket, out);
         });
@@ -179,7 +192,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
     {
         let (weight, if_absent) = how;
         let out = &mut out(leaving);
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let here = At { hash: desk.hash, key, now };
             desk.fit(weight);
             if if_absent {
@@ -202,7 +215,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let out = &mut out(leaving);
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let here = At { hash: desk.hash, key, now };
             desk.shard().expire(here, spare, out)
         })
@@ -219,7 +232,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         Q: Eq + ?Sized,
     {
         let out = &mut out(leaving);
-        each!(Self, self, desk => {
+        each!(self, desk => {
             let here = At { hash: desk.hash, key, now };
             desk.shard().invalidate(here, out)
         })
@@ -228,7 +241,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
     /// Sweeps this key's table and book a little.
     pub(in crate::sync) fn tick(&mut self, now: Instant, leaving: &mut Leaving<'_, K, V>) {
         let out = &mut out(leaving);
-        each!(Self, self, desk => desk.shard().tick(now, 2 * WAYS, out));
+        each!(self, desk => desk.shard().tick(now, 2 * WAYS, out));
     }
 
     pub(in crate::sync) fn peek<Q>(&self, key: &Q, now: Instant) -> Option<&V>
@@ -236,7 +249,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        each!(Self, self, desk => desk.view().peek(At { hash: desk.hash, key, now }))
+        each!(self, desk => desk.view().peek(At { hash: desk.hash, key, now }))
     }
 
     pub(in crate::sync) fn entry<Q>(&self, key: &Q, now: Instant) -> Option<Entry<&V>>
@@ -244,7 +257,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        each!(Self, self, desk => desk.view().entry(At { hash: desk.hash, key, now }))
+        each!(self, desk => desk.view().entry(At { hash: desk.hash, key, now }))
     }
 
     pub(in crate::sync) fn previous<Q>(&self, key: &Q) -> Option<Previous<'_, V>>
@@ -252,7 +265,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        each!(Self, self, desk => desk.view().previous(desk.hash, key))
+        each!(self, desk => desk.view().previous(desk.hash, key))
     }
 
     pub(in crate::sync) fn fallback<Q>(
@@ -265,7 +278,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        each!(Self, self, desk => {
+        each!(self, desk => {
             desk.view().fallback(At { hash: desk.hash, key, now }, contract)
         })
     }
@@ -280,7 +293,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        each!(Self, self, desk => desk.view().explain(At { hash: desk.hash, key, now }, contract))
+        each!(self, desk => desk.view().explain(At { hash: desk.hash, key, now }, contract))
     }
 }
 

@@ -20,13 +20,13 @@ use super::listener::Listener;
 
 /// The same expression for whichever arrangement it is.
 macro_rules! each {
-    ($kind:ident, $value:expr, $name:ident => $work:expr) => {
-        match $value {
-            $kind::Plain($name) => $work,
-            $kind::Sets($name) => $work,
-            $kind::ParkedSets($name) => $work,
-            $kind::One($name) => $work,
-            $kind::Growing($name) => $work,
+    ($tables:expr, $name:ident => $work:expr) => {
+        match $tables {
+            Self::Plain($name) | Self::Clocked($name) => $work,
+            Self::Sets($name) => $work,
+            Self::ParkedSets($name) => $work,
+            Self::One($name) => $work,
+            Self::Growing($name) => $work,
         }
     };
 }
@@ -73,7 +73,10 @@ type ParkGrowing<K, V> = Park<Growing<K, V>>;
 
 #[repr(u8)] // a tag of its own is faster to test than one in a niche
 pub(super) enum Tables<K, V> {
+    /// Numbers, in a cache whose time is the shared tick: one test says both.
     Plain(PlainSets<K, V>),
+    /// Numbers, by another clock.
+    Clocked(PlainSets<K, V>),
     Sets(Cells<K, V, SpinSet<K, V>>),
     ParkedSets(Cells<K, V, ParkSet<K, V>>),
     One(Cells<K, V, SpinGrowing<K, V>>),
@@ -96,7 +99,7 @@ const TABLE_WEIGHT: u64 = 1 << 26;
 impl<K, V> Tables<K, V> {
     /// How many tables there are.
     pub(super) fn count(&self) -> usize {
-        each!(Self, self, cells => cells.count())
+        each!(self, cells => cells.count())
     }
 }
 
@@ -107,7 +110,7 @@ impl<K: Eq, V> Tables<K, V> {
         policy: Policy,
         mut limits: Limits,
         seed: u64,
-        plain: Option<Plain<K, V>>,
+        (plain, ticks): (Option<Plain<K, V>>, bool),
     ) -> Self {
         match (bound, waiting) {
             (Bound::Entries(entries), _) if entries >= SETS_FROM => {
@@ -117,7 +120,8 @@ impl<K: Eq, V> Tables<K, V> {
                 let sets = shares.clone().map(|(share, number)| Set::new(number, share as usize));
                 match (waiting, plain) {
                     (Waiting::Spin, Some(plain)) => {
-                        Self::Plain(PlainSets::new(shares, plain, policy, limits, seed))
+                        let sets = PlainSets::new(shares, plain, policy, limits, seed);
+                        if ticks { Self::Plain(sets) } else { Self::Clocked(sets) }
                     }
                     (Waiting::Spin, None) => {
                         Self::Sets(Cells::new(sets.collect(), policy, limits, seed))
@@ -146,6 +150,16 @@ impl<K: Eq, V> Tables<K, V> {
         }
     }
 
+    /// The tables, if they are of numbers and the time is the shared tick: then a hit takes no lock
+    /// and calls nothing.
+    #[inline(always)]
+    pub(super) fn quick(&self) -> Option<&PlainSets<K, V>> {
+        match self {
+            Self::Plain(cells) if Plain::<K, V>::MAY_BE => Some(cells),
+            _ => None,
+        }
+    }
+
     /// The fast way to a value: one lock, one comparison of time.
     #[inline(always)]
     pub(super) fn hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
@@ -154,12 +168,6 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        if Plain::<K, V>::MAY_BE
-            && let Self::Plain(cells) = self
-            && let Some(value) = cells.unlocked_any(hash, key, now)
-        {
-            return Some(value);
-        }
         match self {
             Self::Sets(cells) => cells.hit(hash, key, now),
             _ => self.hit_elsewhere(hash, key, now),
@@ -174,7 +182,12 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        each!(Self, self, cells => cells.hit(hash, key, now))
+        if let Self::Plain(cells) | Self::Clocked(cells) = self
+            && let Some(value) = cells.hit_unlocked(hash, key, now, true)
+        {
+            return Some(value);
+        }
+        each!(self, cells => cells.hit(hash, key, now))
     }
 
     /// A copy of the fresh value.
@@ -185,12 +198,6 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        if Plain::<K, V>::MAY_BE
-            && let Self::Plain(cells) = self
-        {
-            let value = cells.unlocked_hit(hash, key, now);
-            return value.or_else(|| self.get_slowly(hash, key, now));
-        }
         let looked = match self {
             Self::Sets(cells) => cells.look(hash, key, now),
             _ => Look::Ask,
@@ -205,19 +212,19 @@ impl<K: Eq, V> Tables<K, V> {
     /// The same for all who are not told at once: out of the way of those who are.
     #[cold]
     #[inline(never)]
-    fn get_slowly<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    pub(super) fn get_slowly<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
         V: Clone,
     {
         let mut looked = match self {
-            Self::Plain(cells) => cells.unlocked_look(hash, key, now),
+            Self::Plain(cells) | Self::Clocked(cells) => cells.look_unlocked(hash, key, now),
             _ => Look::Ask,
         };
         // Sets have been asked just now.
         if matches!(looked, Look::Ask) && !matches!(self, Self::Sets(_)) {
-            looked = each!(Self, self, cells => cells.look(hash, key, now));
+            looked = each!(self, cells => cells.look(hash, key, now));
         }
         match looked {
             Look::Fresh(value) => Some(value),
@@ -259,13 +266,12 @@ impl<K: Eq, V> Tables<K, V> {
         Q: Eq + ?Sized,
         V: Clone,
     {
-        if Plain::<K, V>::MAY_BE
-            && let Self::Plain(cells) = self
-            && let Some(value) = cells.unlocked_hit(hash, key, now)
+        if let Self::Plain(cells) | Self::Clocked(cells) = self
+            && let Some(value) = cells.hit_unlocked(hash, key, now, false)
         {
             return Some(value);
         }
-        each!(Self, self, cells => cells.fresh_hit(hash, key, now))
+        each!(self, cells => cells.fresh_hit(hash, key, now))
     }
 
     /// Stores a plain value under one lock, or gives it back: then both are needed.
@@ -294,13 +300,13 @@ impl<K: Eq, V> Tables<K, V> {
         value: (V, u32),
         now: Instant,
     ) -> Result<Placed<K, V>, (K, V)> {
-        each!(Self, self, cells => cells.put(key, value, now))
+        each!(self, cells => cells.put(key, value, now))
     }
 
     /// Sweeps another table with every eighth call of a thread, if that may find something.
     #[inline]
     pub(super) fn sweep_now_and_then(&self, now: Instant) {
-        if each!(Self, self, cells => cells.is_due(now)) {
+        if each!(self, cells => cells.is_due(now)) {
             let written = WRITTEN.get().wrapping_add(1);
             WRITTEN.set(written);
             if written.is_multiple_of(WRITES) {
@@ -313,7 +319,7 @@ impl<K: Eq, V> Tables<K, V> {
     #[cold]
     pub(super) fn sweep_next(&self, now: Instant) {
         let mut leaving = self.leaving();
-        each!(Self, self, cells => if cells.is_due(now) {
+        each!(self, cells => if cells.is_due(now) {
             cells.sweep_next(now, &mut leaving);
         });
     }
@@ -325,7 +331,7 @@ impl<K: Eq, V> Tables<K, V> {
     {
         let mut leaving = self.leaving();
         let here = At { hash, key, now };
-        let done = each!(Self, self, cells => cells.invalidate(here, &mut leaving));
+        let done = each!(self, cells => cells.invalidate(here, &mut leaving));
         done.unwrap_or_else(|AskBook| {
             let mut desk = self.desk(hash);
             let found = desk.invalidate(key, now, &mut leaving);
@@ -336,11 +342,11 @@ impl<K: Eq, V> Tables<K, V> {
 
     /// Has what leaves told to a listener.
     pub(super) fn tell(&mut self, listener: Listener<K, V>) {
-        each!(Self, self, cells => cells.tell(listener));
+        each!(self, cells => cells.tell(listener));
     }
 
     pub(super) fn listener(&self) -> Option<&Listener<K, V>> {
-        each!(Self, self, cells => cells.listener())
+        each!(self, cells => cells.listener())
     }
 
     /// For what an operation that replaces nothing lets go of.
@@ -359,7 +365,7 @@ impl<K: Eq, V> Tables<K, V> {
     /// Takes both locks of a key.
     pub(super) fn desk(&self, hash: u64) -> Desk<'_, K, V> {
         match self {
-            Self::Plain(cells) => Desk::Plain(cells.desk(hash)),
+            Self::Plain(cells) | Self::Clocked(cells) => Desk::Plain(cells.desk(hash)),
             Self::Sets(cells) => Desk::Sets(cells.desk(hash)),
             Self::ParkedSets(cells) => Desk::ParkedSets(cells.desk(hash)),
             Self::One(cells) => Desk::One(cells.desk(hash)),
@@ -368,12 +374,12 @@ impl<K: Eq, V> Tables<K, V> {
     }
 
     pub(super) fn purge(&self, now: Instant) -> usize {
-        each!(Self, self, cells => cells.purge(now))
+        each!(self, cells => cells.purge(now))
     }
 
     /// The same, if anything may have passed.
     pub(super) fn purge_if_due(&self, now: Instant) {
-        if each!(Self, self, cells => cells.is_due(now)) {
+        if each!(self, cells => cells.is_due(now)) {
             self.purge(now);
         }
     }
@@ -384,36 +390,36 @@ impl<K: Eq, V> Tables<K, V> {
         K: Clone,
         V: Clone,
     {
-        each!(Self, self, cells => cells.entries(table, now))
+        each!(self, cells => cells.entries(table, now))
     }
 
     pub(super) fn maintain(&self, now: Instant, budget: usize) -> usize {
-        each!(Self, self, cells => cells.maintain(now, budget))
+        each!(self, cells => cells.maintain(now, budget))
     }
 
     pub(super) fn clear(&self) {
-        each!(Self, self, cells => cells.clear());
+        each!(self, cells => cells.clear());
     }
 
     pub(super) fn expire_tag(&self, tag: &str, now: Instant) {
-        each!(Self, self, cells => cells.change_every_book(|book| book.expire_tag(tag, now)));
+        each!(self, cells => cells.change_every_book(|book| book.expire_tag(tag, now)));
     }
 
     pub(super) fn invalidate_tag(&self, tag: &str) {
-        each!(Self, self, cells => cells.change_every_book(|book| book.invalidate_tag(tag)));
+        each!(self, cells => cells.change_every_book(|book| book.invalidate_tag(tag)));
     }
 
     pub(super) fn len(&self) -> usize {
-        each!(Self, self, cells => cells.sum(|table| Table::<K, V>::len(table) as u64) as usize)
+        each!(self, cells => cells.sum(|table| Table::<K, V>::len(table) as u64) as usize)
     }
 
     pub(super) fn weight(&self) -> u64 {
-        each!(Self, self, cells => cells.sum(|table| Table::<K, V>::weight(table)))
+        each!(self, cells => cells.sum(|table| Table::<K, V>::weight(table)))
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let mut stats = each!(Self, self, cells => cells.stats());
-        if let Self::Plain(cells) = self {
+        let mut stats = each!(self, cells => cells.stats());
+        if let Self::Plain(cells) | Self::Clocked(cells) = self {
             cells.add_counts(&mut stats);
         }
         stats

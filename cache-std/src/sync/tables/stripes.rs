@@ -46,6 +46,9 @@ impl<const N: usize> Stripes<N> {
 
     /// Adds one to a number, wherever this thread counts.
     pub(super) fn increment<const WHICH: usize>(&self) {
+        if self.try_increment::<WHICH>() {
+            return;
+        }
         let place = match PLACE.get() {
             UNKNOWN => find_place(),
             place => place,

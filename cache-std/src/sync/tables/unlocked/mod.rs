@@ -12,7 +12,6 @@
 use core::borrow::Borrow;
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use cache_core::shard::Limits;
 use cache_core::shard::plain::Look;
@@ -31,7 +30,7 @@ mod slab;
 
 pub(crate) use plain::Plain;
 pub(crate) use seq::Seq;
-use slab::Slab;
+use slab::{Head, Slab, Used};
 
 /// A set of plain keys and values.
 pub(crate) type PlainSet<K, V> = Set<K, V, Slab<K, V>>;
@@ -80,82 +79,110 @@ impl<K: Eq, V> PlainSets<K, V> {
 
     /// The fastest way to a fresh value: no lock, one comparison of time. `None` says nothing.
     #[inline(always)]
-    pub(in super::super) fn unlocked_hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    pub(in super::super) fn hot<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.peek(hash, key, now, false) {
-            Look::Fresh((value, _)) => self.hit::<HITS>(value),
-            _ => None,
-        }
+        let (value, _) = self.find_hot(hash, key, |mark| mark.answers(now))?;
+        Some(self.hit::<HITS>(value))
     }
 
     /// The same for a read that may load: a stale value, under refresh, will do as well.
     #[inline(always)]
-    pub(in super::super) fn unlocked_any<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    pub(in super::super) fn hot_or_stale<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.peek(hash, key, now, true) {
-            Look::Fresh((value, mark)) if mark.is_stale() => self.hit::<STALE_HITS>(value),
-            Look::Fresh((value, _)) => self.hit::<HITS>(value),
+        match self.find_hot(hash, key, |mark| mark.answers_even_stale(now))? {
+            (value, mark) if mark.is_stale() => Some(self.hit::<STALE_HITS>(value)),
+            (value, _) => Some(self.hit::<HITS>(value)),
+        }
+    }
+
+    /// The value of an entry of which no further use counts.
+    #[inline(always)]
+    fn find_hot<Q>(&self, hash: u64, key: &Q, serves: impl Fn(Mark) -> bool) -> Option<(V, Mark)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (cell, hash) = self.cell(hash);
+        match peek(cell, hash, key, Used::full, serves)? {
+            Look::Fresh(Found { value, mark, .. }) => Some((value, mark)),
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn hit<const WHICH: usize>(&self, value: V) -> Option<V> {
-        if self.counts.try_increment::<WHICH>() {
-            Some(value)
-        } else {
-            self.hit_slowly::<WHICH>(value)
-        }
+    fn hit<const WHICH: usize>(&self, value: V) -> V {
+        if self.counts.try_increment::<WHICH>() { value } else { self.hit_slowly::<WHICH>(value) }
     }
 
     /// Returns the value, so that to call this is the last that a hit does: what is called before
     /// would cost every hit a few saved registers.
     #[cold]
     #[inline(never)]
-    fn hit_slowly<const WHICH: usize>(&self, value: V) -> Option<V> {
+    fn hit_slowly<const WHICH: usize>(&self, value: V) -> V {
         self.counts.increment::<WHICH>();
-        Some(value)
+        value
     }
 
-    /// A fresh value, or that there is none, which is counted as a miss.
-    pub(in super::super) fn unlocked_look<Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
+    /// A fresh value, hot or not, or that there is none. Counts a hit or a miss.
+    pub(in super::super) fn look_unlocked<Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.peek(hash, key, now, false) {
-            Look::Fresh((value, _)) => {
-                self.counts.increment::<HITS>();
-                Look::Fresh(value)
-            }
-            Look::Absent => {
+        let (cell, hash) = self.cell(hash);
+        match peek(cell, hash, key, Used::live, |mark| mark.answers(now)) {
+            Some(Look::Fresh(found)) => Look::Fresh(self.count::<HITS>(found)),
+            Some(Look::Absent) => {
                 self.counts.increment::<MISSES>();
                 Look::Absent
             }
-            Look::Ask => Look::Ask,
+            _ => Look::Ask,
         }
     }
 
-    #[inline(always)]
-    fn peek<Q>(&self, hash: u64, key: &Q, now: Instant, even_stale: bool) -> Look<(V, Mark)>
+    /// A value, hot or not, and stale or not as the caller takes it. `None` says nothing, and counts
+    /// nothing.
+    pub(in super::super) fn hit_unlocked<Q>(
+        &self,
+        hash: u64,
+        key: &Q,
+        now: Instant,
+        even_stale: bool,
+    ) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let (number, hash) = self.cells.locate::<PlainSet<K, V>>(hash);
-        debug_assert!(number < self.cells.count());
-        // SAFETY: `locate` gives the high half of a product whose one factor is the number of tables.
-        let table = unsafe { self.cells.tables().get_unchecked(number) };
+        let (cell, hash) = self.cell(hash);
         let serves = |mark: Mark| {
             if even_stale { mark.answers_even_stale(now) } else { mark.answers(now) }
         };
-        peek(&table.0, hash, key, serves).unwrap_or(Look::Ask)
+        let Look::Fresh(found) = peek(cell, hash, key, Used::live, serves)? else { return None };
+        Some(match found.mark.is_stale() {
+            true => self.count::<STALE_HITS>(found),
+            false => self.count::<HITS>(found),
+        })
+    }
+
+    fn count<const WHICH: usize>(&self, found: Found<'_, V>) -> V {
+        found.used.note(found.at);
+        self.counts.increment::<WHICH>();
+        found.value
+    }
+
+    /// The set of a key, and the hash by which that knows it.
+    #[inline(always)]
+    fn cell(&self, hash: u64) -> (&SeqSet<K, V>, u64) {
+        let (number, hash) = self.cells.locate::<PlainSet<K, V>>(hash);
+        debug_assert!(number < self.cells.count());
+        // SAFETY: `locate` gives the high half of a product whose one factor is the number of tables.
+        (unsafe { &self.cells.tables().get_unchecked(number).0 }, hash)
     }
 
     /// Adds the reads that no set has counted.
@@ -166,15 +193,24 @@ impl<K: Eq, V> PlainSets<K, V> {
     }
 }
 
-/// The value of a key, if its mark says that it serves, or that there is no entry. `None` where
-/// somebody was writing.
+/// A value that a reader has found, and where it counts that it was used.
+struct Found<'a, V> {
+    value: V,
+    mark: Mark,
+    at: usize,
+    used: &'a Used,
+}
+
+/// The value of a key, if it is among these rows and its mark says that it serves, or that none of
+/// them is the key's. `None` where somebody was writing.
 #[inline(always)]
-fn peek<K, V, Q>(
-    cell: &SeqSet<K, V>,
+fn peek<'a, K, V, Q>(
+    cell: &'a SeqSet<K, V>,
     hash: u64,
     key: &Q,
+    among: impl Fn(&Used) -> u32,
     serves: impl Fn(Mark) -> bool,
-) -> Option<Look<(V, Mark)>>
+) -> Option<Look<Found<'a, V>>>
 where
     K: Borrow<Q>,
     Q: Eq + ?Sized,
@@ -182,102 +218,108 @@ where
     if cfg!(cache_locked_reads) || !Plain::<K, V>::MAY_BE {
         return None; // of the latter there is no slab, so this is never asked
     }
-    let seen = cell.begin()?;
+    let seen = cell.begin();
     // SAFETY: the cell lives as long as its borrow.
-    let rows = unsafe { PlainRows::of(cell.as_ptr()) };
+    let rows = unsafe { PlainRows::of(cell.as_ptr(), among) };
     let mut candidates = rows.matches(hash);
     while candidates != 0 {
         let at = candidates.trailing_zeros() as usize;
-        // SAFETY: `rows` was read from the cell.
-        let Some((found, mark, value)) = (unsafe { rows.copy(at) }) else { break };
+        // SAFETY: `rows` was read from the cell, and says that a row is or was there.
+        let (found, mark, value) = unsafe { rows.copy(at) };
         if !cell.is_unchanged(seen) {
             return None;
         }
-        // SAFETY: nobody has written since before the rows were read, so this row is in use and its
-        // copies are whole. The types are plain (there are no other slabs), so copies are as good as
+        // SAFETY: nobody has written since before the rows were read, so what is in this row, or was
+        // in it before it was taken out, has been copied whole. The types are plain (there are no other slabs), so copies are as good as
         // the originals.
         let (found, mark) = unsafe { (found.assume_init_ref(), mark.assume_init()) };
         if found.borrow() == key {
+            if !serves(mark) {
+                return None;
+            }
             // SAFETY: as above.
-            let value = || Look::Fresh((unsafe { value.assume_init() }, mark));
-            return serves(mark).then(value);
+            let value = unsafe { value.assume_init() };
+            return Some(Look::Fresh(rows.found(at, mark, value)));
         }
         candidates &= candidates - 1;
     }
     cell.is_unchanged(seen).then_some(Look::Absent)
 }
 
-/// What a reader has copied of a set's head.
-struct PlainRows<K, V> {
+/// What a reader has copied of a set's head, and where it counts uses.
+struct PlainRows<'a, K, V> {
     start: *const Place<K, V>,
-    len: usize,
+    among: u32,
     tags: [u8x16; 2],
+    used: &'a Used,
 }
 
 type Copies<K, V> = (MaybeUninit<K>, MaybeUninit<Mark>, MaybeUninit<V>);
 
-impl<K, V> PlainRows<K, V> {
+impl<'a, K, V> PlainRows<'a, K, V> {
     /// # Safety
     /// `set` points to a set in a [`Seq`] that lives.
     #[inline(always)]
-    unsafe fn of(set: *const PlainSet<K, V>) -> Self {
+    unsafe fn of(set: *const PlainSet<K, V>, among: impl Fn(&Used) -> u32) -> Self {
         const {
-            let tags = align_of::<PlainSet<K, V>>() + PlainSet::<K, V>::TAGS;
+            let tags = SeqSet::<K, V>::VALUE + PlainSet::<K, V>::TAGS;
             assert!(tags.is_multiple_of(16), "tags are read sixteen at a time");
             assert!(PlainSet::<K, V>::TAGS + 32 <= size_of::<PlainSet<K, V>>());
         }
-        // SAFETY: all of this is inside the set, aligned by its layout (the set's own alignment is
-        // 16), and of types of which every bit pattern is valid.
+        // SAFETY: all of this is inside the set, which lies in a cell that is aligned to 64 bytes, at
+        // offsets that are right for it, and of types of which every bit pattern is valid. What is
+        // borrowed is atomic.
         unsafe {
-            let rows = set.byte_add(PlainSet::<K, V>::ROWS);
+            let head = set.byte_add(PlainSet::<K, V>::ROWS);
             let tags = set.byte_add(PlainSet::<K, V>::TAGS).cast::<u8x16>();
-            // First the number of rows: where one is, the start has been there before it.
-            let len =
-                (*rows.byte_add(Slab::<K, V>::LEN).cast::<AtomicUsize>()).load(Ordering::Acquire);
+            // First which rows to look at: where one is, the start has been there before it.
+            let used = &*head.byte_add(Head::<K, V>::USED).cast::<Used>();
+            let among = among(used);
+            let start = head.byte_add(Head::<K, V>::START).cast::<*const Place<K, V>>();
             Self {
-                len,
-                start: rows
-                    .byte_add(Slab::<K, V>::START)
-                    .cast::<*const Place<K, V>>()
-                    .read_volatile(),
+                among,
+                start: start.read_volatile(),
                 tags: [tags.read_volatile(), tags.add(1).read_volatile()],
+                used,
             }
         }
     }
 
-    /// One bit for each row whose tag is that of a hash, and for some places where no row is.
+    /// One bit for each row whose tag is that of a hash.
     #[inline(always)]
     fn matches(&self, hash: u64) -> u32 {
         let [tag, ..] = hash.to_le_bytes();
         let [low, high] = self.tags.map(|tags| tags.simd_eq(u8x16::splat(tag)).to_bitmask());
-        low | (high << 16)
+        (low | (high << 16)) & self.among
     }
 
-    /// Copies of what is in a row. `None` where no row is, nor any after it.
+    /// Copies of what is in a row.
     ///
     /// # Safety
-    /// `self` was read from a set that lives.
+    /// `self` was read from a set that lives, and `at` is the position of a row that is or was in use.
     #[inline(always)]
-    unsafe fn copy(&self, at: usize) -> Option<Copies<K, V>> {
-        if at >= self.len {
-            return None;
-        }
+    unsafe fn copy(&self, at: usize) -> Copies<K, V> {
         debug_assert!(at < WAYS);
-        // SAFETY: memory once taken stays until the set is dropped, and has room for `WAYS` rows;
-        // `len` is never more, and where it is not zero the memory was taken before. The copies may be of anything: they are not looked at.
+        // SAFETY: memory once taken stays until the set is dropped, and has room for `WAYS` rows; where
+        // one is in use it was taken before. The copies may be of anything: they are not looked at.
         unsafe {
             let row = self.start.add(at);
             let key = row.byte_add(Place::<K, V>::KEY).cast::<MaybeUninit<K>>();
             let mark = row.byte_add(Place::<K, V>::MARK).cast::<MaybeUninit<Mark>>();
             let value = row.byte_add(Place::<K, V>::VALUE).cast::<MaybeUninit<V>>();
-            Some((key.read_volatile(), mark.read_volatile(), value.read_volatile()))
+            (key.read_volatile(), mark.read_volatile(), value.read_volatile())
         }
+    }
+
+    #[inline(always)]
+    const fn found(&self, at: usize, mark: Mark, value: V) -> Found<'a, V> {
+        Found { value, mark, at, used: self.used }
     }
 }
 
 #[cfg(all(test, not(loom), not(shuttle), not(cache_locked_reads)))]
 mod tests {
-    use core::sync::atomic::AtomicBool;
+    use core::sync::atomic::{AtomicBool, Ordering};
     use core::time::Duration;
     use std::thread;
 
@@ -316,17 +358,15 @@ mod tests {
     }
 
     #[test]
-    fn who_was_used_often_is_found_without_the_lock_until_its_time_has_passed() {
-        let sets = sets(3, 27);
+    fn what_is_there_is_found_without_the_lock_until_its_time_has_passed() {
+        let sets = sets(3, 28);
         for key in 0..20 {
             put(&sets, key, key);
         }
-        let found = |key, now| sets.unlocked_look(hash(key), &[key; 2], now);
-        assert_eq!(found(1, NOW), Look::Ask, "its first uses are to be counted");
-        (0..3).for_each(|_| assert!(use_it(&sets, 1).is_some()));
+        let found = |key, now| sets.look_unlocked(hash(key), &[key; 2], now);
         assert_eq!(found(1, NOW), Look::Fresh([1; 8]));
         assert_eq!(found(1, NOW + Duration::from_secs(60)), Look::Ask);
-        assert_eq!((found(2, NOW), found(99, NOW)), (Look::Ask, Look::Absent));
+        assert_eq!((found(2, NOW), found(99, NOW)), (Look::Fresh([2; 8]), Look::Absent));
         let here = At { hash: hash(1), key: &[1; 2], now: NOW };
         assert!(matches!(
             sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new(None)),
@@ -335,7 +375,20 @@ mod tests {
         assert_eq!(found(1, NOW), Look::Absent);
         let mut stats = Stats::default();
         sets.add_counts(&mut stats);
-        assert_eq!((stats.hits, stats.misses), (1, 2));
+        assert_eq!((stats.hits, stats.misses), (2, 2));
+    }
+
+    #[test]
+    fn uses_count_without_the_lock() {
+        let sets = sets(1, 28);
+        (0..28).for_each(|key| put(&sets, key, key));
+        for key in 9..28 {
+            assert_eq!(sets.look_unlocked(hash(key), &[key; 2], NOW), Look::Fresh([key; 8]));
+        }
+        // Nine were not used: they go first.
+        (100..109).for_each(|key| put(&sets, key, key));
+        let kept = |key: &u64| sets.look_unlocked(hash(*key), &[*key; 2], NOW) != Look::Absent;
+        assert_eq!((0..28).filter(kept).collect::<Vec<_>>(), (9..28).collect::<Vec<_>>());
     }
 
     #[test]
@@ -345,9 +398,9 @@ mod tests {
         put(&sets, 1, 7);
         (0..3).for_each(|_| assert!(use_it(&sets, 1).is_some()));
         let held = sets.tables()[0].0.lock();
-        assert_eq!(sets.unlocked_look(hash(1), &[1; 2], NOW), Look::Ask);
+        assert_eq!(sets.look_unlocked(hash(1), &[1; 2], NOW), Look::Ask);
         drop(held);
-        assert_eq!(sets.unlocked_look(hash(1), &[1; 2], NOW), Look::Fresh([7; 8]));
+        assert_eq!(sets.look_unlocked(hash(1), &[1; 2], NOW), Look::Fresh([7; 8]));
     }
 
     /// Few sets, many keys: rows are overwritten, moved and removed all the time.
@@ -375,15 +428,16 @@ mod tests {
             done.store(true, Ordering::Relaxed);
         };
         let read = || {
-            let (random, mut found) = (&mut 9, 0);
+            let (random, mut hits) = (&mut 9, 0);
             while !done.load(Ordering::Relaxed) {
                 let key = step(random) % 24;
-                let Some(value) = sets.unlocked_hit(hash(key), &[key; 2], NOW) else { continue };
+                let found = sets.hit_unlocked(hash(key), &[key; 2], NOW, false);
+                let Some(value) = found else { continue };
                 assert_eq!(value, [value[0]; 8], "a torn value");
                 assert_eq!(value[0] & 0xff, key, "another key's value");
-                found += 1;
+                hits += 1;
             }
-            found
+            hits
         };
         thread::scope(|scope| {
             let reader = scope.spawn(read);

@@ -38,6 +38,9 @@ unsafe impl<T: Sync> Sync for SeqGuard<'_, T> {}
 pub(crate) struct Seen(u64);
 
 impl<T> Seq<T> {
+    /// Where the value is in it.
+    pub(super) const VALUE: usize = core::mem::offset_of!(Self, value);
+
     /// Where the value is. Others may be changing it: what is read there through volatile reads means
     /// something only if [`is_unchanged`](Self::is_unchanged) says so afterwards.
     #[inline]
@@ -45,12 +48,12 @@ impl<T> Seq<T> {
         self.value.get()
     }
 
-    /// Begins to read without the lock. `None` while somebody holds it.
+    /// Begins to read without the lock.
     #[inline]
-    pub(super) fn begin(&self) -> Option<Seen> {
-        // Acquire: what is read afterwards is at least as new as this.
-        let version = self.version.load(Ordering::Acquire);
-        (version & 1 == 0).then_some(Seen(version))
+    pub(super) fn begin(&self) -> Seen {
+        // Acquire: what is read afterwards is at least as new as this. While somebody holds the lock
+        // the version is odd: the even one before it never comes back, so the check fails.
+        Seen(self.version.load(Ordering::Acquire) & !1)
     }
 
     /// Whether nobody has held the lock since: then what was read in between is whole.
