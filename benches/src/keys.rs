@@ -33,17 +33,28 @@ impl Key for String {
 pub trait Value: Clone + Send + Sync + 'static {
     /// The value of the `n`-th key.
     fn of(n: u64) -> Self;
+
+    /// A value that was just loaded, made as fast as one can be.
+    fn loaded() -> Self;
 }
 
 impl Value for u64 {
     fn of(n: u64) -> Self {
         n
     }
+
+    fn loaded() -> Self {
+        0
+    }
 }
 
 impl Value for Arc<str> {
     fn of(n: u64) -> Self {
         format!("value of {n}").into()
+    }
+
+    fn loaded() -> Self {
+        "a loaded value".into()
     }
 }
 

@@ -85,18 +85,18 @@ impl Mark {
         }
     }
 
-    #[cfg(any(feature = "hashbrown", feature = "heapless", feature = "sets"))]
+    #[cfg(any(feature = "hashbrown", feature = "heapless"))]
     pub(crate) const fn forget_uses(&mut self) {
         self.0 |= UNUSED;
     }
 
     /// Whether the table has the entry in its main queue; see `table::s3fifo`.
-    #[cfg(any(feature = "hashbrown", feature = "heapless", feature = "sets"))]
+    #[cfg(any(feature = "hashbrown", feature = "heapless"))]
     pub(crate) const fn is_main(self) -> bool {
         self.0 & MAIN != 0
     }
 
-    #[cfg(any(feature = "hashbrown", feature = "heapless", feature = "sets"))]
+    #[cfg(any(feature = "hashbrown", feature = "heapless"))]
     pub(crate) const fn set_main(&mut self, main: bool) {
         if main {
             self.0 |= MAIN;

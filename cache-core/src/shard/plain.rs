@@ -184,11 +184,12 @@ pub fn replace<K, V, T: Table<K, V>>(
 }
 
 /// Stores a value under a key that has no entry, or one of another weight where one was found.
+#[inline]
 pub fn insert<K: Eq, V, T: Table<K, V>>(
     table: &mut T,
     found: Option<usize>,
     newcomer: Newcomer<K, V>,
-    out: Out<'_, K, V>,
+    out: &mut (impl FnMut(Cause, Option<K>, V) + ?Sized),
 ) -> Placed<K, V> {
     let Newcomer { hash, key, rest, value, weight } = newcomer;
     if let Some((key, entry)) = found.and_then(|at| table.remove(at)) {

@@ -238,7 +238,7 @@ impl Ghosts {
     /// that there is none. One miss in some 255 takes a stranger for a ghost.
     fn place(&mut self, hash: u64) -> (&mut u8, u8) {
         let [print, place, ..] = hash.to_le_bytes();
-        (&mut self.0[usize::from(place) * GHOSTS >> 8], print.max(1))
+        (&mut self.0[(usize::from(place) * GHOSTS) >> 8], print.max(1))
     }
 }
 
@@ -289,7 +289,10 @@ mod tests {
         (0..4).for_each(|at| hands.admit(at, false));
         let mut uses = used(&[0, 1, 1]);
         // 0 and 1 move on, 2 goes.
-        assert_eq!(hands.victim(0b1111, &mut uses).map(|v| (v.at, v.leaves_ghost)), Some((2, true)));
+        assert_eq!(
+            hands.victim(0b1111, &mut uses).map(|v| (v.at, v.leaves_ghost)),
+            Some((2, true))
+        );
         hands.supplant(2);
         hands.admit(2, true);
         uses = used(&[0, 1, 1, 1, 2]);

@@ -285,7 +285,7 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
         key: K,
         entry: Resting<V>,
         weight: u32,
-        evicted: &mut dyn FnMut(u64, K, Resting<V>),
+        evicted: &mut impl FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
         let room = self.room(weight);
         let may_evict = self.when_full == WhenFull::Evict;

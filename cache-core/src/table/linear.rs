@@ -210,7 +210,7 @@ impl<K, V, const N: usize, const R: usize> Table<K, V> for LinearTable<K, V, N, 
         key: K,
         entry: Resting<V>,
         _weight: u32,
-        evicted: &mut dyn FnMut(u64, K, Resting<V>),
+        evicted: &mut impl FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
         let room = self.room();
         if room.full && (self.when_full == WhenFull::HandBack || N == 0) {

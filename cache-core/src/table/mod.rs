@@ -11,26 +11,26 @@ use core::hash::{Hash, Hasher};
 use crate::record::Record;
 use crate::resting::{Mark, Resting, Times};
 
+#[cfg(feature = "sets")]
+mod hands;
 #[cfg(feature = "hashbrown")]
 mod hash;
 mod house;
 #[cfg(feature = "heapless")]
 mod linear;
-#[cfg(any(feature = "hashbrown", feature = "heapless", feature = "sets"))]
+#[cfg(any(feature = "hashbrown", feature = "heapless"))]
 mod s3fifo;
-#[cfg(feature = "sets")]
-mod hands;
 #[cfg(feature = "sets")]
 mod set;
 
+#[cfg(feature = "sets")]
+pub use hands::Uses;
 #[cfg(feature = "hashbrown")]
 pub use hash::{HashPlaces, HashTable};
 pub(crate) use house::Sweep;
 pub use house::{House, Tally};
 #[cfg(feature = "heapless")]
 pub use linear::{LinearPlaces, LinearTable};
-#[cfg(feature = "sets")]
-pub use hands::Uses;
 #[cfg(feature = "sets")]
 pub use set::{Boxed, Place, Rows, Set, WAYS};
 
@@ -136,7 +136,7 @@ pub trait Table<K, V> {
         key: K,
         entry: Resting<V>,
         weight: u32,
-        evicted: &mut dyn FnMut(u64, K, Resting<V>),
+        evicted: &mut impl FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)>;
 
     /// Takes the entry at a position out.

@@ -34,16 +34,21 @@ impl<K, V> Place<K, V> {
 }
 
 /// Where a [`Set`] keeps its entries, at positions below [`WAYS`], and how often they were used.
+///
+/// What implements this lies at the start of the set, next to the tags, and so is at hand in every
+/// read; what of it would be in the way there is its [`Far`](Self::Far) part.
 pub trait Rows<P> {
+    /// What lies at the end of the set.
+    type Far;
     /// What is at a position.
-    fn get(&self, at: usize) -> Option<&P>;
+    fn get<'a>(&'a self, far: &'a Self::Far, at: usize) -> Option<&'a P>;
     /// The same, to be changed.
-    fn get_mut(&mut self, at: usize) -> Option<&mut P>;
+    fn get_mut<'a>(&'a mut self, far: &'a mut Self::Far, at: usize) -> Option<&'a mut P>;
     /// Puts something at a position, and gives back what was there. The set will hold `most` in the
     /// end.
-    fn put(&mut self, at: usize, place: P, most: usize) -> Option<P>;
+    fn put(&mut self, far: &mut Self::Far, at: usize, place: P, most: usize) -> Option<P>;
     /// Takes out what is at a position.
-    fn take(&mut self, at: usize) -> Option<P>;
+    fn take(&mut self, far: &mut Self::Far, at: usize) -> Option<P>;
     /// Gives back what has not been needed for a while: so many entries are left, all below `end`.
     fn shrink(&mut self, left: usize, end: usize);
     /// How often each was used.
@@ -75,25 +80,27 @@ impl<P> Boxed<P> {
 }
 
 impl<P> Rows<P> for Boxed<P> {
+    type Far = ();
+
     #[inline]
-    fn get(&self, at: usize) -> Option<&P> {
+    fn get<'a>(&'a self, (): &'a (), at: usize) -> Option<&'a P> {
         self.places.get(at)?.as_ref()
     }
 
     #[inline]
-    fn get_mut(&mut self, at: usize) -> Option<&mut P> {
+    fn get_mut<'a>(&'a mut self, (): &'a mut (), at: usize) -> Option<&'a mut P> {
         self.places.get_mut(at)?.as_mut()
     }
 
     #[inline]
-    fn put(&mut self, at: usize, place: P, most: usize) -> Option<P> {
+    fn put(&mut self, (): &mut (), at: usize, place: P, most: usize) -> Option<P> {
         if at >= self.places.len() {
             self.resize((2 * at).clamp(4, most.max(4)).min(most).max(at + 1));
         }
         self.places[at].replace(place)
     }
 
-    fn take(&mut self, at: usize) -> Option<P> {
+    fn take(&mut self, (): &mut (), at: usize) -> Option<P> {
         self.places.get_mut(at)?.take()
     }
 
@@ -123,7 +130,7 @@ impl<P> Rows<P> for Boxed<P> {
 ///
 /// Every operation is O(`WAYS`).
 #[repr(C)] // what a hit reads comes first, and fits in one cache line with a lock before it
-pub struct Set<K, V, R = Boxed<Place<K, V>>> {
+pub struct Set<K, V, R: Rows<Place<K, V>> = Boxed<Place<K, V>>> {
     rows: R,
     tags: [u8; WAYS],
     /// Hits that the tally does not count yet.
@@ -139,25 +146,29 @@ pub struct Set<K, V, R = Boxed<Place<K, V>>> {
     more: [u8; WAYS],
     /// Times of entries that have their own; made with the first of them.
     times: Option<Box<[Times; WAYS]>>,
+    far: R::Far,
     _entries: PhantomData<Place<K, V>>,
 }
 
 impl<K, V> Set<K, V> {
     /// An empty set of at most `capacity` entries, 1 to [`WAYS`].
     pub fn new(number: u32, capacity: usize) -> Self {
-        Self::with_rows(number, capacity, Boxed::default())
+        Self::with_rows(number, capacity, Boxed::default(), ())
     }
 }
 
-impl<K, V, R> Set<K, V, R> {
-    /// Where the rows are. This and [`TAGS`](Self::TAGS) are for readers who do not take the lock.
-    pub const ROWS: usize = offset_of!(Self, rows);
+impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
+    /// Where the near part of the rows is. This, [`FAR`](Self::FAR) and [`TAGS`](Self::TAGS) are for
+    /// readers who do not take the lock.
+    pub const NEAR: usize = offset_of!(Self, rows);
+    /// Where their far part is.
+    pub const FAR: usize = offset_of!(Self, far);
     /// Where the tags are: for each row the lowest byte of its hash. Those of rows that have left
     /// stay.
     pub const TAGS: usize = offset_of!(Self, tags);
 
     /// An empty set of at most `capacity` entries, 1 to [`WAYS`], in rows of the caller's choice.
-    pub fn with_rows(number: u32, capacity: usize, rows: R) -> Self {
+    pub fn with_rows(number: u32, capacity: usize, rows: R, far: R::Far) -> Self {
         #[allow(clippy::cast_possible_truncation)] // at most `WAYS`
         let capacity = capacity.clamp(1, WAYS) as u8;
         Self {
@@ -173,6 +184,7 @@ impl<K, V, R> Set<K, V, R> {
             ghosts: Ghosts::new(),
             more: [0; WAYS],
             times: None,
+            far,
             _entries: PhantomData,
         }
     }
@@ -188,12 +200,7 @@ impl<K, V, R> Set<K, V, R> {
         let low = u16::from_le_bytes([self.tags[at], self.more[at]]);
         (u64::from(self.number) << 16) | u64::from(low)
     }
-}
 
-/// What [`Table::insert`] tells of a victim.
-type Evicted<'a, K, V> = &'a mut dyn FnMut(u64, K, Resting<V>);
-
-impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
     /// Where a newcomer goes, and whether to the main queue: to a free position, or to that of an
     /// entry that has to go. `None` if neither can be had.
     fn position_for(&mut self, hash: u64) -> Option<(usize, bool)> {
@@ -217,7 +224,7 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
 
     /// Takes the row at a position out.
     fn take(&mut self, at: usize) -> Option<Place<K, V>> {
-        let place = self.rows.take(at)?;
+        let place = self.rows.take(&mut self.far, at)?;
         self.live &= !(1 << at);
         self.len -= 1;
         self.hands.release(at);
@@ -274,7 +281,7 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
         while equal != 0 {
             let at = equal.trailing_zeros() as usize;
             // Tags of rows that have left stay, and find no row.
-            if self.rows.get(at).is_some_and(|row| row.key.borrow() == key) {
+            if self.rows.get(&self.far, at).is_some_and(|row| row.key.borrow() == key) {
                 return Some(at);
             }
             equal &= equal - 1;
@@ -283,18 +290,18 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
     }
 
     fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)> {
-        let row = self.rows.get(at)?;
+        let row = self.rows.get(&self.far, at)?;
         Some((self.hash_at(at), &row.key, &row.entry))
     }
 
     #[inline]
     fn entry(&self, at: usize) -> Option<&Resting<V>> {
-        Some(&self.rows.get(at)?.entry)
+        Some(&self.rows.get(&self.far, at)?.entry)
     }
 
     #[inline]
     fn get_mut(&mut self, at: usize) -> Option<&mut Resting<V>> {
-        Some(&mut self.rows.get_mut(at)?.entry)
+        Some(&mut self.rows.get_mut(&mut self.far, at)?.entry)
     }
 
     #[inline]
@@ -304,7 +311,7 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
 
     #[inline(always)]
     fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&Resting<V>> {
-        let entry = &self.rows.get(at)?.entry;
+        let entry = &self.rows.get(&self.far, at)?.entry;
         let mark = entry.mark;
         if !serves(mark) {
             return None;
@@ -329,14 +336,15 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
         key: K,
         entry: Resting<V>,
         _weight: u32,
-        evicted: Evicted<'_, K, V>,
+        evicted: &mut impl FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
         let Some((at, main)) = self.position_for(hash) else { return Err((key, entry)) };
         self.live |= 1 << at;
         self.hands.admit(at, main);
         let old_hash = self.hash_at(at);
         [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
-        if let Some(old) = self.rows.put(at, Place { key, entry }, usize::from(self.capacity)) {
+        let (place, most) = (Place { key, entry }, usize::from(self.capacity));
+        if let Some(old) = self.rows.put(&mut self.far, at, place, most) {
             evicted(old_hash, old.key, old.entry);
         }
         Ok(at)

@@ -113,7 +113,7 @@ pub(crate) fn read_through<K: Key, V: Value, P: Table<K, V>>(peer: &P, keys: &[K
     for key in keys {
         match black_box(peer.get(key.borrow())) {
             Some(_) => hits += 1,
-            None => peer.put(key.clone(), V::of(0)),
+            None => peer.put(key.clone(), V::loaded()),
         }
     }
     hits

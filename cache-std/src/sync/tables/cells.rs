@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use cache_core::shard::plain::{self, Look, Placed};
 use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
-use cache_core::table::{HashTable, Set, Table};
+use cache_core::table::{HashTable, Place, Rows, Set, Table};
 use cache_core::{Cause, Entry, FlightId, Instant, Policy, Stats};
 
 use super::Leaving;
@@ -23,6 +23,7 @@ use super::counted::{Counted, Counts};
 use super::due::Due;
 use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
+use super::room::Room;
 use super::shares::Shares;
 use crate::flight::Flight;
 use crate::sync::listener::{Event, Listener};
@@ -41,7 +42,7 @@ pub(crate) trait Numbered {
     const SWEEP: usize;
 }
 
-impl<K, V, R> Numbered for Set<K, V, R> {
+impl<K, V, R: Rows<Place<K, V>>> Numbered for Set<K, V, R> {
     #[inline(always)]
     fn known_as(number: usize, _: u64, spread: u64) -> u64 {
         Self::hash(number as u32, spread)
@@ -75,7 +76,9 @@ const fn spread(hash: u64) -> u64 {
     hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// One of `tables` by the highest bits of a hash (Lemire 2019); the tables themselves use lower ones.
+/// One of `tables` by the highest bits of a hash (Lemire 2019); the tables
+/// themselves use lower ones.
+#[inline(always)]
 const fn choose(hash: u64, tables: usize) -> usize {
     ((hash as u128 * tables as u128) >> 64) as usize
 }
@@ -94,7 +97,7 @@ pub(crate) struct Ledger<K, V> {
 type BookCell<K, V> = Padded<Mutex<Ledger<K, V>>>;
 
 pub(crate) struct Cells<K, V, L> {
-    tables: Box<[Padded<L>]>,
+    tables: Room<Padded<L>>,
     books: Box<[BookCell<K, V>]>,
     counts: Counts,
     rules: Rules,
@@ -124,7 +127,12 @@ where
 }
 
 impl<K, V, L> Cells<K, V, L> {
-    pub(super) fn new<T>(tables: Vec<T>, policy: Policy, limits: Limits, seed: u64) -> Self
+    pub(super) fn new<T>(
+        tables: impl ExactSizeIterator<Item = T>,
+        policy: Policy,
+        limits: Limits,
+        seed: u64,
+    ) -> Self
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
@@ -141,7 +149,7 @@ impl<K, V, L> Cells<K, V, L> {
             flights: HashMap::new(),
         };
         Self {
-            tables: tables.into_iter().map(|table| Padded(L::new(table))).collect(),
+            tables: Room::of(tables.into_iter().map(|table| Padded(L::new(table)))),
             books: (0..books).map(|_| Padded(Mutex::new(ledger()))).collect(),
             counts,
             rules: Rules::new(policy, seed),

@@ -2,10 +2,7 @@
 //! scheduler that tries many interleavings (`cargo xtask test models`).
 
 #[cfg(not(all(test, shuttle)))]
-pub(super) use std::sync::{
-    Mutex, MutexGuard, PoisonError, TryLockError,
-    atomic::{AtomicU32, AtomicUsize},
-};
+pub(super) use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError, atomic::AtomicUsize};
 
 #[cfg(all(test, shuttle))]
 pub(super) use shuttle::sync::{
@@ -16,10 +13,10 @@ pub(super) use shuttle::sync::{
 pub(super) use core::sync::atomic::Ordering;
 
 #[cfg(not(any(all(test, shuttle), all(test, loom))))]
-pub(super) use core::sync::atomic::{AtomicU64, fence};
+pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 #[cfg(all(test, loom))]
-pub(super) use loom::sync::atomic::{AtomicU64, fence};
+pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 #[cfg(all(test, shuttle))]
 pub(super) use shuttle::sync::atomic::{AtomicU64, fence};
 

@@ -22,8 +22,19 @@ thread_local! {
 /// no line that others write.
 pub(super) struct Stripes<const N: usize>(Box<[Stripe<N>; OWN + 1]>);
 
+/// The numbers of one place.
 #[repr(align(64))]
-struct Stripe<const N: usize>([AtomicU64; N]);
+pub(super) struct Stripe<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Stripe<N> {
+    /// Adds one to a number. To be called by the thread alone whose place this is.
+    #[inline(always)]
+    pub(super) fn increment<const WHICH: usize>(&self) {
+        let count = &self.0[WHICH];
+        // Nobody else writes here, so nothing is lost in between.
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+}
 
 impl<const N: usize> Stripes<N> {
     pub(super) fn new() -> Self {
@@ -31,23 +42,17 @@ impl<const N: usize> Stripes<N> {
         Self(Box::new(core::array::from_fn(stripe)))
     }
 
-    /// Adds one to a number, if this thread has a place of its own.
+    /// This thread's own place, if it has one.
     #[inline(always)]
-    pub(super) fn try_increment<const WHICH: usize>(&self) -> bool {
+    pub(super) fn own(&self) -> Option<&Stripe<N>> {
         let place = PLACE.get();
-        if place >= SHARED {
-            return false;
-        }
-        let count = &self.0[place].0[WHICH];
-        // Nobody else writes here, so nothing is lost in between.
-        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        true
+        (place < SHARED).then(|| &self.0[place])
     }
 
     /// Adds one to a number, wherever this thread counts.
     pub(super) fn increment<const WHICH: usize>(&self) {
-        if self.try_increment::<WHICH>() {
-            return;
+        if let Some(own) = self.own() {
+            return own.increment::<WHICH>();
         }
         let place = match PLACE.get() {
             UNKNOWN => find_place(),
@@ -104,14 +109,9 @@ mod tests {
             thread::scope(|scope| {
                 for _ in 0..OWN + 9 {
                     scope.spawn(|| {
-                        let count = || {
-                            if !stripes.try_increment::<1>() {
-                                stripes.increment::<1>();
-                            }
-                        };
-                        count();
+                        stripes.increment::<1>();
                         all.wait();
-                        (1..1_000).for_each(|_| count());
+                        (1..1_000).for_each(|_| stripes.increment::<1>());
                     });
                 }
             });

@@ -20,7 +20,7 @@ type Memory = Cells<u8, u8, Spin<Set<u8, u8>>>;
 
 fn memory() -> Arc<Memory> {
     let policy = Policy::ttl(Duration::from_secs(60)).build().unwrap();
-    Arc::new(Cells::new(vec![Set::new(0, 4), Set::new(1, 4)], policy, Limits::default(), 0))
+    Arc::new(Cells::new([Set::new(0, 4), Set::new(1, 4)].into_iter(), policy, Limits::default(), 0))
 }
 
 /// Any hash does: both tables share one book or have neighbouring ones.

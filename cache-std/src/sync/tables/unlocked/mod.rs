@@ -30,12 +30,12 @@ mod slab;
 
 pub(crate) use plain::Plain;
 pub(crate) use seq::Seq;
-use slab::{Head, Slab, Used};
+use slab::{Slab, Used};
 
 /// A set of plain keys and values.
 pub(crate) type PlainSet<K, V> = Set<K, V, Slab<K, V>>;
 
-/// One with its lock, in four cache lines.
+/// One with its lock: four cache lines, and the entries.
 pub(crate) type SeqSet<K, V> = Seq<PlainSet<K, V>>;
 
 /// Sets of plain keys and values, and the reads that no set has counted.
@@ -66,26 +66,32 @@ impl<K, V> DerefMut for PlainSets<K, V> {
 impl<K: Eq, V> PlainSets<K, V> {
     /// Sets of so many entries each, with their numbers.
     pub(in super::super) fn new(
-        shares: impl Iterator<Item = (u64, u32)>,
+        shares: impl ExactSizeIterator<Item = (usize, u64)>,
         plain: Plain<K, V>,
         policy: Policy,
         limits: Limits,
         seed: u64,
     ) -> Self {
-        let set = |(share, number)| Set::with_rows(number, share as usize, Slab::new(plain));
-        let cells = Cells::new(shares.map(set).collect(), policy, limits, seed);
+        let set = |(number, share)| {
+            let (slab, entries) = Slab::new(plain);
+            Set::with_rows(number as u32, share as usize, slab, entries)
+        };
+        let cells = Cells::new(shares.map(set), policy, limits, seed);
         Self { cells, counts: Stripes::new() }
     }
 
-    /// The fastest way to a fresh value: no lock, one comparison of time. `None` says nothing.
+    /// The fastest way to a fresh value: no lock, one comparison of time, and nothing is called. `None`
+    /// says nothing.
     #[inline(always)]
     pub(in super::super) fn hot<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let own = self.counts.own()?;
         let (value, _) = self.find_hot(hash, key, |mark| mark.answers(now))?;
-        Some(self.hit::<HITS>(value))
+        own.increment::<HITS>();
+        Some(value)
     }
 
     /// The same for a read that may load: a stale value, under refresh, will do as well.
@@ -95,10 +101,13 @@ impl<K: Eq, V> PlainSets<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.find_hot(hash, key, |mark| mark.answers_even_stale(now))? {
-            (value, mark) if mark.is_stale() => Some(self.hit::<STALE_HITS>(value)),
-            (value, _) => Some(self.hit::<HITS>(value)),
+        let own = self.counts.own()?;
+        let (value, mark) = self.find_hot(hash, key, |mark| mark.answers_even_stale(now))?;
+        match mark.is_stale() {
+            true => own.increment::<STALE_HITS>(),
+            false => own.increment::<HITS>(),
         }
+        Some(value)
     }
 
     /// The value of an entry of which no further use counts.
@@ -113,20 +122,6 @@ impl<K: Eq, V> PlainSets<K, V> {
             Look::Fresh(Found { value, mark, .. }) => Some((value, mark)),
             _ => None,
         }
-    }
-
-    #[inline(always)]
-    fn hit<const WHICH: usize>(&self, value: V) -> V {
-        if self.counts.try_increment::<WHICH>() { value } else { self.hit_slowly::<WHICH>(value) }
-    }
-
-    /// Returns the value, so that to call this is the last that a hit does: what is called before
-    /// would cost every hit a few saved registers.
-    #[cold]
-    #[inline(never)]
-    fn hit_slowly<const WHICH: usize>(&self, value: V) -> V {
-        self.counts.increment::<WHICH>();
-        value
     }
 
     /// A fresh value, hot or not, or that there is none. Counts a hit or a miss.
@@ -270,15 +265,11 @@ impl<'a, K, V> PlainRows<'a, K, V> {
         // offsets that are right for it, and of types of which every bit pattern is valid. What is
         // borrowed is atomic.
         unsafe {
-            let head = set.byte_add(PlainSet::<K, V>::ROWS);
             let tags = set.byte_add(PlainSet::<K, V>::TAGS).cast::<u8x16>();
-            // First which rows to look at: where one is, the start has been there before it.
-            let used = &*head.byte_add(Head::<K, V>::USED).cast::<Used>();
-            let among = among(used);
-            let start = head.byte_add(Head::<K, V>::START).cast::<*const Place<K, V>>();
+            let used = &*set.byte_add(PlainSet::<K, V>::NEAR).cast::<Used>();
             Self {
-                among,
-                start: start.read_volatile(),
+                among: among(used),
+                start: set.byte_add(PlainSet::<K, V>::FAR).cast::<Place<K, V>>(),
                 tags: [tags.read_volatile(), tags.add(1).read_volatile()],
                 used,
             }
@@ -289,7 +280,8 @@ impl<'a, K, V> PlainRows<'a, K, V> {
     #[inline(always)]
     fn matches(&self, hash: u64) -> u32 {
         let [tag, ..] = hash.to_le_bytes();
-        let [low, high] = self.tags.map(|tags| tags.simd_eq(u8x16::splat(tag)).to_bitmask());
+        let wanted = splat(tag);
+        let [low, high] = self.tags.map(|tags| tags.simd_eq(wanted).to_bitmask());
         (low | (high << 16)) & self.among
     }
 
@@ -300,8 +292,8 @@ impl<'a, K, V> PlainRows<'a, K, V> {
     #[inline(always)]
     unsafe fn copy(&self, at: usize) -> Copies<K, V> {
         debug_assert!(at < WAYS);
-        // SAFETY: memory once taken stays until the set is dropped, and has room for `WAYS` rows; where
-        // one is in use it was taken before. The copies may be of anything: they are not looked at.
+        // SAFETY: there is room for `WAYS` rows in the set, and this one was initialised. The copies may be
+        // of anything: they are not looked at.
         unsafe {
             let row = self.start.add(at);
             let key = row.byte_add(Place::<K, V>::KEY).cast::<MaybeUninit<K>>();
@@ -315,6 +307,29 @@ impl<'a, K, V> PlainRows<'a, K, V> {
     const fn found(&self, at: usize, mark: Mark, value: V) -> Found<'a, V> {
         Found { value, mark, at, used: self.used }
     }
+}
+
+/// Sixteen times the same byte. Left to itself the compiler multiplies, which puts four cycles more
+/// between a key and its row.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn splat(tag: u8) -> u8x16 {
+    use core::arch::x86_64::{
+        _mm_cvtsi32_si128, _mm_shufflelo_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi64,
+    };
+    // SAFETY: every x86-64 processor has SSE2, and both types are sixteen bytes of any kind.
+    unsafe {
+        let one = _mm_cvtsi32_si128(i32::from(tag));
+        let two = _mm_unpacklo_epi8(one, one);
+        let eight = _mm_shufflelo_epi16::<0>(two);
+        core::mem::transmute(_mm_unpacklo_epi64(eight, eight))
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn splat(tag: u8) -> u8x16 {
+    u8x16::splat(tag)
 }
 
 #[cfg(all(test, not(loom), not(shuttle), not(cache_locked_reads)))]
@@ -334,9 +349,9 @@ mod tests {
 
     const NOW: Instant = Instant::from_secs(9);
 
-    fn sets(count: u32, share: u64) -> PlainSets<Key, Value> {
+    fn sets(count: usize, share: u64) -> PlainSets<Key, Value> {
         let policy = Policy::ttl(Duration::from_secs(60)).jitter_percent(0).build().unwrap();
-        let shares = (0..count).map(|number| (share, number));
+        let shares = (0..count).map(|number| (number, share));
         PlainSets::new(shares, Plain::prove().unwrap(), policy, Limits::default(), 0)
     }
 
@@ -389,6 +404,24 @@ mod tests {
         (100..109).for_each(|key| put(&sets, key, key));
         let kept = |key: &u64| sets.look_unlocked(hash(*key), &[*key; 2], NOW) != Look::Absent;
         assert_eq!((0..28).filter(kept).collect::<Vec<_>>(), (9..28).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_counts_late_does_not_bring_back_what_has_gone() {
+        let sets = sets(1, 28);
+        put(&sets, 1, 7);
+        let (cell, known) = sets.cell(hash(1));
+        let found = peek(cell, known, &[1; 2], Used::live, |_| true);
+        let Some(Look::Fresh(Found { at, used, .. })) = found else { panic!("it is there") };
+        let here = At { hash: hash(1), key: &[1; 2], now: NOW };
+        let _ = sets.invalidate::<PlainSet<_, _>, _>(here, &mut Leaving::new(None));
+        (0..3).for_each(|_| used.note(at));
+        assert_eq!((used.full(), used.live()), (1 << at, 0));
+        sets.counts.increment::<HITS>(); // now this thread has a place of its own
+        assert_eq!(sets.hot(hash(1), &[1; 2], NOW), None);
+        assert_eq!(sets.look_unlocked(hash(1), &[1; 2], NOW), Look::Absent);
+        put(&sets, 2, 8);
+        assert_eq!(sets.look_unlocked(hash(2), &[2; 2], NOW), Look::Fresh([8; 8]));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //! that passes the check is whole. Without any one of its orderings it is not.
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use loom::thread;
 
 use super::super::lock::Lock;
-use super::Seq;
+use super::{Seq, Used};
 
 /// What a lock protects, in two words that must always be equal.
 struct Two(AtomicU64, AtomicU64);
@@ -141,5 +141,61 @@ fn without_the_readers_fence_it_is_torn() {
     model(
         |seq, two, number| by_hand::write(seq, two, number, true, Ordering::Release),
         |seq, two| by_hand::read(seq, two, Ordering::Acquire, false),
+    );
+}
+
+/// A row is put in a set, one thread counts that it was used, and another reads what is hot: whatever
+/// that one finds for certain was written. `note` counts a use of the row, `full` tells whether it is
+/// hot.
+fn hot_model<U: Send + Sync + 'static>(
+    new: fn() -> U,
+    put: fn(&U),
+    note: fn(&U),
+    full: fn(&U) -> bool,
+) {
+    loom::model(move || {
+        let shared = Arc::new((Seq::new(()), AtomicU64::new(0), new()));
+        let (noting, putting) = (Arc::clone(&shared), Arc::clone(&shared));
+        let putter = thread::spawn(move || {
+            let _guard = putting.0.lock();
+            putting.1.store(7, Ordering::Relaxed);
+            put(&putting.2);
+        });
+        let noter = thread::spawn(move || note(&noting.2));
+        let (seq, row, used) = &*shared;
+        let seen = seq.begin();
+        if full(used) {
+            let copy = row.load(Ordering::Relaxed);
+            assert!(!seq.is_unchanged(seen) || copy == 7, "never written");
+        }
+        putter.join().unwrap();
+        noter.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_hot_was_written() {
+    let note = |used: &Used| {
+        if used.live() == 1 {
+            (0..3).for_each(|_| used.note(0));
+        }
+    };
+    hot_model(Used::new, |used| used.set_live(0, true), note, |used| used.full() == 1);
+}
+
+#[test]
+#[should_panic(expected = "never written")]
+fn without_release_and_acquire_it_need_not_have_been() {
+    type Masks = (AtomicU32, AtomicU32);
+    let note = |(live, full): &Masks| {
+        if live.load(Ordering::Relaxed) == 1 {
+            full.store(1, Ordering::Relaxed);
+        }
+    };
+    hot_model::<Masks>(
+        || (AtomicU32::new(0), AtomicU32::new(0)),
+        |(live, _)| live.store(1, Ordering::Relaxed),
+        note,
+        |(_, full)| full.load(Ordering::Relaxed) == 1,
     );
 }

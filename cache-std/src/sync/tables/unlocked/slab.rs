@@ -1,30 +1,26 @@
-//! Memory for the entries of a set that is taken once and stays where it is.
+//! The entries of a set of plain keys and values, in the set itself.
 
 use core::marker::PhantomData;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use core::mem::MaybeUninit;
 
 use cache_core::Mark;
 use cache_core::table::{Place, Rows, Uses, WAYS};
 
+use super::super::primitives::{AtomicU32, AtomicU64, Ordering};
 use super::plain::Plain;
 
-/// Up to [`WAYS`] entries of plain keys and values. Their memory is taken with the first, and given
-/// back when the set is dropped: a reader without a lock never meets memory that has gone.
-#[repr(transparent)]
+/// Up to [`WAYS`] entries of plain keys and values. Their memory is the set's own: a reader without a
+/// lock never meets memory that has gone.
+#[repr(C)]
 pub(crate) struct Slab<K, V> {
-    head: Head<K, V>,
+    used: Used,
+    /// The tags that follow are read sixteen at a time.
+    _aligned: u64,
     _plain: PhantomData<Plain<K, V>>,
 }
 
-/// What a reader without the lock needs of a slab.
-#[repr(C)]
-pub(super) struct Head<K, V> {
-    /// Dangling while nothing was ever held.
-    start: NonNull<Place<K, V>>,
-    rows: Used,
-}
+/// The entries: initialised where a row is or was in use.
+pub(crate) type Entries<K, V> = [MaybeUninit<Place<K, V>>; WAYS];
 
 /// Which rows are in use, and how often each was used: what readers without the lock may borrow.
 #[repr(C)]
@@ -39,10 +35,10 @@ pub(super) struct Used {
     live: AtomicU32,
 }
 
-/// Both masks change by release: who reads one by acquire, and finds a position in it, finds the start
-/// of the rows as well.
+/// Both masks change by release: who reads one by acquire, and finds a position in it, finds the row
+/// initialised.
 impl Used {
-    const fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (uses, full) = (AtomicU64::new(0), AtomicU32::new(0));
         Self { uses, full, live: AtomicU32::new(0) }
     }
@@ -67,6 +63,16 @@ impl Used {
         }
     }
 
+    fn is_live(&self, at: usize) -> bool {
+        at < WAYS && self.live.load(Ordering::Relaxed) >> at & 1 != 0
+    }
+
+    /// Under the lock, once the row is written.
+    pub(super) fn set_live(&self, at: usize, live: bool) {
+        let others = self.live.load(Ordering::Relaxed) & !(1 << at);
+        self.live.store(others | u32::from(live) << at, Ordering::Release);
+    }
+
     fn uses(&self) -> Uses {
         Uses::from_bits(self.uses.load(Ordering::Relaxed))
     }
@@ -77,95 +83,61 @@ impl Used {
     }
 }
 
-// SAFETY: it owns its entries, as a `Vec` does.
-unsafe impl<K: Send, V: Send> Send for Slab<K, V> {}
-// SAFETY: as above.
-unsafe impl<K: Sync, V: Sync> Sync for Slab<K, V> {}
-
-impl<K, V> Head<K, V> {
-    /// Where the start is, and where the rest.
-    pub(super) const START: usize = core::mem::offset_of!(Self, start);
-    pub(super) const USED: usize = core::mem::offset_of!(Self, rows);
-
-    fn live(&self) -> u32 {
-        self.rows.live.load(Ordering::Relaxed)
-    }
-
-    fn is_live(&self, at: usize) -> bool {
-        at < WAYS && self.live() >> at & 1 != 0
-    }
-
-    fn set_live(&self, live: u32) {
-        self.rows.live.store(live, Ordering::Release);
-    }
-
-    fn is_taken(&self) -> bool {
-        self.start != NonNull::dangling()
-    }
-}
-
 impl<K, V> Slab<K, V> {
-    /// An empty one: there are slabs for plain keys and values only.
-    pub(crate) const fn new(_: Plain<K, V>) -> Self {
-        const { assert!(size_of::<Place<K, V>>() > 0, "an entry has a mark") };
-        let head = Head { start: NonNull::dangling(), rows: Used::new() };
-        Self { head, _plain: PhantomData }
-    }
-
-    const fn layout() -> Layout {
-        Layout::new::<[Place<K, V>; WAYS]>()
-    }
-
-    #[cold]
-    fn make_room(&mut self) {
-        // SAFETY: the layout is not empty, for a place is not.
-        let start = unsafe { alloc(Self::layout()) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(Self::layout()) };
-        self.head.start = start.cast();
+    /// An empty one, and its entries: there are slabs for plain keys and values only.
+    pub(crate) fn new(_: Plain<K, V>) -> (Self, Entries<K, V>) {
+        let slab = Self { used: Used::new(), _aligned: 0, _plain: PhantomData };
+        (slab, [const { MaybeUninit::uninit() }; WAYS])
     }
 }
 
 impl<K, V> Rows<Place<K, V>> for Slab<K, V> {
+    type Far = Entries<K, V>;
+
     #[inline]
-    fn get(&self, at: usize) -> Option<&Place<K, V>> {
-        // SAFETY: what is at a live position was written, and stays while it is borrowed.
-        self.head.is_live(at).then(|| unsafe { self.head.start.add(at).as_ref() })
+    fn get<'a>(&'a self, entries: &'a Entries<K, V>, at: usize) -> Option<&'a Place<K, V>> {
+        // SAFETY: what is at a live position was written.
+        self.used.is_live(at).then(|| unsafe { entries[at].assume_init_ref() })
     }
 
     #[inline]
-    fn get_mut(&mut self, at: usize) -> Option<&mut Place<K, V>> {
-        // SAFETY: as above, and `self` is borrowed exclusively.
-        self.head.is_live(at).then(|| unsafe { self.head.start.add(at).as_mut() })
+    fn get_mut<'a>(
+        &'a mut self,
+        entries: &'a mut Entries<K, V>,
+        at: usize,
+    ) -> Option<&'a mut Place<K, V>> {
+        // SAFETY: as above.
+        self.used.is_live(at).then(|| unsafe { entries[at].assume_init_mut() })
     }
 
     #[inline]
-    fn put(&mut self, at: usize, place: Place<K, V>, _most: usize) -> Option<Place<K, V>> {
-        assert!(at < WAYS, "a set has no more positions");
-        if !self.head.is_taken() {
-            self.make_room();
+    fn put(
+        &mut self,
+        entries: &mut Entries<K, V>,
+        at: usize,
+        place: Place<K, V>,
+        _most: usize,
+    ) -> Option<Place<K, V>> {
+        let was_live = self.used.is_live(at);
+        let old = core::mem::replace(&mut entries[at], MaybeUninit::new(place));
+        if was_live {
+            // SAFETY: what was at a live position was written.
+            return Some(unsafe { old.assume_init() });
         }
-        // SAFETY: there is memory for `WAYS` places.
-        let start = unsafe { self.head.start.add(at) };
-        if self.head.is_live(at) {
-            // SAFETY: it is live, and so was written.
-            return Some(unsafe { start.replace(place) });
-        }
-        // SAFETY: nothing is there that would have to be dropped.
-        unsafe { start.write(place) };
-        self.head.set_live(self.head.live() | 1 << at);
+        self.used.set_live(at, true);
         None
     }
 
     #[inline]
-    fn take(&mut self, at: usize) -> Option<Place<K, V>> {
-        if !self.head.is_live(at) {
+    fn take(&mut self, entries: &mut Entries<K, V>, at: usize) -> Option<Place<K, V>> {
+        if !self.used.is_live(at) {
             return None;
         }
-        self.head.set_live(self.head.live() & !(1 << at));
+        self.used.set_live(at, false);
         // SAFETY: it was live, and now is not: this is the only time that it is read as one's own. What
         // stays is as plain as it was, with a mark under which nobody is served.
         unsafe {
-            let place = self.head.start.add(at);
+            let place = entries[at].as_mut_ptr();
             let taken = place.read();
             place.byte_add(Place::<K, V>::MARK).cast::<Mark>().write(Mark::DEAD);
             Some(taken)
@@ -176,20 +148,11 @@ impl<K, V> Rows<Place<K, V>> for Slab<K, V> {
 
     #[inline]
     fn uses(&self) -> Uses {
-        self.head.rows.uses()
+        self.used.uses()
     }
 
     #[inline]
     fn set_uses(&self, uses: Uses) {
-        self.head.rows.set_uses(uses);
-    }
-}
-
-impl<K, V> Drop for Slab<K, V> {
-    fn drop(&mut self) {
-        if self.head.is_taken() {
-            // SAFETY: the memory was taken with this layout. Plain keys and values need no drop.
-            unsafe { dealloc(self.head.start.as_ptr().cast(), Self::layout()) };
-        }
+        self.used.set_uses(uses);
     }
 }
