@@ -256,8 +256,15 @@ fn equal(tags: &[u8; WAYS], tag: u8) -> u32 {
 fn note_use<P>(rows: &impl Rows<P>, at: usize) {
     let uses = rows.uses();
     if uses.full() >> at & 1 == 0 {
-        rows.set_uses(uses.noted(at));
+        note_one(rows, uses, at);
     }
+}
+
+/// Out of the way of what is hot.
+#[cold]
+#[inline(never)]
+fn note_one<P>(rows: &impl Rows<P>, uses: Uses, at: usize) {
+    rows.set_uses(uses.noted(at));
 }
 
 /// Counts a hit near to what it reads, and in the tally what does not fit there.

@@ -23,7 +23,7 @@ use super::counted::{Counted, Counts};
 use super::due::Due;
 use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
-use super::room::Room;
+use super::room::{Room, position};
 use super::shares::Shares;
 use crate::flight::Flight;
 use crate::sync::listener::{Event, Listener};
@@ -63,7 +63,7 @@ impl<K, V, S> Numbered for HashTable<K, V, S> {
     }
 
     fn number_of(known: u64, tables: usize) -> usize {
-        choose(spread(known), tables)
+        position(spread(known), tables)
     }
 
     const SWEEP: usize = 8;
@@ -74,13 +74,6 @@ impl<K, V, S> Numbered for HashTable<K, V, S> {
 /// ratio; Knuth, TAOCP 3, 6.4.)
 const fn spread(hash: u64) -> u64 {
     hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// One of `tables` by the highest bits of a hash (Lemire 2019); the tables
-/// themselves use lower ones.
-#[inline(always)]
-const fn choose(hash: u64, tables: usize) -> usize {
-    ((hash as u128 * tables as u128) >> 64) as usize
 }
 
 /// A table and its lock, alone on their cache lines.
@@ -176,12 +169,12 @@ impl<K, V, L> Cells<K, V, L> {
         self
     }
 
-    /// Number and known hash of a key.
+    /// The table of a key with its lock, its number, and the hash by which it knows the key.
     #[inline(always)]
-    pub(super) fn locate<T: Numbered>(&self, hash: u64) -> (usize, u64) {
+    pub(super) fn locate<T: Numbered>(&self, hash: u64) -> (&L, usize, u64) {
         let spread = spread(hash);
-        let number = choose(spread, self.tables.len());
-        (number, T::known_as(number, hash, spread))
+        let (number, table) = self.tables.choose(spread);
+        (&table.0, number, T::known_as(number, hash, spread))
     }
 
     fn table<T>(&self, number: usize) -> L::Guard<'_>
@@ -220,8 +213,8 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        let (number, hash) = self.locate::<T>(hash);
-        let mut table = self.table(number);
+        let (table, _, hash) = self.locate::<T>(hash);
+        let mut table = table.lock();
         plain::hit(&mut *table, At { hash, key, now }).map(|hit| hit.value.clone())
     }
 
@@ -234,8 +227,8 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        let (number, hash) = self.locate::<T>(hash);
-        let mut table = self.table(number);
+        let (table, _, hash) = self.locate::<T>(hash);
+        let mut table = table.lock();
         plain::fresh_hit(&mut *table, At { hash, key, now }).cloned()
     }
 
@@ -249,8 +242,8 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        let (number, hash) = self.locate::<T>(hash);
-        let mut table = self.table(number);
+        let (table, _, hash) = self.locate::<T>(hash);
+        let mut table = table.lock();
         plain::look(&mut *table, At { hash, key, now }).cloned()
     }
 
@@ -267,9 +260,9 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        let (number, hash) = self.locate::<T>(hash);
+        let (table, number, hash) = self.locate::<T>(hash);
         let Some(rest) = self.rules.rest(now, hash) else { return Err((key, value)) };
-        let mut table = self.table(number);
+        let mut table = table.lock();
         if !self.counts.is_zero(number) {
             return Err((key, value));
         }
@@ -334,8 +327,8 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        let (number, hash) = self.locate::<T>(here.hash);
-        let mut table = self.table(number);
+        let (table, number, hash) = self.locate::<T>(here.hash);
+        let mut table = table.lock();
         if !self.counts.is_zero(number) {
             return Err(AskBook);
         }
@@ -349,7 +342,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered,
         L: Lock<T>,
     {
-        let (number, hash) = self.locate::<T>(hash);
+        let (_, number, hash) = self.locate::<T>(hash);
         self.desk_of(number, hash)
     }
 

@@ -38,26 +38,42 @@ fn layout_of<T>(items: usize) -> Layout {
 }
 
 impl<T> Room<T> {
-    /// Room that holds these items.
+    /// Room that holds these items, of which there must be one at least.
     pub(super) fn of(items: impl ExactSizeIterator<Item = T>) -> Self {
         let layout = layout_of::<T>(items.len());
-        let mut room = Self { start: NonNull::dangling(), len: 0, layout };
-        if layout.size() == 0 {
-            return room;
-        }
+        assert!(layout.size() > 0, "there is no room for nothing");
         // SAFETY: the layout is not empty.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
         ask_for_large_pages(start, layout);
-        room.start = start.cast();
+        let mut room = Self { start: start.cast(), len: 0, layout };
         for item in items.take(items_in::<T>(layout)) {
             // SAFETY: there is memory for one more item than those so far.
             unsafe { room.start.add(room.len).write(item) };
             room.len += 1;
         }
+        assert!(room.len > 0, "there must be one to choose");
         room
     }
+}
+
+impl<T> Room<T> {
+    /// One of the items, and its position, by the highest bits of a hash (Lemire 2019).
+    #[inline(always)]
+    pub(super) fn choose(&self, hash: u64) -> (usize, &T) {
+        let at = position(hash, self.len);
+        debug_assert!(at < self.len);
+        // SAFETY: a position is the high half of a product whose one factor is the number of items, so it
+        // is below that number, which is not zero.
+        (at, unsafe { self.start.add(at).as_ref() })
+    }
+}
+
+/// The position that [`Room::choose`] chooses among so many items.
+#[inline(always)]
+pub(super) const fn position(hash: u64, items: usize) -> usize {
+    ((hash as u128 * items as u128) >> 64) as usize
 }
 
 /// How many items a layout has room for: an iterator may say too few.
@@ -94,12 +110,10 @@ impl<T> Drop for Room<T> {
     fn drop(&mut self) {
         let items = slice::from_raw_parts_mut;
         // SAFETY: the items are there and are not used afterwards, and the memory was taken with this
-        // layout, if it is not empty.
+        // layout.
         unsafe {
             core::ptr::drop_in_place(items(self.start.as_ptr(), self.len));
-            if self.layout.size() != 0 {
-                dealloc(self.start.as_ptr().cast(), self.layout);
-            }
+            dealloc(self.start.as_ptr().cast(), self.layout);
         }
     }
 }
@@ -112,7 +126,7 @@ mod tests {
     #[test]
     fn it_holds_what_it_was_given_and_drops_it_once() {
         let item = Arc::new(7);
-        for len in [0, 1, 1_000] {
+        for len in [1, 7, 1_000] {
             let room = Room::of(vec![Arc::clone(&item); len].into_iter());
             assert_eq!((room.len(), Arc::strong_count(&item)), (len, len + 1));
             assert!(room.iter().all(|held| **held == 7));

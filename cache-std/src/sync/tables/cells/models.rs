@@ -109,7 +109,7 @@ fn who_takes_both_locks_never_blocks_for_ever() {
 #[should_panic(expected = "deadlock")]
 fn with_the_tables_lock_first_they_do() {
     let backwards = |memory: &Memory| {
-        let (number, _) = memory.locate::<Set<u8, u8>>(HASH);
+        let (_, number, _) = memory.locate::<Set<u8, u8>>(HASH);
         let table = memory.table::<Set<u8, u8>>(number);
         let ledger = memory.ledger(number);
         drop((table, ledger));
@@ -134,7 +134,7 @@ fn a_put_voids_the_flights_that_it_meets() {
 #[should_panic(expected = "left == right")]
 fn with_the_count_asked_before_the_lock_a_put_is_lost() {
     put_outlives_load(|memory, value| {
-        let (number, hash) = memory.locate::<Set<u8, u8>>(HASH);
+        let (_, number, hash) = memory.locate::<Set<u8, u8>>(HASH);
         if !memory.counts.is_zero(number) {
             return put_by_book(memory, value);
         }

@@ -174,10 +174,8 @@ impl<K: Eq, V> PlainSets<K, V> {
     /// The set of a key, and the hash by which that knows it.
     #[inline(always)]
     fn cell(&self, hash: u64) -> (&SeqSet<K, V>, u64) {
-        let (number, hash) = self.cells.locate::<PlainSet<K, V>>(hash);
-        debug_assert!(number < self.cells.count());
-        // SAFETY: `locate` gives the high half of a product whose one factor is the number of tables.
-        (unsafe { &self.cells.tables().get_unchecked(number).0 }, hash)
+        let (cell, _, hash) = self.cells.locate::<PlainSet<K, V>>(hash);
+        (cell, hash)
     }
 
     /// Adds the reads that no set has counted.
