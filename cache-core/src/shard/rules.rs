@@ -44,6 +44,13 @@ impl Rules {
             let deadline = spans.deadline(now, hash);
             return Some(Rest { deadline, gone_at: spans.gone_at(deadline) });
         }
+        self.rest_slowly(now, hash)
+    }
+
+    /// For values that stay for ever, or are refreshed early.
+    #[cold]
+    #[inline(never)]
+    fn rest_slowly(&self, now: Instant, hash: u64) -> Option<Rest> {
         let windows = self.policy.windows(now, hash)?;
         let deadline = self.policy.resting_deadline(&windows);
         Some(Rest { deadline, gone_at: windows.gone_at() })

@@ -177,7 +177,7 @@ impl<K, V, L> Cells<K, V, L> {
         (&table.0, number, T::known_as(number, hash, spread))
     }
 
-    fn table<T>(&self, number: usize) -> L::Guard<'_>
+    pub(super) fn table<T>(&self, number: usize) -> L::Guard<'_>
     where
         L: Lock<T>,
     {
@@ -193,12 +193,6 @@ impl<K, V, L> Cells<K, V, L> {
 
     pub(super) fn count(&self) -> usize {
         self.tables.len()
-    }
-
-    /// The tables, each with its lock around it.
-    #[inline]
-    pub(super) fn tables(&self) -> &[Padded<L>] {
-        &self.tables
     }
 }
 
@@ -305,13 +299,32 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         T: Table<K, V> + Numbered + 'a,
         L: Lock<T>,
     {
+        if const { !core::mem::needs_drop::<(K, V)>() } && self.listener.is_none() {
+            return self.insert_into(&mut *table, found, newcomer, now, &mut |_, _, _| {});
+        }
         let mut leaving = Leaving::new(self.listener());
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let placed = plain::insert(&mut *table, found, newcomer, out);
-        if matches!(placed, Placed::Stored) && table.house().is_due(now) {
-            plain::sweep(&mut *table, &self.rules, now, T::SWEEP, out);
-        }
+        let placed = self.insert_into(&mut *table, found, newcomer, now, out);
         drop(table);
+        placed
+    }
+
+    #[inline(always)]
+    fn insert_into<T>(
+        &self,
+        table: &mut T,
+        found: Option<usize>,
+        newcomer: plain::Newcomer<K, V>,
+        now: Instant,
+        out: &mut impl FnMut(Cause, Option<K>, V),
+    ) -> Placed<K, V>
+    where
+        T: Table<K, V> + Numbered,
+    {
+        let placed = plain::insert(table, found, newcomer, out);
+        if matches!(placed, Placed::Stored) && table.house().is_due(now) {
+            plain::sweep(table, &self.rules, now, T::SWEEP, out);
+        }
         placed
     }
 

@@ -279,13 +279,9 @@ impl<K: Eq, V> Tables<K, V> {
         value: (V, u32),
         now: Instant,
     ) -> Result<Placed<K, V>, (K, V)> {
-        if Plain::<K, V>::MAY_BE
-            && let Self::Plain(cells) = self
-        {
-            return cells.put(key, value, now);
-        }
         match self {
-            Self::Sets(cells) => cells.put(key, value, now),
+            Self::Plain(cells) if Plain::<K, V>::MAY_BE => cells.put(key, value, now),
+            Self::Sets(cells) if !Plain::<K, V>::MAY_BE => cells.put(key, value, now),
             _ => self.put_elsewhere(key, value, now),
         }
     }

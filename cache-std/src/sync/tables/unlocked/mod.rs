@@ -424,11 +424,10 @@ mod tests {
 
     #[test]
     fn nothing_is_found_while_somebody_has_the_lock() {
-        use super::super::lock::Lock;
         let sets = sets(1, 9);
         put(&sets, 1, 7);
         (0..3).for_each(|_| assert!(use_it(&sets, 1).is_some()));
-        let held = sets.tables()[0].0.lock();
+        let held = sets.table::<PlainSet<_, _>>(0);
         assert_eq!(sets.look_unlocked(hash(1), &[1; 2], NOW), Look::Ask);
         drop(held);
         assert_eq!(sets.look_unlocked(hash(1), &[1; 2], NOW), Look::Fresh([7; 8]));
@@ -475,7 +474,6 @@ mod tests {
             write();
             assert_eq!(reader.join().unwrap(), sets.counts.sum::<HITS>());
         });
-        let table = &mut *super::super::lock::Lock::lock(&sets.tables()[0].0);
-        plain::clear(table, &mut |_, _, _| {});
+        plain::clear(&mut *sets.table::<PlainSet<_, _>>(0), &mut |_, _, _| {});
     }
 }
