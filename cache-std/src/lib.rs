@@ -13,6 +13,7 @@ mod error;
 mod flight;
 mod memory;
 mod pool;
+mod primitives;
 pub mod sync;
 mod time;
 
@@ -25,4 +26,4 @@ pub use dir::{DirStats, DirStore};
 pub use memory::MemoryStore;
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use time::CoarseTime;
-pub use time::{ManualTime, MonotonicTime, Signal, TickTime, Time};
+pub use time::{LeapingTime, ManualTime, MonotonicTime, Signal, TickTime, Time};

@@ -1,16 +1,22 @@
 //! Time as threads need it: to read and to wait for.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
 use cache_core::{Clock, Instant};
 
+use crate::primitives::{Condvar, Mutex, MutexGuard, PoisonError};
+
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 mod coarse;
+mod leaping;
+#[cfg(all(test, shuttle))]
+mod models;
 mod ticks;
 
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use coarse::CoarseTime;
+pub use leaping::LeapingTime;
 pub use ticks::TickTime;
 
 /// A clock that threads can wait on. All waiting in this crate goes through it, so that with
@@ -193,13 +199,17 @@ impl ManualTime {
 
     /// Moves the clock forwards and wakes who was to be woken by then.
     pub fn advance(&self, span: core::time::Duration) {
-        let now = self.lock().now + span;
-        self.set(now);
+        self.change(|now| now + span);
     }
 
     /// Sets the clock, backwards too, and wakes who was to be woken by then.
     pub fn set(&self, now: Instant) {
+        self.change(|_| now);
+    }
+
+    fn change(&self, to: impl FnOnce(Instant) -> Instant) {
         let mut manual = self.lock();
+        let now = to(manual.now);
         manual.now = now;
         let due = manual.sleepers.iter().filter(|sleeper| now.has_reached(sleeper.until));
         let due: Vec<_> = due.map(|sleeper| Arc::clone(&sleeper.signal)).collect();
