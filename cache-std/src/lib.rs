@@ -8,6 +8,8 @@
 extern crate alloc;
 
 pub mod background;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 mod dir;
 mod error;
 mod flight;
