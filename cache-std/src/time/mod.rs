@@ -31,10 +31,7 @@ pub trait Time: Clock + Send + Sync + 'static {
     }
 }
 
-impl<T: Time + ?Sized> Time for Arc<T>
-where
-    Self: Clock,
-{
+impl<T: Time + ?Sized> Time for Arc<T> {
     fn wait(&self, signal: &Arc<Signal>, until: Instant) -> bool {
         (**self).wait(signal, until)
     }
@@ -305,6 +302,17 @@ mod tests {
         signal.set();
         assert!(thread.join().unwrap());
         assert!(signal.take() && !signal.is_set());
+    }
+
+    #[test]
+    fn a_clock_that_is_shared_is_a_clock() {
+        let time = ManualTime::new();
+        let shared: Arc<dyn Time> = Arc::new(time.clone());
+        let cache = crate::sync::Cache::builder().ttl(Duration::from_secs(1)).time(shared);
+        let cache = cache.build().unwrap();
+        cache.put(1, "a");
+        time.advance(Duration::from_secs(1));
+        assert_eq!((cache.get(&1), Arc::clone(cache.time()).now()), (None, time.now()));
     }
 
     #[test]
