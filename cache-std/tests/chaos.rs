@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use cache_core::conformance::{self, Harness, StoreHarness};
 use cache_core::store::{Plain, Store};
 use cache_core::{Clock, Instant};
 use cache_std::background::{Background, Scheduler};
-use cache_std::chaos::Chaos;
+use cache_std::chaos::{Chaos, ChaosStore};
 use cache_std::sync::{Builder, Cache, LoadError};
 use cache_std::{DirStore, ManualTime, MemoryStore, Time};
 use tempfile::TempDir;
@@ -201,7 +202,7 @@ fn tear(folder: &Path, random: &mut u64) {
         let at = (*random >> 33) as usize;
         if path.is_dir() {
             tear(&path, random);
-        } else if path.file_name().is_some_and(|name| name != "lock") && at % 3 == 0 {
+        } else if path.file_name().is_some_and(|name| name != "lock") && at.is_multiple_of(3) {
             // A load that goes on may have replaced it.
             let Ok(mut bytes) = fs::read(&path) else { continue };
             let cut = at % bytes.len().max(1);
@@ -356,4 +357,53 @@ fn an_outage_of_the_store_passes_unseen() {
     cache.control().shutdown(HOUR).unwrap();
     chaos.outage(false);
     assert!(store.get("key", time.now() - SECOND * 200).unwrap().is_some());
+}
+
+/// A plan without rates, and with outages.
+struct Calm(ManualTime, Chaos);
+
+impl Harness for Calm {
+    type Key = u64;
+
+    fn key(&self, n: u64) -> u64 {
+        n
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn advance(&self, span: Duration) -> Instant {
+        self.0.advance(span);
+        self.0.now()
+    }
+}
+
+impl StoreHarness for Calm {
+    type Value = u64;
+    type Store = ChaosStore<Arc<MemoryStore<u64, u64>>>;
+
+    fn make(&self) -> Self::Store {
+        self.1.store(Arc::new(MemoryStore::new(1_000)))
+    }
+
+    fn value(&self, n: u64) -> u64 {
+        n
+    }
+
+    fn another(&self, store: &Self::Store) -> Option<Self::Store> {
+        Some(self.1.store(Arc::clone(store.inner())))
+    }
+
+    fn outage(&self, _: &Self::Store, on: bool) -> bool {
+        self.1.outage(on);
+        true
+    }
+}
+
+#[test]
+fn a_store_without_faults_conforms_as_it_did_before_and_says_outages() {
+    let calm = Calm(ManualTime::new(), Chaos::seeded(1));
+    let report = conformance::store(&calm).unwrap_or_else(|broken| panic!("{broken}"));
+    println!("{report}");
 }

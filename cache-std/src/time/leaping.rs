@@ -17,16 +17,14 @@ use super::{ManualTime, Signal, Time};
 /// use cache_std::{Clock, ManualTime, Time};
 ///
 /// let (second, time) = (Duration::from_secs(1), ManualTime::new());
-/// let cache = Cache::builder().ttl(second).stale_if_error(60 * second).time(time.clone()).build()?;
-/// cache.put(1, "old");
-/// time.advance(second);
-/// let clock = time.leaping();
-/// let answer = cache.get_or_load(&1, move || {
-///     clock.sleep_until(clock.now() + 5 * second);
-///     Ok::<_, String>("new")
-/// });
-/// assert!(matches!(answer, Ok("old" | "new"))); // the soft time-out is 1 s
-/// # Ok::<(), cache_std::sync::BuildError>(())
+/// let cache = Cache::builder().ttl(60 * second).time(time.clone()).build()?;
+/// let (slow, start) = (time.leaping(), time.now());
+/// let answer = cache.get_or_load_here(&1, || {
+///     slow.sleep_until(start + 5 * second);
+///     Ok::<_, std::io::Error>("slow")
+/// })?;
+/// assert_eq!((answer, time.now()), ("slow", start + 5 * second));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct LeapingTime {
