@@ -74,7 +74,7 @@ impl Program {
 
     fn step(&mut self) {
         let key = self.draw(4);
-        match self.draw(12) {
+        match self.draw(14) {
             0 => self.put(key),
             1 => self.invalidate(key),
             2 => self.expire(key),
@@ -83,6 +83,7 @@ impl Program {
                 self.time.advance(span);
             }
             5 => self.look(key),
+            6 => self.load_all(),
             _ => self.load(key),
         }
     }
@@ -125,7 +126,25 @@ impl Program {
         let (number, begun) = (self.number(), self.time.now());
         let value = format!("{key}:{number}");
         let load = self.origin.loader(move || Ok(value));
-        let answer: Answer = self.cache.get_or_load(key.to_string().as_str(), load);
+        let answer = self.cache.get_or_load(key.to_string().as_str(), load);
+        self.judge(key, number, begun, answer);
+    }
+
+    /// All keys by one call.
+    fn load_all(&mut self) {
+        let (number, begun, origin) = (self.number(), self.time.now(), self.origin.clone());
+        let load = move |keys: Vec<String>| {
+            let value = |key: String| (key.clone(), format!("{key}:{number}"));
+            origin.call(|| Ok::<_, String>(keys.into_iter().map(value).collect::<Vec<_>>()))
+        };
+        let keys: Vec<_> = (0..4).map(|key: u64| key.to_string()).collect();
+        let answers = self.cache.get_or_load_each(keys.iter().map(String::as_str), load);
+        for (key, answer) in (0..4).zip(answers) {
+            self.judge(key, number, begun, answer);
+        }
+    }
+
+    fn judge(&mut self, key: u64, number: u64, begun: Instant, answer: Answer) {
         match answer {
             Ok(value) if self.served(key, &value) == number => {
                 self.known(key).kept_until = Some(begun + TTL + SIE);
