@@ -29,5 +29,16 @@ pub mod sync {
 
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use cache_std::CoarseTime;
+#[cfg(feature = "chaos")]
+pub use cache_std::chaos;
 #[cfg(feature = "std")]
-pub use cache_std::{ManualTime, MemoryStore, MonotonicTime, Signal, TickTime, Time};
+pub use cache_std::{
+    DirStats, DirStore, LeapingTime, ManualTime, MemoryStore, MonotonicTime, Signal, TickTime, Time,
+};
+
+/// The guide pages, whose code runs as a test.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/TESTING.md")]
+    mod testing {}
+}

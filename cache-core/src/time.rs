@@ -120,6 +120,13 @@ impl<C: Clock + ?Sized> Clock for &C {
     }
 }
 
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+impl<C: Clock + ?Sized> Clock for alloc::sync::Arc<C> {
+    fn now(&self) -> Instant {
+        (**self).now()
+    }
+}
+
 /// A clock that moves only when told to, for tests and simulations on one thread.
 #[derive(Debug, Default)]
 pub struct ManualClock {

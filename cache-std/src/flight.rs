@@ -1,13 +1,13 @@
 //! One load in progress and those who wait for it.
 
 use core::task::Waker;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::Arc;
 
 use cache_core::Lifetime;
 
 use crate::error::Failure;
 use crate::pool::Job;
+use crate::primitives::{Mutex, MutexGuard, PoisonError, ThreadId, thread};
 use crate::sync::Source;
 use crate::time::Signal;
 
@@ -143,6 +143,9 @@ impl<V> Flight<V> {
         self.lock().end.clone()
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod models;
 
 #[cfg(test)]
 mod tests {

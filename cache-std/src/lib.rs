@@ -8,11 +8,14 @@
 extern crate alloc;
 
 pub mod background;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 mod dir;
 mod error;
 mod flight;
 mod memory;
 mod pool;
+mod primitives;
 pub mod sync;
 mod time;
 
@@ -25,4 +28,4 @@ pub use dir::{DirStats, DirStore};
 pub use memory::MemoryStore;
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use time::CoarseTime;
-pub use time::{ManualTime, MonotonicTime, Signal, TickTime, Time};
+pub use time::{LeapingTime, ManualTime, MonotonicTime, Signal, TickTime, Time};

@@ -62,7 +62,7 @@ impl Pool {
         })
     }
 
-    fn new(refreshers: usize) -> Self {
+    pub(crate) fn new(refreshers: usize) -> Self {
         let shared = Shared { state: Mutex::default(), work: Condvar::new(), refreshers };
         Self { shared: Arc::new(shared) }
     }
@@ -106,6 +106,15 @@ impl Pool {
         let spawned = named.spawn(move || shared.work_until_idle()).is_ok();
         state.threads += usize::from(spawned);
         spawned
+    }
+}
+
+#[cfg(test)]
+impl Pool {
+    /// Workers without work, and all of them.
+    pub(crate) fn workers(&self) -> (usize, usize) {
+        let state = self.shared.lock();
+        (state.idle, state.threads)
     }
 }
 

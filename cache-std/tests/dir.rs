@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use cache_core::conformance::{self, Harness, StoreHarness, hostile_strings};
 use cache_core::store::{Plain, Store, StoreError};
 use cache_core::{Clock, Instant, Lifetime};
+use cache_std::sync::Cache;
 use cache_std::{DirStore, ManualTime};
 use tempfile::TempDir;
 
@@ -384,5 +385,58 @@ fn of_many_who_put_what_is_absent_one_does() {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(done, 1);
+    }
+}
+
+/// A cache with files behind it, and what it loads: a value that names its key.
+fn caches(folder: &Path) -> Cache<String, String> {
+    let windows = Cache::builder().ttl(SECOND * 3_600).stale_if_error(SECOND * 3_600);
+    windows.l2(texts(folder)).build().unwrap()
+}
+
+fn load(key: &str) -> impl FnOnce() -> Result<String, String> + Send + 'static {
+    let value = format!("of {key:.50}");
+    move || Ok(value)
+}
+
+#[test]
+fn any_key_of_a_cache_is_found_again_by_the_next() {
+    let folder = TempDir::new().unwrap();
+    let mut keys = hostile_strings();
+    keys.push("k".repeat(1 << 20));
+    let first = caches(folder.path());
+    for key in &keys {
+        assert_eq!(first.get_or_load(key.as_str(), load(key)).unwrap(), format!("of {key:.50}"));
+    }
+    first.control().shutdown(SECOND * 60).unwrap();
+    let second = caches(folder.path());
+    for key in &keys {
+        let found = second.get_or_load(key.as_str(), || Err("not found".to_owned()));
+        assert_eq!(found.unwrap(), format!("of {key:.50}"));
+    }
+    assert_eq!(second.stats().store_hits, keys.len() as u64);
+}
+
+/// The folder's place is taken by a file; then it is free; then it is taken again.
+#[test]
+fn a_cache_whose_folder_cannot_be_used_goes_on_without_it() {
+    let folder = TempDir::new().unwrap();
+    let taken = folder.path().join("taken");
+    let cache = caches(&taken);
+    for round in 0..4 {
+        let usable = round % 2 == 1;
+        if usable {
+            fs::remove_file(&taken).unwrap();
+        } else {
+            let _ = fs::remove_dir_all(&taken);
+            fs::write(&taken, "").unwrap();
+        }
+        let errors = cache.stats().store_errors;
+        let key = format!("key {round}");
+        assert_eq!(cache.get_or_load(&key, load(&key)).unwrap(), format!("of {key}"));
+        assert!(cache.put(format!("put {round}"), "value".to_owned()).is_stored());
+        assert!(cache.expire(&key) && cache.invalidate(&key));
+        assert_eq!(cache.stats().store_errors > errors, !usable);
+        assert_eq!(texts(&taken).len().is_ok(), usable);
     }
 }

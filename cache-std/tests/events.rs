@@ -151,6 +151,31 @@ fn a_listener_may_call_the_cache_and_may_panic() {
 }
 
 #[test]
+fn a_listener_may_load_clear_and_drop_the_cache() {
+    let (tell, told) = channel();
+    let own: Arc<Mutex<Option<Cache<u8, u8>>>> = Arc::default();
+    let inside = Arc::clone(&own);
+    let hear = move |event: cache_std::sync::Event<u8, u8>| {
+        let Some(cache) = inside.lock().unwrap().take() else { return };
+        let loaded = cache.get_or_load(&2, || Ok::<_, String>(20)).unwrap();
+        cache.clear();
+        tell.send((event.key, loaded, cache.len())).unwrap();
+        drop(cache); // the last handle
+    };
+    let cache = Cache::builder().ttl(SECOND).listener(hear).build().unwrap();
+    cache.put(1, 10);
+    cache.put(1, 11);
+    let mut own = own.lock().unwrap();
+    *own = Some(cache.clone());
+    // The event waits for the lock, and so comes after this handle has gone.
+    cache.invalidate(&1);
+    drop(cache);
+    drop(own);
+    assert_eq!(told.recv(), Ok((1, 20, 0)));
+    assert!(told.recv().is_err(), "the thread has ended with the cache");
+}
+
+#[test]
 fn a_listener_that_hangs_stops_nobody() {
     let (_open, closed) = channel::<()>();
     let cache: Cache<u64, u64> = Cache::builder()

@@ -4,8 +4,8 @@ use crate::checks;
 
 /// The names by which parts can be run alone, in the order in which they run.
 pub(crate) const PARTS: &[&str] = &[
-    "lints", "core", "std", "models", "facade", "benches", "no-std", "docs", "deps", "tour", "sim",
-    "fuzz",
+    "lints", "core", "std", "models", "facade", "benches", "no-std", "docs", "deps", "tour",
+    "examples", "sim", "fuzz",
 ];
 
 /// One thing that must pass.
@@ -52,6 +52,7 @@ pub(crate) fn all() -> Vec<Step> {
     steps.extend(docs());
     steps.extend(deps());
     steps.push(command("tour", "the tour", "cargo run --locked --release --example tour"));
+    steps.extend(examples());
     steps.extend(sim());
     steps.extend(fuzz());
     steps
@@ -98,8 +99,8 @@ fn std() -> Vec<Step> {
     ]
 }
 
-/// The locks of the memory under schedulers that try many interleavings, and under a model of memory
-/// that tries many orders; in target folders of their own, since the flags would rebuild everything
+/// Locks, flights and waits under schedulers that try many interleavings, and reads without a lock
+/// under a model of memory that tries many orders; in target folders of their own, since the flags would rebuild everything
 /// else.
 fn models() -> Vec<Step> {
     let test = "cargo test --locked -p cache-std --lib models:: --target-dir";
@@ -111,13 +112,13 @@ fn models() -> Vec<Step> {
         step
     };
     vec![
-        model("interleavings of the two locks", "target/shuttle", "--cfg shuttle"),
+        model("interleavings of locks, flights and waits", "target/shuttle", "--cfg shuttle"),
         model("orders of reads without a lock", "target/loom", "--cfg loom"),
     ]
 }
 
 fn facade() -> Vec<Step> {
-    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std"]
+    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std", "chaos", "json"]
         .iter()
         .map(|features| {
             let words = format!(
@@ -171,7 +172,12 @@ fn deps() -> Vec<Step> {
     ]
 }
 
-/// Without the feature that brings other people's caches: they take long to build.
+/// They check their own promises.
+fn examples() -> Vec<Step> {
+    let run = |name| command("examples", name, &format!("cargo run --locked --example {name}"));
+    vec![run("file_store"), run("config_reload")]
+}
+
 /// The targets on bytes of a fixed generator; `cargo xtask fuzz` looks for worse ones.
 fn fuzz() -> Vec<Step> {
     let lint = "cargo clippy --locked -p cache-fuzz --lib --tests -- -D warnings";
@@ -181,6 +187,7 @@ fn fuzz() -> Vec<Step> {
     ]
 }
 
+/// Without the feature that brings other people's caches: they take long to build.
 fn sim() -> Vec<Step> {
     let set = "--locked -p cache-sim --no-default-features";
     let clippy = format!("cargo clippy {set} --all-targets -- -D warnings");

@@ -31,6 +31,8 @@ mod listener;
 mod load;
 mod loading;
 mod many;
+#[cfg(all(test, shuttle))]
+mod models;
 mod outcome;
 mod place;
 mod read;

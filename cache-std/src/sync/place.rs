@@ -1,8 +1,9 @@
 //! The limit on loads under way, and their end.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
 
+use crate::primitives::{AtomicUsize, Mutex, PoisonError};
 use crate::time::Signal;
 
 /// Places for loads, of which there are so many.
@@ -110,5 +111,44 @@ mod tests {
         assert!((places.taken(), signal.is_set()) == (1, false));
         drop(two);
         assert!(signal.is_set() && places.watch().is_set());
+    }
+}
+
+/// Under a scheduler that tries many interleavings; without its rule, a variant is caught.
+#[cfg(all(test, shuttle))]
+mod models {
+    use super::*;
+    use shuttle::thread;
+
+    fn closes(watch: fn(&Places) -> Arc<Signal>) {
+        let model = move || {
+            let places = Places::new(2);
+            let (one, two) = (places.take(), places.take());
+            let leaving = [one, two].map(|place| thread::spawn(move || drop(place)));
+            places.close();
+            watch(&places).block();
+            assert_eq!(places.taken(), 0);
+            leaving.into_iter().for_each(|thread| thread.join().unwrap());
+        };
+        shuttle::check_random(model, 3_000);
+    }
+
+    /// Rule: who watches looks again once it is known to watch.
+    #[test]
+    fn who_watches_while_the_last_leaves_is_told() {
+        closes(Places::watch);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn who_looks_only_before_it_watches_waits_for_ever() {
+        closes(|places| {
+            let signal = Arc::new(Signal::new());
+            if places.taken() == 0 {
+                signal.set();
+            }
+            places.taken.watchers.lock().unwrap().push(Arc::clone(&signal));
+            signal
+        });
     }
 }

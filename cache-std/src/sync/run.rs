@@ -202,3 +202,75 @@ impl<F> Here<F> {
         lead.flight.end().unwrap_or(End::Abandoned)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::pool::Pool;
+    use crate::sync::Cache;
+    use crate::time::ManualTime;
+
+    type Answer = Result<u8, LoadError<String>>;
+
+    fn cache(time: &ManualTime) -> (Cache<u8, u8>, Arc<Pool>) {
+        let (minute, pool) = (Duration::from_secs(60), Arc::new(Pool::new(2)));
+        let cache = Cache::builder().ttl(minute).time(time.clone()).build().unwrap();
+        assert!(cache.inner.pool.set(Arc::clone(&pool)).is_ok());
+        (cache, pool)
+    }
+
+    /// Panics, without a report, when told to.
+    fn load(told: &Receiver<()>) -> Result<u8, String> {
+        told.recv().unwrap();
+        resume_unwind(Box::new("oh"))
+    }
+
+    /// One leader and three who follow it; all wait when the leader's load panics.
+    fn panic_once(time: &ManualTime, cache: &Cache<u8, u8>, here: bool) {
+        let (tell, told) = channel();
+        thread::scope(|scope| {
+            let leader = scope.spawn(move || match here {
+                true => cache.get_or_load_here(&1, || load(&told)),
+                false => cache.get_or_load(&1, move || load(&told)),
+            });
+            while cache.explain(&1).flight.is_none() {
+                thread::yield_now();
+            }
+            let follow = || -> Answer { cache.get_or_load(&1, || Ok(2)) };
+            let followers = [(); 3].map(|()| scope.spawn(follow));
+            time.until_parked(3 + usize::from(!here));
+            tell.send(()).unwrap();
+            let leader = catch_unwind(AssertUnwindSafe(|| match leader.join() {
+                Ok(answer) => assert_panicked(&answer),
+                Err(payload) => resume_unwind(payload),
+            }));
+            assert_eq!(leader.is_err(), here, "the panic goes on in the thread that ran the load");
+            followers.into_iter().for_each(|each| assert_panicked(&each.join().unwrap()));
+        });
+    }
+
+    fn assert_panicked(answer: &Answer) {
+        let told = matches!(answer, Err(LoadError::Panicked(text)) if &**text == "oh");
+        assert!(told, "{answer:?}");
+    }
+
+    #[test]
+    fn a_thousand_leaders_that_panic_leave_nobody_waiting_and_cost_no_worker() {
+        let time = ManualTime::new();
+        let (cache, pool) = cache(&time);
+        (0..1_000).for_each(|n| panic_once(&time, &cache, n % 2 == 0));
+        assert_eq!((cache.stats().loads, cache.stats().failures), (1_000, 1_000));
+        assert_eq!((time.parked(), cache.inner.places.taken()), (0, 0));
+        // The last worker says that it has no work a moment after its load has ended.
+        while pool.workers().0 < pool.workers().1 {
+            thread::yield_now();
+        }
+        assert!(pool.workers().1 < 50, "none is lost, and none was made for each load");
+        assert_eq!(cache.get_or_load(&1, || Ok::<_, String>(7)).unwrap(), 7);
+    }
+}

@@ -134,8 +134,11 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         }
     }
 
-    /// Makes the store's value stale.
+    /// Makes the store's value stale. What is there in doubt was written over, and goes.
     pub(super) fn expire(&self, key: &K, now: Instant) {
+        if self.is_doubtful(key) {
+            return self.change(key, &Change::Remove, now);
+        }
         match self.ask(|store| store.get(key, now)) {
             Some(None) => {}
             Some(Some(stored)) => {

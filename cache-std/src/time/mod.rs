@@ -1,16 +1,22 @@
 //! Time as threads need it: to read and to wait for.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant as StdInstant;
 
 use cache_core::{Clock, Instant};
 
+use crate::primitives::{Condvar, Mutex, MutexGuard, PoisonError};
+
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 mod coarse;
+mod leaping;
+#[cfg(all(test, shuttle))]
+mod models;
 mod ticks;
 
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use coarse::CoarseTime;
+pub use leaping::LeapingTime;
 pub use ticks::TickTime;
 
 /// A clock that threads can wait on. All waiting in this crate goes through it, so that with
@@ -25,10 +31,7 @@ pub trait Time: Clock + Send + Sync + 'static {
     }
 }
 
-impl<T: Time + ?Sized> Time for Arc<T>
-where
-    Self: Clock,
-{
+impl<T: Time + ?Sized> Time for Arc<T> {
     fn wait(&self, signal: &Arc<Signal>, until: Instant) -> bool {
         (**self).wait(signal, until)
     }
@@ -193,13 +196,17 @@ impl ManualTime {
 
     /// Moves the clock forwards and wakes who was to be woken by then.
     pub fn advance(&self, span: core::time::Duration) {
-        let now = self.lock().now + span;
-        self.set(now);
+        self.change(|now| now + span);
     }
 
     /// Sets the clock, backwards too, and wakes who was to be woken by then.
     pub fn set(&self, now: Instant) {
+        self.change(|_| now);
+    }
+
+    fn change(&self, to: impl FnOnce(Instant) -> Instant) {
         let mut manual = self.lock();
+        let now = to(manual.now);
         manual.now = now;
         let due = manual.sleepers.iter().filter(|sleeper| now.has_reached(sleeper.until));
         let due: Vec<_> = due.map(|sleeper| Arc::clone(&sleeper.signal)).collect();
@@ -295,6 +302,17 @@ mod tests {
         signal.set();
         assert!(thread.join().unwrap());
         assert!(signal.take() && !signal.is_set());
+    }
+
+    #[test]
+    fn a_clock_that_is_shared_is_a_clock() {
+        let time = ManualTime::new();
+        let shared: Arc<dyn Time> = Arc::new(time.clone());
+        let cache = crate::sync::Cache::builder().ttl(Duration::from_secs(1)).time(shared);
+        let cache = cache.build().unwrap();
+        cache.put(1, "a");
+        time.advance(Duration::from_secs(1));
+        assert_eq!((cache.get(&1), Arc::clone(cache.time()).now()), (None, time.now()));
     }
 
     #[test]
