@@ -36,6 +36,7 @@ mod place;
 mod read;
 mod run;
 mod second;
+mod snapshot;
 mod sweeper;
 mod tables;
 
@@ -49,4 +50,5 @@ pub use listener::Event;
 pub use loading::{LoadingBuilder, LoadingCache};
 pub use outcome::{LoadPart, Outcome, Source};
 pub use read::Read;
+pub use snapshot::{ExportError, Exported, ImportError, Imported, Snapshot};
 pub use tables::Waiting;
