@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use cache_core::store::{Codec, CodecError, Plain};
@@ -348,14 +351,14 @@ fn an_older_entry_gives_way_and_a_load_under_way_does_not() {
 #[test]
 fn a_store_behind_the_cache_gets_what_the_cache_gets_and_keeps_what_is_better() {
     let time = ManualTime::new();
-    let (cache, store) = (texts(&time), std::sync::Arc::new(MemoryStore::new(10)));
+    let (cache, store) = (texts(&time), Arc::new(MemoryStore::new(10)));
     put(&cache, "absent", "imported".to_owned());
     put(&cache, "better", "imported".to_owned());
     let (bytes, _) = export(&cache, &time);
     time.advance(SECOND);
-    let before = builder(&time).l2(std::sync::Arc::clone(&store)).build().unwrap();
+    let before = builder(&time).l2(Arc::clone(&store)).build().unwrap();
     put(&before, "better", "stored".to_owned());
-    let again = builder(&time).l2(std::sync::Arc::clone(&store)).build().unwrap();
+    let again = builder(&time).l2(Arc::clone(&store)).build().unwrap();
     let imported = import(&again, &time, &bytes);
     assert_eq!((imported.entries, imported.present), (1, 1));
     assert_eq!(again.get("better").as_deref(), Some("stored"));
@@ -444,4 +447,33 @@ fn every_kind_of_cache_stays_within_its_bounds() {
     let nothing = Cache::<u32, String>::builder().no_store().build().unwrap();
     let imported = nothing.snapshot(Plain).import(&bytes[..]).unwrap();
     assert_eq!((imported.not_kept, nothing.len()), (exported.entries, 0));
+}
+
+#[test]
+fn a_value_and_its_tags_are_of_one_instant() {
+    let (time, over) = (ManualTime::new(), AtomicBool::new(false));
+    let (cache, rounds) = (texts(&time), AtomicU64::new(0));
+    let good = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                put(&cache, "key", Loaded::value("tagged".to_owned()).tag("tag"));
+                put(&cache, "key", "plain".to_owned());
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let good = (0..300).all(|n| {
+            while rounds.load(Ordering::Relaxed) < n {
+                thread::yield_now();
+            }
+            let (bytes, exported) = export(&cache, &time);
+            let again = texts(&time);
+            let imported = import(&again, &time, &bytes);
+            again.invalidate_tag("tag");
+            let untagged = again.iter().all(|(_, entry)| entry.value == "plain");
+            untagged && imported.entries == exported.entries
+        });
+        over.store(true, Ordering::Relaxed);
+        good
+    });
+    assert!(good);
 }
