@@ -39,6 +39,7 @@ mod second;
 mod snapshot;
 mod sweeper;
 mod tables;
+mod warm;
 
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher};
@@ -52,3 +53,4 @@ pub use outcome::{LoadPart, Outcome, Source};
 pub use read::Read;
 pub use snapshot::{ExportError, Exported, ImportError, Imported, Snapshot};
 pub use tables::Waiting;
+pub use warm::{Progress, WarmUp, WarmUpEnd, WarmedUp};
