@@ -123,6 +123,11 @@ impl Explanation {
     pub fn etag(&self) -> Option<&str> {
         self.label.etag()
     }
+
+    /// The value's tags, by hashes that are the same in every process: their names are not kept.
+    pub fn tag_hashes(&self) -> &[u64] {
+        self.label.tags()
+    }
 }
 
 /// Runs the read on a copy, with tickets that lead nowhere.

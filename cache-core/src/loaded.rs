@@ -197,8 +197,15 @@ impl<V> Loaded<V> {
 impl<V> Loaded<V> {
     /// Marks the value with `tag`, by which it can be invalidated later. At most
     /// [`MAX_TAGS`](crate::MAX_TAGS) tags; a value with more is delivered and not kept.
-    pub fn tag(mut self, tag: &str) -> Self {
-        self.terms.too_many_tags |= !self.terms.label.add_tag(crate::tags::hash_of(tag));
+    pub fn tag(self, tag: &str) -> Self {
+        self.tag_hash(crate::tags::hash_of(tag))
+    }
+
+    /// The same with a tag whose name is not known any more, as
+    /// [`Explanation::tag_hashes`](crate::Explanation::tag_hashes) tells it: for what brings values
+    /// back that it has written.
+    pub fn tag_hash(mut self, hash: u64) -> Self {
+        self.terms.too_many_tags |= !self.terms.label.add_tag(hash);
         self
     }
 

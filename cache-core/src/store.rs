@@ -18,7 +18,7 @@ pub use self::chain::Chain;
 #[cfg(feature = "json")]
 pub use self::codec::Json;
 #[cfg(feature = "envelope")]
-pub use self::codec::{Codec, CodecError, KeyBytes, Plain};
+pub use self::codec::{Codec, CodecError, KeyBytes, KeyFromBytes, Plain};
 pub use self::error::{Cause, StoreError};
 pub use self::forward::Ready;
 pub use self::leases::{AsyncLeases, HeldLease, Leases};

@@ -2,8 +2,8 @@
 
 use crate::time::Instant;
 
-/// The hash under which a tag is known (FNV-1a, spread). A collision invalidates too much, never
-/// too little.
+/// The hash under which a tag is known (FNV-1a, spread): the same in every process and version. A
+/// collision invalidates too much, never too little.
 #[cfg(feature = "alloc")]
 pub(crate) fn hash_of(tag: &str) -> u64 {
     crate::policy::mix(crate::table::fnv1a(tag.as_bytes()))
@@ -121,6 +121,13 @@ mod log {
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        /// Snapshots hold them: they must mean the same to every later version.
+        #[test]
+        fn hashes_are_what_they_always_were() {
+            assert_eq!(super::super::hash_of("tenant:7"), 0xbc5f_65f1_5e19_ccd8);
+            assert_eq!(super::super::hash_of(""), 0xf52a_15e9_a9b5_e89b);
+        }
 
         #[test]
         fn only_what_came_later_counts() {

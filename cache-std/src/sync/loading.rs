@@ -12,6 +12,7 @@ use super::builder::{BuildError, Builder, DefaultHasher};
 use super::cache::Cache;
 use super::lead::Previous;
 use super::run::Detached;
+use super::warm::WarmUp;
 use crate::error::LoadError;
 
 type Loader<K, V, E> = Arc<dyn Fn(&K, &Previous<V>) -> Result<Loaded<V>, E> + Send + Sync>;
@@ -98,6 +99,15 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         self.cache.start_refresh(key, || self.run(key))
+    }
+
+    /// Loads what is not fresh of these keys; see [`WarmUp`].
+    pub fn warm_up<'a>(
+        &'a self,
+        keys: impl IntoIterator<Item = K, IntoIter: Send + 'a>,
+    ) -> WarmUp<'a, K, V, E, S> {
+        let load = |key: &K, old: &Previous<V>| (self.loader)(key, old);
+        WarmUp::new(&self.cache, keys, Box::new(load), true)
     }
 
     fn run<Q>(

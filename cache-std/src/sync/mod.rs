@@ -38,8 +38,10 @@ mod place;
 mod read;
 mod run;
 mod second;
+mod snapshot;
 mod sweeper;
 mod tables;
+mod warm;
 
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher};
@@ -51,4 +53,6 @@ pub use listener::Event;
 pub use loading::{LoadingBuilder, LoadingCache};
 pub use outcome::{LoadPart, Outcome, Source};
 pub use read::Read;
+pub use snapshot::{ExportError, Exported, ImportError, Imported, Snapshot};
 pub use tables::Waiting;
+pub use warm::{Progress, WarmUp, WarmUpEnd, WarmedUp};

@@ -1,9 +1,9 @@
 //! The limit on loads under way, and their end.
 
 use core::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use crate::primitives::{AtomicUsize, Mutex, PoisonError};
+use crate::primitives::{AtomicUsize, Mutex, MutexGuard, PoisonError};
 use crate::time::Signal;
 
 /// Places for loads, of which there are so many.
@@ -25,6 +25,8 @@ struct Taken {
     state: AtomicUsize,
     /// Who waits for the last to be given back.
     watchers: Mutex<Vec<Arc<Signal>>>,
+    /// Who is told when they are closed.
+    told: Mutex<Vec<Weak<Signal>>>,
 }
 
 /// No more places are given.
@@ -49,6 +51,23 @@ impl Places {
     /// Gives no more places.
     pub(super) fn close(&self) {
         self.taken.state.fetch_or(CLOSED, Ordering::Relaxed);
+        let told = core::mem::take(&mut *self.told());
+        told.iter().filter_map(Weak::upgrade).for_each(|signal| signal.set());
+    }
+
+    /// Sets `signal`, if somebody still holds it, when no more places are given.
+    pub(super) fn tell_when_closed(&self, signal: &Arc<Signal>) {
+        let mut told = self.told();
+        told.retain(|signal| signal.strong_count() > 0);
+        told.push(Arc::downgrade(signal));
+        drop(told);
+        if self.is_closed() {
+            signal.set();
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<Weak<Signal>>> {
+        self.taken.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -98,6 +117,22 @@ mod tests {
         assert!(places.take().is_none());
         drop(shared);
         assert!(places.take().is_some() && places.is_free());
+    }
+
+    #[test]
+    fn who_wants_to_know_is_told_that_places_are_closed() {
+        let places = Places::new(1);
+        let signals = [(); 3].map(|()| Arc::new(Signal::new()));
+        signals.iter().for_each(|signal| places.tell_when_closed(signal));
+        assert!(!signals.iter().any(|signal| signal.is_set()));
+        places.close();
+        assert!(signals.iter().all(|signal| signal.is_set()));
+        let late = Arc::new(Signal::new());
+        places.tell_when_closed(&late);
+        assert!(late.is_set());
+        drop(late);
+        places.tell_when_closed(&signals[0]);
+        assert_eq!(places.told().len(), 1, "who has gone is forgotten");
     }
 
     #[test]
