@@ -8,7 +8,9 @@ use std::hash::BuildHasherDefault;
 use cache_core::local::Cache;
 use cache_core::shard::plain::{self, Look};
 use cache_core::shard::{At, Rules};
-use cache_core::table::{Bound, HashTable, LinearTable, LocalTable, Set, Table, WAYS};
+use cache_core::table::{
+    Bound, HashTable, HeapSet, LinearTable, LocalTable, SetTable, Table, WAYS,
+};
 use cache_core::{Cause, Instant, Loaded, Policy};
 use proptest::prelude::*;
 
@@ -133,13 +135,13 @@ proptest! {
 
     #[test]
     fn a_set_keeps_what_it_is_given(steps in steps(), capacity in 1..=WAYS) {
-        run(Set::new(SET, capacity), |key| Set::<u8, u8>::hash(SET, u64::from(key) << 33), &steps);
+        run(HeapSet::new(SET, capacity), |key| HeapSet::<u8, u8>::hash(SET, u64::from(key) << 33), &steps);
     }
 
     /// All keys have one hash: only comparing them tells them apart.
     #[test]
     fn a_set_tells_keys_apart_whose_hashes_are_alike(steps in steps()) {
-        run(Set::new(SET, WAYS), |_| Set::<u8, u8>::hash(SET, 1 << 36), &steps);
+        run(HeapSet::new(SET, WAYS), |_| HeapSet::<u8, u8>::hash(SET, 1 << 36), &steps);
     }
 
     #[test]
@@ -153,6 +155,16 @@ proptest! {
     fn a_linear_table_keeps_what_it_is_given(steps in steps()) {
         let hash = |key: u8| LinearTable::<u8, u8, 1>::new().hash(&key);
         run(LinearTable::<u8, u8, 20>::new(), hash, &steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_table_of_sets_keeps_what_it_is_given(steps in steps()) {
+        let hash = |key: u8| SetTable::<u8, u8, 2, 1>::new().hash(&key);
+        run(SetTable::<u8, u8, 2, 1>::new(), hash, &steps);
     }
 }
 

@@ -36,18 +36,18 @@ fn times_of_its_own_need_no_record() {
 fn an_entry_of_another_table_outlives_its_record() {
     use crate::action::Action;
     use crate::slot::Contract;
-    use crate::table::{HashPlaces, Set};
-    let at = |set, now| At { hash: Set::<u8, u8>::hash(set, 0), key: &1_u8, now };
+    use crate::table::{HashPlaces, HeapSet};
+    let at = |set, now| At { hash: HeapSet::<u8, u8>::hash(set, 0), key: &1_u8, now };
     let later = Instant::from_secs(100);
     for put_meanwhile in [false, true] {
         let policy = Policy::ttl(Duration::from_secs(60)).jitter_percent(0);
         let policy = policy.stale_while_revalidate(Duration::from_secs(90)).build().unwrap();
         let limits = Limits { flights: 1, remembered: 0 };
         let mut book = Book::new(HashPlaces::new(9), policy, limits, 0);
-        let (mut one, mut other) = (Set::new(0, 4), Set::new(1, 4));
+        let (mut one, mut other) = (HeapSet::new(0, 4), HeapSet::new(1, 4));
         let out = &mut |_, _, _| {};
         let now = Instant::from_secs(10);
-        let put = |book: &Book<_, _>, one: &mut Set<u8, u8>, value, now| {
+        let put = |book: &Book<_, _>, one: &mut HeapSet<u8, u8>, value, now| {
             let hash = at(0, now).hash;
             let rest = book.rules.rest(now, hash).unwrap();
             let newcomer = plain::Newcomer { hash, key: 1, rest, value, weight: 1 };

@@ -245,9 +245,9 @@ impl Ghosts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
+    use std::vec;
+    use std::vec::Vec;
 
     fn used(times: &[usize]) -> Uses {
         let noted = |uses: Uses, at: &usize| uses.noted(*at);

@@ -1,9 +1,9 @@
 //! Where entries rest: the seam between the algorithm and memory.
 //!
 //! A [`Table`] owns placement and the choice of victims; it lends resting entries by position and
-//! knows nothing of time or flights. Three come with the crate, all bounded, all with S3-FIFO
-//! eviction: `HashTable` on the heap, `LinearTable` without one, and `Set`, of which the threaded
-//! cache makes a large table with many small locks.
+//! knows nothing of time or flights. Four come with the crate, all bounded, all with S3-FIFO
+//! eviction: `HashTable` on the heap, `LinearTable` and `SetTable` without one, and `Set`, of which
+//! `SetTable` is made, and the threaded cache makes a large table with many small locks.
 
 use core::borrow::Borrow;
 use core::hash::{Hash, Hasher};
@@ -18,10 +18,14 @@ mod hash;
 mod house;
 #[cfg(feature = "heapless")]
 mod linear;
+#[cfg(feature = "sets")]
+mod rows;
 #[cfg(any(feature = "hashbrown", feature = "heapless"))]
 mod s3fifo;
 #[cfg(feature = "sets")]
 mod set;
+#[cfg(all(feature = "sets", feature = "heapless"))]
+mod set_table;
 
 #[cfg(feature = "sets")]
 pub use hands::Uses;
@@ -31,8 +35,16 @@ pub(crate) use house::Sweep;
 pub use house::{House, Tally};
 #[cfg(feature = "heapless")]
 pub use linear::{LinearPlaces, LinearTable};
+#[cfg(all(feature = "sets", feature = "alloc"))]
+pub use rows::{Boxed, BoxedTimes};
 #[cfg(feature = "sets")]
-pub use set::{Boxed, Place, Rows, Set, WAYS};
+pub use rows::{Inline, OwnTimes, Rows};
+#[cfg(all(feature = "sets", feature = "alloc"))]
+pub use set::HeapSet;
+#[cfg(feature = "sets")]
+pub use set::{Place, Set, WAYS};
+#[cfg(all(feature = "sets", feature = "heapless"))]
+pub use set_table::SetTable;
 
 /// What bounds a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

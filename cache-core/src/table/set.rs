@@ -1,9 +1,6 @@
 //! One set of a set-associative table: a few entries under one small lock.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::borrow::Borrow;
-use core::cell::Cell;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::offset_of;
@@ -11,6 +8,11 @@ use core::mem::offset_of;
 use wide::u8x16;
 
 use super::hands::{Ghosts, Hands, Uses};
+#[cfg(feature = "alloc")]
+use super::rows::Boxed;
+#[cfg(feature = "heapless")]
+use super::rows::Inline;
+use super::rows::{OwnTimes, Rows};
 use super::{Bound, House, Table, Tally};
 use crate::resting::{Mark, Resting, Times};
 
@@ -33,94 +35,6 @@ impl<K, V> Place<K, V> {
     pub const MARK: usize = offset_of!(Self, entry.mark);
 }
 
-/// Where a [`Set`] keeps its entries, at positions below [`WAYS`], and how often they were used.
-///
-/// What implements this lies at the start of the set, next to the tags, and so is at hand in every
-/// read; what of it would be in the way there is its [`Far`](Self::Far) part.
-pub trait Rows<P> {
-    /// What lies at the end of the set.
-    type Far;
-    /// What is at a position.
-    fn get<'a>(&'a self, far: &'a Self::Far, at: usize) -> Option<&'a P>;
-    /// The same, to be changed.
-    fn get_mut<'a>(&'a mut self, far: &'a mut Self::Far, at: usize) -> Option<&'a mut P>;
-    /// Puts something at a position, and gives back what was there. The set will hold `most` in the
-    /// end.
-    fn put(&mut self, far: &mut Self::Far, at: usize, place: P, most: usize) -> Option<P>;
-    /// Takes out what is at a position.
-    fn take(&mut self, far: &mut Self::Far, at: usize) -> Option<P>;
-    /// Gives back what has not been needed for a while: so many entries are left, all below `end`.
-    fn shrink(&mut self, left: usize, end: usize);
-    /// How often each was used.
-    fn uses(&self) -> Uses;
-    /// From now on, each was used so often.
-    fn set_uses(&self, uses: Uses);
-}
-
-/// Rows on the heap. What is held doubles with the entries, and goes back as they go.
-#[derive(Debug)]
-pub struct Boxed<P> {
-    places: Box<[Option<P>]>,
-    uses: Cell<Uses>,
-}
-
-impl<P> Default for Boxed<P> {
-    fn default() -> Self {
-        Self { places: Box::default(), uses: Cell::default() }
-    }
-}
-
-impl<P> Boxed<P> {
-    fn resize(&mut self, len: usize) {
-        let mut places = Vec::from(core::mem::take(&mut self.places));
-        places.reserve_exact(len.saturating_sub(places.len()));
-        places.resize_with(len, || None);
-        self.places = places.into_boxed_slice();
-    }
-}
-
-impl<P> Rows<P> for Boxed<P> {
-    type Far = ();
-
-    #[inline]
-    fn get<'a>(&'a self, (): &'a (), at: usize) -> Option<&'a P> {
-        self.places.get(at)?.as_ref()
-    }
-
-    #[inline]
-    fn get_mut<'a>(&'a mut self, (): &'a mut (), at: usize) -> Option<&'a mut P> {
-        self.places.get_mut(at)?.as_mut()
-    }
-
-    #[inline]
-    fn put(&mut self, (): &mut (), at: usize, place: P, most: usize) -> Option<P> {
-        if at >= self.places.len() {
-            self.resize((2 * at).clamp(4, most.max(4)).min(most).max(at + 1));
-        }
-        self.places[at].replace(place)
-    }
-
-    fn take(&mut self, (): &mut (), at: usize) -> Option<P> {
-        self.places.get_mut(at)?.take()
-    }
-
-    fn shrink(&mut self, left: usize, end: usize) {
-        if left * 4 <= self.places.len() && end * 2 <= self.places.len() {
-            self.resize(end);
-        }
-    }
-
-    #[inline]
-    fn uses(&self) -> Uses {
-        self.uses.get()
-    }
-
-    #[inline]
-    fn set_uses(&self, uses: Uses) {
-        self.uses.set(uses);
-    }
-}
-
 /// Up to [`WAYS`] entries, found by comparing one byte of their hashes, sixteen at a time.
 ///
 /// A cache of many sets chooses the set by the hash and gives each set its number. A set keeps 16
@@ -130,7 +44,7 @@ impl<P> Rows<P> for Boxed<P> {
 ///
 /// Every operation is O(`WAYS`).
 #[repr(C)] // what a hit reads comes first, and fits in one cache line with a lock before it
-pub struct Set<K, V, R: Rows<Place<K, V>> = Boxed<Place<K, V>>> {
+pub struct Set<K, V, R: Rows<Place<K, V>>> {
     rows: R,
     tags: [u8; WAYS],
     /// Hits that the tally does not count yet.
@@ -144,16 +58,32 @@ pub struct Set<K, V, R: Rows<Place<K, V>> = Boxed<Place<K, V>>> {
     capacity: u8,
     ghosts: Ghosts,
     more: [u8; WAYS],
-    /// Times of entries that have their own; made with the first of them.
-    times: Option<Box<[Times; WAYS]>>,
+    times: R::Times,
     far: R::Far,
     _entries: PhantomData<Place<K, V>>,
 }
 
-impl<K, V> Set<K, V> {
+/// A set on the heap.
+#[cfg(feature = "alloc")]
+pub type HeapSet<K, V> = Set<K, V, Boxed<Place<K, V>>>;
+
+#[cfg(feature = "alloc")]
+impl<K, V> HeapSet<K, V> {
     /// An empty set of at most `capacity` entries, 1 to [`WAYS`].
     pub fn new(number: u32, capacity: usize) -> Self {
         Self::with_rows(number, capacity, Boxed::default(), ())
+    }
+}
+
+/// A set that holds its entries itself.
+#[cfg(feature = "heapless")]
+pub(super) type InlineSet<K, V> = Set<K, V, Inline>;
+
+#[cfg(feature = "heapless")]
+impl<K, V> InlineSet<K, V> {
+    /// An empty set of at most [`WAYS`] entries.
+    pub(super) fn inline(number: u32) -> Self {
+        Self::with_rows(number, WAYS, Inline::default(), [const { None }; WAYS])
     }
 }
 
@@ -183,7 +113,7 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
             capacity,
             ghosts: Ghosts::new(),
             more: [0; WAYS],
-            times: None,
+            times: R::Times::default(),
             far,
             _entries: PhantomData,
         }
@@ -361,7 +291,7 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
         let Place { key, entry } = self.take(at)?;
         self.rows.shrink(usize::from(self.len), self.end());
         if self.len == 0 {
-            self.times = None;
+            self.times = R::Times::default();
         }
         Some((key, entry))
     }
@@ -383,12 +313,11 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
     }
 
     fn times(&self, at: usize) -> Option<Times> {
-        self.times.as_ref()?.get(at).copied()
+        self.times.get(at)
     }
 
     fn set_times(&mut self, at: usize, times: Times) -> bool {
-        let all = self.times.get_or_insert_with(|| Box::new([Times::UNSET; WAYS]));
-        all.get_mut(at).map(|place| *place = times).is_some()
+        self.times.set(at, times)
     }
 
     fn house(&self) -> &House {
@@ -424,7 +353,7 @@ impl<K, V, R: Rows<Place<K, V>>> fmt::Debug for Set<K, V, R> {
     }
 }
 
-#[cfg(all(test, target_pointer_width = "64"))]
+#[cfg(all(test, feature = "alloc", target_pointer_width = "64"))]
 mod tests {
     use super::*;
 
@@ -432,23 +361,23 @@ mod tests {
     /// writes of it takes the first.
     #[test]
     fn a_set_takes_four_lines_and_a_hit_reads_one() {
-        assert!(size_of::<Set<u64, u64>>() + 8 <= 4 * 64);
-        assert_eq!(offset_of!(Set<u64, u64>, house) + 8, 64);
+        assert!(size_of::<HeapSet<u64, u64>>() + 8 <= 4 * 64);
+        assert_eq!(offset_of!(HeapSet<u64, u64>, house) + 8, 64);
     }
 
     #[test]
     fn times_follow_their_entries() {
         let at = |secs| crate::time::Instant::from_secs(secs);
         let times = |secs| Times { stored_at: at(secs), fresh_until: at(secs + 1) };
-        let mut set = Set::new(3, 9);
+        let mut set = HeapSet::new(3, 9);
         for key in 0..3_u8 {
             let entry = Resting::new((), Mark::new(at(9)));
-            let place = set.insert(Set::<u8, ()>::hash(3, 0), key, entry, 1, &mut |_, _, _| {});
+            let place = set.insert(HeapSet::<u8, ()>::hash(3, 0), key, entry, 1, &mut |_, _, _| {});
             assert!(set.set_times(place.unwrap(), times(key.into())));
         }
         assert_eq!(set.remove(0).unwrap().0, 0);
         for key in 1..3_u8 {
-            let place = set.find(Set::<u8, ()>::hash(3, 0), &key).unwrap();
+            let place = set.find(HeapSet::<u8, ()>::hash(3, 0), &key).unwrap();
             assert_eq!(set.times(place), Some(times(key.into())));
         }
     }

@@ -7,7 +7,7 @@ use core::panic::PanicInfo;
 use core::time::Duration;
 
 use cache_core::local::Cache;
-use cache_core::table::{LinearTable, LocalTable};
+use cache_core::table::{LinearTable, LocalTable, SetTable};
 use cache_core::{Action, Freshness, Instant, Policy};
 
 #[panic_handler]
@@ -20,9 +20,9 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> c_int {
-    let table = LinearTable::<u8, u32, 4>::new();
-    let right = drives(table) && heap::drives();
-    c_int::from(!right)
+    let few = drives(LinearTable::<u8, u32, 4>::new());
+    let many = drives(SetTable::<u8, u32, 9, 4>::new());
+    c_int::from(!(few && many && heap::drives()))
 }
 
 /// Load, serve, go stale, serve on error: `true` if all of it came out.
@@ -41,7 +41,7 @@ fn drives(table: impl LocalTable<u8, u32>) -> bool {
     let served = cache.lookup(&1, later);
     let marked = matches!(served, Action::Serve { freshness: Freshness::Expired, .. });
     let gone = later + second;
-    fresh && kept && marked && cache.tick(gone, 16) == 1 && cache.is_empty()
+    fresh && kept && marked && cache.tick(gone, 1_000) == 1 && cache.is_empty()
 }
 
 #[cfg(not(feature = "heap"))]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cache_core::shard::{At, Previous, Spare};
-use cache_core::table::{Set, WAYS};
+use cache_core::table::{HeapSet, WAYS};
 use cache_core::{
     Action, Cause, Completion, Contract, Entry, Explanation, FlightId, Instant, Loaded, Put, Ticket,
 };
@@ -31,8 +31,8 @@ macro_rules! each {
 /// Both locks of one key; see [`cells`].
 pub(in crate::sync) enum Desk<'a, K, V> {
     Plain(cells::Desk<'a, K, V, PlainSet<K, V>, SeqSet<K, V>>),
-    Sets(cells::Desk<'a, K, V, Set<K, V>, SpinSet<K, V>>),
-    ParkedSets(cells::Desk<'a, K, V, Set<K, V>, ParkSet<K, V>>),
+    Sets(cells::Desk<'a, K, V, HeapSet<K, V>, SpinSet<K, V>>),
+    ParkedSets(cells::Desk<'a, K, V, HeapSet<K, V>, ParkSet<K, V>>),
     One(cells::Desk<'a, K, V, Growing<K, V>, SpinGrowing<K, V>>),
     Growing(cells::Desk<'a, K, V, Growing<K, V>, ParkGrowing<K, V>>),
 }

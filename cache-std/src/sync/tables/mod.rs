@@ -13,7 +13,7 @@ use std::hash::DefaultHasher;
 
 use cache_core::shard::plain::{Look, Placed};
 use cache_core::shard::{At, Limits, Spare};
-use cache_core::table::{Bound, HashTable, Set, Table, WAYS};
+use cache_core::table::{Bound, HashTable, HeapSet, Table, WAYS};
 use cache_core::{Contract, Entry, Instant, Policy, Stats};
 
 use super::listener::Listener;
@@ -68,8 +68,8 @@ pub enum Waiting {
     Park,
 }
 
-type SpinSet<K, V> = Spin<Set<K, V>>;
-type ParkSet<K, V> = Park<Set<K, V>>;
+type SpinSet<K, V> = Spin<HeapSet<K, V>>;
+type ParkSet<K, V> = Park<HeapSet<K, V>>;
 type SpinGrowing<K, V> = Spin<Growing<K, V>>;
 type ParkGrowing<K, V> = Park<Growing<K, V>>;
 
@@ -119,7 +119,7 @@ impl<K: Eq, V> Tables<K, V> {
                 let count = entries.div_ceil(WAYS);
                 limits.remembered = (entries / count.min(64)).max(64);
                 let shares = shares(entries as u64, count).enumerate();
-                let sets = shares.clone().map(|(n, share)| Set::new(n as u32, share as usize));
+                let sets = shares.clone().map(|(n, share)| HeapSet::new(n as u32, share as usize));
                 match (waiting, plain) {
                     (Waiting::Spin, Some(plain)) => {
                         let sets = PlainSets::new(shares, plain, policy, limits, seed);

@@ -16,11 +16,16 @@ const NOW: Instant = Instant::from_secs(9);
 /// Interleavings that are tried for each model.
 const RUNS: usize = 3_000;
 
-type Memory = Cells<u8, u8, Spin<Set<u8, u8>>>;
+type Memory = Cells<u8, u8, Spin<HeapSet<u8, u8>>>;
 
 fn memory() -> Arc<Memory> {
     let policy = Policy::ttl(Duration::from_secs(60)).build().unwrap();
-    Arc::new(Cells::new([Set::new(0, 4), Set::new(1, 4)].into_iter(), policy, Limits::default(), 0))
+    Arc::new(Cells::new(
+        [HeapSet::new(0, 4), HeapSet::new(1, 4)].into_iter(),
+        policy,
+        Limits::default(),
+        0,
+    ))
 }
 
 /// Any hash does: both tables share one book or have neighbouring ones.
@@ -33,7 +38,7 @@ fn put(memory: &Memory, value: u8) {
 }
 
 fn put_by_book(memory: &Memory, value: u8) {
-    let mut desk = memory.desk::<Set<u8, u8>>(HASH);
+    let mut desk = memory.desk::<HeapSet<u8, u8>>(HASH);
     let here = At { hash: desk.hash, key: &KEY, now: NOW };
     let spare = &mut Spare::one(KEY);
     let _ = desk.shard().put(here, spare, Loaded::value(value), 1, &mut |_, _, _| {});
@@ -52,7 +57,7 @@ fn ask(memory: &Memory) -> Told {
     if held(memory).is_some() {
         return Told::Value;
     }
-    let mut desk = memory.desk::<Set<u8, u8>>(HASH);
+    let mut desk = memory.desk::<HeapSet<u8, u8>>(HASH);
     let here = At { hash: desk.hash, key: &KEY, now: NOW };
     let (spare, contract) = (&mut Spare::one(KEY), cache_core::Contract::new());
     let told = match desk.shard().lookup(here, spare, &contract, &mut |_, _, _| {}) {
@@ -66,7 +71,7 @@ fn ask(memory: &Memory) -> Told {
 }
 
 fn complete(memory: &Memory, ticket: Ticket, value: u8) {
-    let mut desk = memory.desk::<Set<u8, u8>>(HASH);
+    let mut desk = memory.desk::<HeapSet<u8, u8>>(HASH);
     let here = At { hash: desk.hash, key: &KEY, now: NOW };
     let spare = &mut Spare::one(KEY);
     let _ = desk.shard().complete(here, spare, ticket, Loaded::value(value), 1, &mut |_, _, _| {});
@@ -80,7 +85,7 @@ fn load(memory: &Memory, value: u8) {
 }
 
 fn held(memory: &Memory) -> Option<u8> {
-    memory.hit::<Set<u8, u8>, _>(HASH, &KEY, NOW)
+    memory.hit::<HeapSet<u8, u8>, _>(HASH, &KEY, NOW)
 }
 
 /// Runs two threads to their ends, then checks.
@@ -101,7 +106,7 @@ fn race(
 /// Rule 1: the book's lock first.
 #[test]
 fn who_takes_both_locks_never_blocks_for_ever() {
-    let model = || race(|m| load(m, 1), |m| m.clear::<Set<u8, u8>>(), |_| {});
+    let model = || race(|m| load(m, 1), |m| m.clear::<HeapSet<u8, u8>>(), |_| {});
     shuttle::check_random(model, RUNS);
 }
 
@@ -109,12 +114,12 @@ fn who_takes_both_locks_never_blocks_for_ever() {
 #[should_panic(expected = "deadlock")]
 fn with_the_tables_lock_first_they_do() {
     let backwards = |memory: &Memory| {
-        let (_, number, _) = memory.locate::<Set<u8, u8>>(HASH);
-        let table = memory.table::<Set<u8, u8>>(number);
+        let (_, number, _) = memory.locate::<HeapSet<u8, u8>>(HASH);
+        let table = memory.table::<HeapSet<u8, u8>>(number);
         let ledger = memory.ledger(number);
         drop((table, ledger));
     };
-    shuttle::check_random(move || race(backwards, |m| m.clear::<Set<u8, u8>>(), |_| {}), RUNS);
+    shuttle::check_random(move || race(backwards, |m| m.clear::<HeapSet<u8, u8>>(), |_| {}), RUNS);
 }
 
 /// Rule 2: a value put by hand is never overwritten by a load that began before it.
@@ -134,11 +139,11 @@ fn a_put_voids_the_flights_that_it_meets() {
 #[should_panic(expected = "left == right")]
 fn with_the_count_asked_before_the_lock_a_put_is_lost() {
     put_outlives_load(|memory, value| {
-        let (_, number, hash) = memory.locate::<Set<u8, u8>>(HASH);
+        let (_, number, hash) = memory.locate::<HeapSet<u8, u8>>(HASH);
         if !memory.counts.is_zero(number) {
             return put_by_book(memory, value);
         }
-        let mut table = memory.table::<Set<u8, u8>>(number);
+        let mut table = memory.table::<HeapSet<u8, u8>>(number);
         let rest = memory.rules.rest(NOW, hash).unwrap();
         let newcomer = plain::Newcomer { hash, key: KEY, rest, value, weight: 1 };
         let _ = plain::put(&mut *table, newcomer, &mut |_, _, _| {});
@@ -196,7 +201,7 @@ fn a_flight_ends_with_its_value_in_place() {
 #[should_panic(expected = "a second load of one key")]
 fn with_the_record_gone_before_the_value_is_there_two_load() {
     one_load(|memory, ticket| {
-        let mut desk = memory.desk::<Set<u8, u8>>(HASH);
+        let mut desk = memory.desk::<HeapSet<u8, u8>>(HASH);
         let here = At { hash: desk.hash, key: &KEY, now: NOW };
         desk.shard().abandon(here, &mut Spare::none(), ticket, &mut |_, _, _| {});
         desk.close(&mut Leaving::new(None));
@@ -214,8 +219,8 @@ fn an_invalidation_voids_the_flights_that_it_meets() {
         let leader = thread::spawn(move || complete(&leader, ticket, 1));
         let mut leaving = Leaving::new(None);
         let here = At { hash: HASH, key: &KEY, now: NOW };
-        if memory.invalidate::<Set<u8, u8>, _>(here, &mut leaving).is_err() {
-            let mut desk = memory.desk::<Set<u8, u8>>(HASH);
+        if memory.invalidate::<HeapSet<u8, u8>, _>(here, &mut leaving).is_err() {
+            let mut desk = memory.desk::<HeapSet<u8, u8>>(HASH);
             let here = At { hash: desk.hash, key: &KEY, now: NOW };
             desk.shard().invalidate(here, &mut |_, _, _| {});
             desk.close(&mut leaving);

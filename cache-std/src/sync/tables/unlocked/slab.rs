@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 
 use cache_core::Mark;
-use cache_core::table::{Place, Rows, Uses, WAYS};
+use cache_core::table::{BoxedTimes, Place, Rows, Uses, WAYS};
 
 use super::super::primitives::{AtomicU32, AtomicU64, Ordering};
 use super::plain::Plain;
@@ -93,6 +93,7 @@ impl<K, V> Slab<K, V> {
 
 impl<K, V> Rows<Place<K, V>> for Slab<K, V> {
     type Far = Entries<K, V>;
+    type Times = BoxedTimes;
 
     #[inline]
     fn get<'a>(&'a self, entries: &'a Entries<K, V>, at: usize) -> Option<&'a Place<K, V>> {
