@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use advanced_caching::sync::{self, DefaultHasher};
-use advanced_caching::table::{self, HashTable, LinearTable, LocalTable};
+use advanced_caching::table::{self, HashTable, LinearTable, LocalTable, SetTable, WAYS};
 use advanced_caching::{Instant, ManualTime, Policy as Contract, PolicyBuilder, local};
 
 use crate::capacity::Bound;
@@ -101,34 +101,50 @@ pub fn local_heap(setting: &Setting<'_>) -> Box<dyn Policy> {
     Local::boxed(setting, HashTable::new(bound, DefaultHasher::default()))
 }
 
-/// A capacity of a `LinearTable` is compiled in, so there is one of each of these.
-macro_rules! fixed {
-    ($($capacity:literal)+) => {
-        const FIXED: &[u64] = &[$($capacity),+];
+/// The capacities of tables without a heap are compiled in, so there is one of each of these.
+macro_rules! compiled_in {
+    ($list:ident, $make:ident, $table:ident: $($size:literal)+) => {
+        const $list: &[u64] = &[$($size),+];
 
-        fn local_of(capacity: u64, setting: &Setting<'_>) -> Box<dyn Policy> {
-            match capacity {
-                $($capacity => {
-                    Local::boxed(setting, LinearTable::<u64, u32, $capacity>::new())
-                })+
-                _ => unreachable!("a capacity of FIXED"),
+        fn $make(size: u64, setting: &Setting<'_>) -> Box<dyn Policy> {
+            match size {
+                $($size => Local::boxed(setting, $table::<u64, u32, $size>::new()),)+
+                _ => unreachable!("one of the list"),
             }
         }
     };
 }
 
-fixed!(1 2 4 8 10 16 24 32 48 64 80 100 128);
+compiled_in!(FIXED, local_of, LinearTable: 1 2 4 8 10 16 24 32 48 64 80 100 128);
+compiled_in!(SETS, sets_of, SetTable: 2 3 4 6 8 10 12 16 20 24 32 40 48 64 80 96 128);
 
 /// Whether [`local_fixed`] has a table for the bound: it is a few entries, at most 128.
 pub fn is_fixed(bound: Bound) -> bool {
     matches!(bound, Bound::Entries(1..=128))
 }
 
+/// Whether [`local_sets`] has a table for the bound: it is some sets of entries, and not more than
+/// there are.
+pub fn is_sets(bound: Bound) -> bool {
+    let (Some(least), Some(most)) = (SETS.first(), SETS.last()) else { return false };
+    let sets = bound.amount() as f64 / WAYS as f64;
+    matches!(bound, Bound::Entries(_)) && (*least as f64..*most as f64 * 1.1).contains(&sets)
+}
+
 /// `local::Cache` over the largest `LinearTable` of those compiled in that fits the bound. It may
 /// hold a little less than the others, never more.
 pub fn local_fixed(setting: &Setting<'_>) -> Box<dyn Policy> {
-    let capacity = FIXED.iter().rfind(|capacity| **capacity <= setting.bound.amount());
-    local_of(*capacity.unwrap_or(&1), setting)
+    local_of(largest(FIXED, setting.bound.amount()), setting)
+}
+
+/// The same over a `SetTable`.
+pub fn local_sets(setting: &Setting<'_>) -> Box<dyn Policy> {
+    sets_of(largest(SETS, setting.bound.amount() / WAYS as u64), setting)
+}
+
+fn largest(list: &[u64], most: u64) -> u64 {
+    let fits = list.iter().rfind(|size| **size <= most);
+    fits.or_else(|| list.first()).copied().unwrap_or(1)
 }
 
 fn contract(setting: &Setting<'_>) -> PolicyBuilder {
@@ -182,7 +198,7 @@ mod tests {
         let trace = Trace::of(&[1, 2, 1, 2, 3, 3]);
         let expected = [false, false, true, true, false, true];
         let all = ours(&Setting::new(&trace, Bound::Entries(100), None));
-        assert_eq!(all.len(), 3);
+        assert_eq!(all.len(), 4);
         for mut policy in all {
             assert_eq!(hits(&mut *policy, &trace), expected);
             assert_eq!(policy.held(), 3);
@@ -198,6 +214,20 @@ mod tests {
         for mut policy in ours(&Setting::new(&trace, Bound::Entries(10), None)) {
             assert_eq!(hits(&mut *policy, &trace), [false, true, true, true, true]);
         }
+    }
+
+    #[test]
+    fn a_table_of_sets_is_never_larger_than_the_bound_and_not_much_smaller() {
+        let trace = Trace::of(&(0..20_000).collect::<Vec<_>>());
+        for capacity in [60, 100, 1_000, 3_600] {
+            let bound = Bound::Entries(capacity);
+            assert!(is_sets(bound));
+            let mut policy = local_sets(&Setting::new(&trace, bound, None));
+            hits(&mut *policy, &trace);
+            assert!((capacity * 3 / 4..=capacity).contains(&policy.held()), "{}", policy.held());
+        }
+        assert!(!is_sets(Bound::Entries(50)) && !is_sets(Bound::Entries(5_000)));
+        assert!(!is_sets(Bound::Bytes(100)));
     }
 
     #[test]

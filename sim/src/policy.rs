@@ -72,6 +72,7 @@ pub const OWN: &[Kind] = &[
     own(OURS, any, |setting| Box::new(ours::Threaded::new(setting))),
     own("ours_local_heap", any, |setting| ours::local_heap(setting)),
     own("ours_local_fixed", ours::is_fixed, |setting| ours::local_fixed(setting)),
+    own("ours_local_sets", ours::is_sets, |setting| ours::local_sets(setting)),
     own(LRU, any, |setting| Box::new(Lru::new(setting))),
 ];
 

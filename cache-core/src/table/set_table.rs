@@ -10,7 +10,7 @@ use super::{Bound, Fnv1a, House, LocalTable, Table, WAYS};
 use crate::record::Record;
 use crate::resting::Resting;
 
-/// A table of `SETS` sets of [`WAYS`] entries each, and `R` records, in place: without a heap, for
+/// A table of `SETS` sets of [`WAYS`] entries each, and `R` records (32 if not said), in place: without a heap, for
 /// hundreds or thousands of entries. Every operation is O(`WAYS`), however many sets there are.
 ///
 /// The policy is that of the threaded cache's large tables: each set evicts by S3-FIFO among its own
@@ -37,7 +37,7 @@ use crate::resting::Resting;
 /// assert!(cache.len() > 120); // of 224 places
 /// # Ok::<(), cache_core::PolicyError>(())
 /// ```
-pub struct SetTable<K, V, const SETS: usize, const R: usize> {
+pub struct SetTable<K, V, const SETS: usize, const R: usize = 32> {
     sets: [InlineSet<K, V>; SETS],
     len: usize,
     house: House,
