@@ -169,7 +169,7 @@ mod tests {
         let policies: Vec<_> = rows.iter().map(|row| row.policy.as_str()).collect();
         let plain = ["opt", "ours", "ours_local_heap", "ours_local_sets", "lru"];
         let sized = ["belady_sized", "ours", "ours_local_heap", "lru"];
-        assert_eq!(policies, [plain, plain, sized, sized].concat());
+        assert_eq!(policies, [&plain[..], &plain, &sized, &sized].concat());
         assert_eq!((rows[0].capacity, rows[5].capacity, rows[10].unit), (200, 300, "bytes"));
         assert!(rows.iter().all(|row| row.most_held <= row.capacity));
         assert!(rows[..10].iter().all(|row| row.requests == 2_000 && row.misses < 2_000));

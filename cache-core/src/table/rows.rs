@@ -8,7 +8,7 @@ use super::WAYS;
 use super::hands::Uses;
 use crate::resting::Times;
 
-/// Where a [`Set`] keeps its entries, at positions below [`WAYS`], and how often they were used.
+/// Where a [`Set`](super::Set) keeps its entries, at positions below [`WAYS`], and how often they were used.
 ///
 /// What implements this lies at the start of the set, next to the tags, and so is at hand in every
 /// read; what of it would be in the way there is its [`Far`](Self::Far) part.

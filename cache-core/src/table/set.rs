@@ -31,7 +31,7 @@ impl<K, V> Place<K, V> {
     pub const KEY: usize = offset_of!(Self, key);
     /// Where the value is.
     pub const VALUE: usize = offset_of!(Self, entry.value);
-    /// Where the [`Mark`](crate::Mark) is.
+    /// Where the [`Mark`] is.
     pub const MARK: usize = offset_of!(Self, entry.mark);
 }
 
