@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_benches::keys::{self, Key, Value};
+use cache_benches::keys::{self, Key, SplitMix, Value};
 use cache_benches::peer::{self, Peer};
 use cache_benches::peers::{self, VisitPeers};
 use cache_benches::round::{Contestant, Round};
@@ -60,8 +60,9 @@ impl<V> Work<V> {
 fn hot<K: Key, V: Value>(setup: &Setup, bench: &'static str, work: Work<V>) -> Vec<Row> {
     // Many reads where they are fast: threads do not begin at quite the same time.
     let reads = if work.entries > 1_000 { setup.request.either(1 << 17, 1 << 15) } else { 1 << 18 };
-    let order = |thread| keys::random(work.asked, reads, thread as u64);
-    let orders: Vec<Vec<K>> = (0..THREADS).map(order).collect();
+    let pool: Vec<K> = (0..work.asked).map(K::nth).collect();
+    let order = |thread| Order::new(&pool, reads, thread as u64);
+    let orders: Vec<Order<'_, K>> = (0..THREADS).map(order).collect();
     let mut hot = Hot { work, orders: &orders, contestants: vec![], hits: vec![] };
     peers::everyone(&setup.request, &mut hot);
     let Hot { mut contestants, hits, .. } = hot;
@@ -73,10 +74,54 @@ fn hot<K: Key, V: Value>(setup: &Setup, bench: &'static str, work: Work<V>) -> V
     rows.into_iter().map(with_hits).collect()
 }
 
+/// Keys in random order.
+enum Order<'a, K> {
+    /// One after the other in memory.
+    Row(Vec<K>),
+    /// Where few texts are asked for again and again: a row of them would be megabytes to read, which
+    /// costs as much as what is measured.
+    Chosen(Vec<&'a K>),
+}
+
+impl<'a, K: Key> Order<'a, K> {
+    fn new(pool: &'a [K], reads: usize, seed: u64) -> Self {
+        if !core::mem::needs_drop::<K>() || pool.len() > 1_000 {
+            return Self::Row(keys::random(pool.len() as u64, reads, seed));
+        }
+        let mut numbers = SplitMix::new(seed);
+        let choose = |_| &pool[numbers.below(pool.len() as u64) as usize];
+        Self::Chosen((0..reads).map(choose).collect())
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Row(keys) => keys.len(),
+            Self::Chosen(keys) => keys.len(),
+        }
+    }
+
+    /// Reads the first so many of them.
+    fn read<V: Value, P: Peer<K, V>>(&self, peer: &P, reads: usize) {
+        match self {
+            Self::Row(keys) => read_all(peer, &keys[..reads]),
+            Self::Chosen(keys) => read_chosen(peer, &keys[..reads]),
+        }
+    }
+
+    /// How many are found.
+    fn hits<V: Value, P: Peer<K, V>>(&self, peer: &P) -> usize {
+        let found = |key: &K| peer.get(key.borrow()).is_some();
+        match self {
+            Self::Row(keys) => keys.iter().filter(|key| found(key)).count(),
+            Self::Chosen(keys) => keys.iter().filter(|key| found(key)).count(),
+        }
+    }
+}
+
 /// Collects the contestants.
 struct Hot<'a, K, V> {
     work: Work<V>,
-    orders: &'a [Vec<K>],
+    orders: &'a [Order<'a, K>],
     contestants: Vec<Contestant<'a>>,
     /// What a first pass over each peer found, which is not timed.
     hits: Vec<(&'static str, Round)>,
@@ -87,7 +132,7 @@ impl<K: Key, V: Value> VisitPeers<K, V> for Hot<'_, K, V> {
         let (work, orders) = (&self.work, self.orders);
         let filled = |_| peer::filled(2 * work.entries as usize, work.entries, work.value);
         let peers: Arc<[P]> = (0..work.copies()).map(filled).collect();
-        let hits = orders[0].iter().filter(|key| found(&peers[0], key)).count();
+        let hits = orders[0].hits(&peers[0]);
         let hits = Round::alone(Duration::ZERO, orders[0].len()).with_hits(hits as u64);
         self.hits.push((P::NAME, hits));
         for threads in 1..=THREADS {
@@ -101,14 +146,14 @@ impl<K: Key, V: Value> VisitPeers<K, V> for Hot<'_, K, V> {
     }
 }
 
-fn found<K: Key, V: Value, P: Peer<K, V>>(peer: &P, key: &K) -> bool {
-    peer.get(key.borrow()).is_some()
-}
-
-fn round<K: Key, V: Value, P: Peer<K, V>>(peer: &P, orders: &[Vec<K>], threads: usize) -> Round {
+fn round<K: Key, V: Value, P: Peer<K, V>>(
+    peer: &P,
+    orders: &[Order<'_, K>],
+    threads: usize,
+) -> Round {
     let reads = orders[0].len();
-    let warm = |thread: usize| read_all(peer, &orders[thread][..reads / 8]);
-    let work = |thread: usize| read_all(peer, &orders[thread]);
+    let warm = |thread: usize| orders[thread].read(peer, reads / 8);
+    let work = |thread: usize| orders[thread].read(peer, reads);
     Round::of(&together(threads, warm, work), reads)
 }
 
@@ -116,5 +161,12 @@ fn round<K: Key, V: Value, P: Peer<K, V>>(peer: &P, orders: &[Vec<K>], threads: 
 fn read_all<K: Key, V: Value, P: Peer<K, V>>(peer: &P, keys: &[K]) {
     for key in keys {
         black_box(peer.get(key.borrow()));
+    }
+}
+
+#[inline(never)]
+fn read_chosen<K: Key, V: Value, P: Peer<K, V>>(peer: &P, keys: &[&K]) {
+    for key in keys {
+        black_box(peer.get((*key).borrow()));
     }
 }
