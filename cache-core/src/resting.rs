@@ -27,7 +27,8 @@ impl<V> Resting<V> {
         self.value
     }
 
-    /// How often the entry was used lately, 0 to 3: for a table's choice of victim.
+    /// How often the entry was used lately, 0 to 3: for a table's choice of victim. Sets count uses
+    /// elsewhere.
     pub const fn uses(&self) -> u8 {
         self.mark.uses()
     }

@@ -168,6 +168,19 @@ proptest! {
     }
 }
 
+/// A sweep looks once at a position whose entry goes, also where no other entry takes its place.
+#[test]
+fn a_sweep_of_a_set_needs_no_more_looks_than_positions() {
+    let mut pair = Pair::new(HeapSet::<u8, u8>::new(SET, WAYS), |key| {
+        HeapSet::<u8, u8>::hash(SET, u64::from(key) << 33)
+    });
+    (0..WAYS as u8).for_each(|key| pair.put(key, key));
+    let now = Instant::from_secs(pair.now + TTL);
+    let out = &mut |_, _, _| {};
+    assert_eq!(plain::sweep(&mut pair.table, &pair.rules, now, WAYS, out), WAYS);
+    assert_eq!(pair.table.len(), 0);
+}
+
 /// What was read often outlives a scan of a hundred times as many keys as fit.
 #[test]
 fn a_scan_does_not_wipe_out_what_is_hot() {

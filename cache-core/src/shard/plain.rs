@@ -254,9 +254,17 @@ pub fn sweep<K, V, T: Table<K, V>>(
             sweep.advance();
         } else {
             removed += usize::from(expire(table, at, Cause::Expired, out));
+            pass_gap(table, at);
         }
     }
     removed
+}
+
+/// Lets a sweep go on behind a position whose entry went, unless another took its place.
+pub(super) fn pass_gap<K, V, T: Table<K, V>>(table: &mut T, at: usize) {
+    if table.entry(at).is_none() {
+        table.house_mut().sweep.advance();
+    }
 }
 
 /// Removes the entry at a position because its time has passed, or its tag was invalidated.

@@ -81,8 +81,11 @@ where
                 sweep.advance();
                 false
             }
-            // A removal moves another entry to this position.
-            Err(cause) => self.sweep_entry(at, cause, out),
+            Err(cause) => {
+                let went = self.sweep_entry(at, cause, out);
+                plain::pass_gap(self.table, at);
+                went
+            }
         }
     }
 

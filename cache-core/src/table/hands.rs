@@ -150,7 +150,8 @@ impl Hands {
     pub(super) fn victim(&mut self, live: u32, uses: &mut Uses) -> Option<Victim> {
         loop {
             let small = live & !self.main;
-            let is_short = small & small.wrapping_sub(1) == 0; // less than two bits
+            const { assert!(SMALL == 2, "two bits, or more, are tested for") };
+            let is_short = small & small.wrapping_sub(1) == 0;
             if is_short && self.main != 0 {
                 return self.main_victim(uses).map(|at| Victim { at, leaves_ghost: false });
             }
@@ -234,11 +235,16 @@ impl Ghosts {
         *place = print;
     }
 
-    /// One byte of a set's hash chooses the place, the other is the fingerprint: 1 to 255, as 0 says
-    /// that there is none. One miss in some 255 takes a stranger for a ghost.
+    /// The place of a hash, and its fingerprint: one byte of the hash, 1 to 255, as 0 says that there is
+    /// none. One miss in some 255 takes a stranger for a ghost. Both bytes of the hash count for the
+    /// place: where sets are very many, the keys of one have the upper in common. (Multiplier: 2^32 divided
+    /// by the golden ratio; Knuth, TAOCP 3, 6.4.)
     fn place(&mut self, hash: u64) -> (&mut u8, u8) {
-        let [print, place, ..] = hash.to_le_bytes();
-        (&mut self.0[(usize::from(place) * GHOSTS) >> 8], print.max(1))
+        let [print, upper, ..] = hash.to_le_bytes();
+        let both = u32::from(u16::from_le_bytes([print, upper]));
+        let spread = both.wrapping_mul(0x9e37_79b1) >> 16;
+        let place = (spread as usize * GHOSTS) >> 16;
+        (&mut self.0[place], print.max(1))
     }
 }
 
@@ -300,6 +306,16 @@ mod tests {
         let mut after = uses;
         assert_eq!(hands.victim(0b1111, &mut after).map(|v| v.at), Some(0));
         assert_eq!(after, used(&[1, 1]), "a round cost each a use");
+    }
+
+    #[test]
+    fn ghosts_have_many_places_though_their_upper_byte_is_the_same() {
+        for upper in [0, 0x1200, 0xff00] {
+            let mut ghosts = Ghosts::new();
+            (0..256).for_each(|print| ghosts.remember(upper | print));
+            let taken = ghosts.0.iter().filter(|print| **print != 0).count();
+            assert_eq!(taken, GHOSTS);
+        }
     }
 
     #[test]

@@ -135,11 +135,14 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
     /// entry that has to go. `None` if neither can be had.
     fn position_for(&mut self, hash: u64) -> Option<(usize, bool)> {
         let known = self.ghosts.recall(hash);
+        let mut uses = self.rows.uses();
         if self.len < self.capacity {
             self.len += 1;
-            return Some(((!self.live).trailing_zeros() as usize, known));
+            let at = (!self.live).trailing_zeros() as usize;
+            uses.clear(at); // of who had it before and was counted late
+            self.rows.set_uses(uses);
+            return Some((at, known));
         }
-        let mut uses = self.rows.uses();
         let main = known && self.hands.is_welcome(self.live, &mut uses);
         let victim = self.hands.victim(self.live, &mut uses)?;
         uses.clear(victim.at);

@@ -118,13 +118,14 @@ impl<K, V, const SETS: usize, const R: usize> Table<K, V> for SetTable<K, V, SET
     ) -> Result<usize, (K, Resting<V>)> {
         let number = Self::number_of(hash);
         let Some(set) = self.sets.get_mut(number) else { return Err((key, entry)) };
-        let (len, tally) = (&mut self.len, &mut self.house.tally);
+        let before = set.len();
+        // Counted at once: `evicted` may panic, and has the set whole behind it.
+        let tally = &mut self.house.tally;
         let at = set.insert(hash, key, entry, weight, &mut |hash, key, entry| {
-            *len -= 1;
             tally.evictions += 1;
             evicted(hash, key, entry);
         })?;
-        self.len += 1;
+        self.len += self.sets[number].len() - before;
         Ok(number * STRIDE + at)
     }
 

@@ -229,6 +229,9 @@ impl<K, V, S> Builder<K, V, S> {
 impl<K, V, S> Builder<K, V, S> {
     /// Most entries held. From 1,024 on they lie in many small sets, which fill unevenly: a cache that
     /// is offered exactly as many keys as it may hold keeps about 92 % of them.
+    ///
+    /// Where keys and values are numbers or the like, `build` takes the memory of so many entries at
+    /// once, and the cache keeps it; otherwise it grows with the entries, and shrinks with them.
     pub const fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self

@@ -52,8 +52,7 @@ impl<K, V, R: Rows<Place<K, V>>> Numbered for Set<K, V, R> {
         (known >> 16) as usize
     }
 
-    // Where an entry goes, its position is looked at once more.
-    const SWEEP: usize = 2 * cache_core::table::WAYS;
+    const SWEEP: usize = cache_core::table::WAYS;
 }
 
 impl<K, V, S> Numbered for HashTable<K, V, S> {

@@ -85,7 +85,7 @@ const fn items_in<T>(layout: Layout) -> usize {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 fn ask_for_large_pages(start: NonNull<u8>, layout: Layout) {
     if layout.align() == LARGE {
         // SAFETY: the memory is ours. The advice changes in which pages the system keeps it, and
@@ -94,7 +94,7 @@ fn ask_for_large_pages(start: NonNull<u8>, layout: Layout) {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(miri))))]
 fn ask_for_large_pages(_: NonNull<u8>, _: Layout) {}
 
 impl<T> Deref for Room<T> {

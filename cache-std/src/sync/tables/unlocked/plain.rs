@@ -20,14 +20,15 @@ impl<K, V> Clone for Plain<K, V> {
 impl<K, V> Copy for Plain<K, V> {}
 
 impl<K, V> Plain<K, V> {
-    /// What needs to be dropped is not plain: known at compile time.
-    pub(crate) const MAY_BE: bool = !core::mem::needs_drop::<(K, V)>();
+    /// What needs to be dropped is not plain, and what is aligned to more than a word would move the
+    /// tags of its set from where they are read: known at compile time.
+    pub(crate) const MAY_BE: bool = !core::mem::needs_drop::<(K, V)>() && align_of::<(K, V)>() <= 8;
 }
 
 impl<K: 'static, V: 'static> Plain<K, V> {
     /// The proof, if there is one.
     pub(crate) fn prove() -> Option<Self> {
-        (is_plain::<K>() && is_plain::<V>()).then_some(Self(PhantomData))
+        (Self::MAY_BE && is_plain::<K>() && is_plain::<V>()).then_some(Self(PhantomData))
     }
 }
 
@@ -66,6 +67,7 @@ mod tests {
         assert!(Plain::<u64, u64>::prove().is_some());
         assert!(Plain::<[u8; 16], Option<f64>>::prove().is_some());
         assert!(Plain::<&'static str, (u64, u64)>::prove().is_some());
+        assert_eq!(Plain::<u64, u128>::prove().is_some(), align_of::<u128>() <= 8);
         assert!(Plain::<u64, String>::prove().is_none());
         assert!(Plain::<Arc<str>, u64>::prove().is_none());
         // Without drop glue, and yet the owner of something.

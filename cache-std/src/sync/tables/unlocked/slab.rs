@@ -25,8 +25,8 @@ pub(crate) type Entries<K, V> = [MaybeUninit<Place<K, V>>; WAYS];
 /// Which rows are in use, and how often each was used: what readers without the lock may borrow.
 #[repr(C)]
 pub(super) struct Used {
-    /// [`Uses`], which readers count as well. Where two count at a time, one of them may be lost,
-    /// and one that comes late may bring those of an entry back that has gone: they are a hint.
+    /// [`Uses`], which readers count as well. Where two count at a time, one of them may be lost, and
+    /// one that comes late may bring back what others have forgotten meanwhile: they are a hint.
     uses: AtomicU64,
     /// A copy of [`Uses::full`]: the rows that a reader of what is hot looks at. One of them may have
     /// been taken out meanwhile; then its mark says so.
@@ -73,12 +73,13 @@ impl Used {
         self.live.store(others | u32::from(live) << at, Ordering::Release);
     }
 
+    /// Acquired and released as the masks are: who copies a bit to one of them has seen its row written.
     fn uses(&self) -> Uses {
-        Uses::from_bits(self.uses.load(Ordering::Relaxed))
+        Uses::from_bits(self.uses.load(Ordering::Acquire))
     }
 
     fn set_uses(&self, uses: Uses) {
-        self.uses.store(uses.to_bits(), Ordering::Relaxed);
+        self.uses.store(uses.to_bits(), Ordering::Release);
         self.full.store(uses.full(), Ordering::Release);
     }
 }
