@@ -37,7 +37,8 @@ impl<T: Time + ?Sized> Time for Arc<T> {
     }
 }
 
-/// Something that a thread waits for; once set it stays set until taken.
+/// Something that a thread waits for; once set it stays set until taken. One thread at a time: a
+/// [`poke`](Self::poke) is seen by one of those who wait.
 #[derive(Debug, Default)]
 pub struct Signal {
     state: Mutex<State>,

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use cache_core::shard::Spare;
+use cache_core::table::HeapSet;
 use cache_core::{Action, Loaded, Ticket};
 use shuttle::thread;
 
