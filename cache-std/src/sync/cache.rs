@@ -77,6 +77,22 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         if self.ticks { TickTime::latest() } else { self.time.now() }
     }
 
+    /// A value that needs no decision, for a read that may load: a stale one, under refresh, as well.
+    #[inline(always)]
+    pub(super) fn hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        if let Some(tables) = self.tables.quick()
+            && let Some(value) = tables.hot_or_stale(hash, key, now)
+        {
+            return Some(value);
+        }
+        self.tables.hit(hash, key, now)
+    }
+
     pub(super) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
         let weigher = self.weigher.as_ref().zip(loaded.as_value());
         weigher.map_or(1, |(weigher, value)| weigher(key, value))

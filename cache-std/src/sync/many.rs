@@ -82,7 +82,7 @@ where
         let mut values = Vec::with_capacity(keys.size_hint().0);
         while let Some(key) = keys.next() {
             let hash = inner.hash(key);
-            match inner.tables.hit(hash, key, now) {
+            match inner.hit(hash, key, now) {
                 Some(value) => values.push(Some(value)),
                 None => return self.load_rest(values, (hash, key), keys, now, loader),
             }
@@ -153,7 +153,7 @@ where
         let contract = Contract::new().give_up(now + self.inner.policy.hard_timeout());
         let mut batch = Batch::new();
         for (hash, key) in keys {
-            let hit = self.inner.tables.hit(hash, key, now);
+            let hit = self.inner.hit(hash, key, now);
             let call = Call {
                 inner: &self.inner,
                 hash,

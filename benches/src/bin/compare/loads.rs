@@ -1,5 +1,6 @@
 //! Reads that could load, and need not.
 
+use core::convert::Infallible;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -66,6 +67,41 @@ fn read_all(keys: &[u64], read: impl Fn(u64) -> u64) {
     for key in keys {
         black_box(read(*key));
     }
+}
+
+/// Keys of one call.
+const MANY: usize = 100;
+
+/// A batch of keys that are all there, next to as many reads one by one.
+pub(crate) fn many(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    if !setup.request.wants("ours") {
+        return vec![];
+    }
+    let keys = keys::random(1_000, setup.request.either(1 << 18, 1 << 16), 1);
+    let cache: Numbers = peer::filled(2_000, 1_000, |n| n);
+    let batches = || {
+        for keys in keys.chunks(MANY) {
+            black_box(cache.get_or_load_many(keys, |_| Ok::<_, Infallible>([(0, 0)])).is_ok());
+        }
+    };
+    let one_by_one = || {
+        for key in &keys {
+            black_box(cache.get(key));
+        }
+    };
+    let mut contestants =
+        [timed("ours", keys.len(), batches), timed("ours_get", keys.len(), one_by_one)];
+    setup.play(bench, &mut contestants, setup.request.rounds(11, 5))
+}
+
+fn timed<'a>(name: &'static str, reads: usize, read: impl Fn() + 'a) -> Contestant<'a> {
+    let play = move || {
+        read();
+        let start = Instant::now();
+        read();
+        Round::alone(start.elapsed(), reads)
+    };
+    Contestant::new(name, 1, play)
 }
 
 /// Keys that are stale, each with a refresh in flight: as many as may be at work or wait for it.
