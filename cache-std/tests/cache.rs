@@ -222,6 +222,24 @@ fn a_value_as_heavy_as_the_limit_is_kept_and_the_others_make_room() {
     assert_eq!(cache.get(&1_002), Some(heavy));
 }
 
+/// Its table holds other entries by then, which must not keep the loan.
+#[test]
+fn a_loan_goes_back_when_its_value_was_evicted() {
+    const LIMIT: u64 = 1 << 28;
+    let light = 1 << 22;
+    let heavy = (LIMIT - u64::from(light) * 4) as u32;
+    for round in 0..10 {
+        let cache = Cache::<u64, u32>::builder().weight_limit(LIMIT).weigher(|_, value| *value);
+        let cache = cache.ttl(SECOND * 60).build().unwrap();
+        for key in [1_000, 2_000, 3_000] {
+            assert!(cache.put(key, heavy).is_stored(), "{key} in round {round}");
+            (0..600).for_each(|other| assert!(cache.put(other, light).is_stored()));
+            assert_eq!(cache.peek(&key), None, "nobody read it");
+            assert!(cache.weight() <= LIMIT);
+        }
+    }
+}
+
 #[test]
 fn tags_expire_and_invalidate_across_shards() {
     let time = ManualTime::new();

@@ -71,7 +71,11 @@ const BENCHES: &[Bench] = &[
     bench("zipf_str", "read-through, Zipf 0.99 over 100,000 Strings, capacity 10,000", zipf::texts),
     bench("tail", "as zipf_u64 with more threads than cores, by 16 operations", tail::tail),
     bench("get_or_load_hit", "a read that could load, of a key that is there", loads::hit),
-    bench("many_hit", "a read that could load, of 100 keys that are there, for each key", loads::many),
+    bench(
+        "many_hit",
+        "a read that could load, of 100 keys that are there, for each key",
+        loads::many,
+    ),
     bench("stale_hit", "a stale value, while its refresh is in flight", loads::stale),
     bench("background_read", "a value that a job keeps", background::read),
     bench("expire", "reclaiming entries whose time has passed, for each entry", expire::expire),

@@ -25,20 +25,23 @@ impl Shares {
     /// Fits a table's bound to what is lent now, before a value of this weight comes in.
     pub(super) fn fit<K, V, T: Table<K, V>>(&self, number: usize, table: &mut T, weight: u32) {
         let loan = &self.loans[number];
-        // What fits in the share again needs no loan.
-        if loan.load(Ordering::Relaxed) > 0 && table.weight() <= self.share(number) {
+        let own = loan.load(Ordering::Relaxed);
+        // What would fit in the share without the loan needs none: its value has left. (In the share
+        // beside the loan, what came since might never fit.)
+        if own > 0 && table.weight() <= self.share(number, own) {
             self.lent.fetch_sub(loan.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
-        if u64::from(weight) > self.share(number) {
+        if u64::from(weight) > self.share(number, 0) {
             self.lend(loan, weight.into());
         }
-        let bound = self.share(number).saturating_add(loan.load(Ordering::Relaxed));
+        let bound = self.share(number, 0).saturating_add(loan.load(Ordering::Relaxed));
         table.set_bound(Bound::Weight(bound));
     }
 
-    /// A table's part of what is not lent.
-    fn share(&self, number: usize) -> u64 {
-        let rest = self.whole.saturating_sub(self.lent.load(Ordering::Relaxed));
+    /// A table's part of what is not lent, once so much more has been given back.
+    fn share(&self, number: usize, back: u64) -> u64 {
+        let lent = self.lent.load(Ordering::Relaxed).saturating_sub(back);
+        let rest = self.whole.saturating_sub(lent);
         let tables = self.loans.len() as u64;
         rest / tables + u64::from((number as u64) < rest % tables)
     }
