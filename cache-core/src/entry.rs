@@ -224,6 +224,12 @@ impl Lifetime {
         }
     }
 
+    /// Whether a value with this life is to be kept in the face of one of another age that comes from
+    /// elsewhere: it is fresh, or no older.
+    pub fn outdoes(&self, age: Duration) -> bool {
+        self.freshness() == Freshness::Fresh || self.age <= age
+    }
+
     pub(crate) fn windows(&self, now: Instant) -> Windows {
         // An age above the clock's reading would saturate at the origin and stretch the windows,
         // so the end of freshness is found from what is left, not from the origin.
@@ -325,5 +331,14 @@ mod tests {
         let old = Lifetime::fresh_for(ms(100)).aged(ms(99));
         let entry = Entry::from_lifetime((), old, Instant::from_millis(10));
         assert_eq!(entry.fresh_until(), Instant::from_millis(11));
+    }
+
+    #[test]
+    fn a_life_outdoes_what_is_older_and_while_it_is_fresh_all_else() {
+        let life = Lifetime::fresh_for(Duration::from_secs(9)).aged(Duration::from_secs(5));
+        assert!(life.outdoes(Duration::ZERO), "fresh");
+        let stale = life.aged(Duration::from_secs(20));
+        let outdoes = |age| stale.outdoes(Duration::from_secs(age));
+        assert!(!outdoes(19) && outdoes(20) && outdoes(21));
     }
 }

@@ -124,6 +124,16 @@ impl Explanation {
         self.label.etag()
     }
 
+    /// Whether what is known of the key is to be kept in the face of a value of some age that comes from
+    /// elsewhere, a snapshot say: the value here is fresh, or no older; or it is being loaded; or the
+    /// origin does not know the key. See [`Lifetime::outdoes`](crate::Lifetime::outdoes).
+    pub fn outdoes(&self, age: Duration) -> bool {
+        let fresh = self.freshness == Some(Freshness::Fresh);
+        let younger = self.freshness.is_some() && self.age <= age;
+        let loading = self.flight.is_some_and(|flight| !flight.lease_left.is_zero());
+        fresh || younger || loading || self.missing_for.is_some()
+    }
+
     /// The value's tags, by hashes that are the same in every process: their names are not kept.
     pub fn tag_hashes(&self) -> &[u64] {
         self.label.tags()

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use cache_core::shard::Spare;
 use cache_core::store::envelope::{self, Envelope, EnvelopeError, Header};
 use cache_core::store::{Codec, KeyFromBytes, Stored};
-use cache_core::{Contract, Explanation, Freshness, Lifetime, Loaded, Put};
+use cache_core::{Contract, Lifetime, Loaded, Put};
 
 use super::format::{self, Frame, HEAD, Head, Kind};
 use super::stream::Stream;
@@ -148,7 +148,7 @@ where
             return None;
         }
         let found = second.get(&entry.key, now);
-        if let Some(found) = found.filter(|found| is_better(&found.lifetime, entry.age)) {
+        if let Some(found) = found.filter(|found| found.lifetime.outdoes(entry.age)) {
             let (age, loaded) = (found.lifetime.age, second::loaded(found));
             self.keep(Entry { age, loaded, ..entry });
             return None;
@@ -161,7 +161,7 @@ where
         let inner = &*self.cache.inner;
         let (hash, now) = (inner.hash(&entry.key), inner.now());
         let desk = inner.tables.desk(hash);
-        knows_better(&desk.explain(&entry.key, now, &Contract::new()), entry.age)
+        desk.explain(&entry.key, now, &Contract::new()).outdoes(entry.age)
     }
 
     /// Keeps an entry in memory; `None` where that knows better.
@@ -171,7 +171,7 @@ where
         let mut spare = Spare::storing(key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&key);
         let mut desk = inner.tables.desk(hash);
-        let known = knows_better(&desk.explain(&key, now, &Contract::new()), age);
+        let known = desk.explain(&key, now, &Contract::new()).outdoes(age);
         let put = if known {
             None
         } else {
@@ -195,18 +195,6 @@ enum Unread {
     Expired,
     Foreign,
     Corrupt,
-}
-
-/// Whether what is known of a key is not to be replaced by an entry of this age.
-fn knows_better(known: &Explanation, age: Duration) -> bool {
-    let younger = known.freshness.is_some() && known.age <= age;
-    let loading = known.flight.is_some_and(|flight| !flight.lease_left.is_zero());
-    younger || loading || known.freshness == Some(Freshness::Fresh) || known.missing_for.is_some()
-}
-
-/// Whether what a store has is not to be replaced by an entry of this age.
-fn is_better(found: &Lifetime, age: Duration) -> bool {
-    found.freshness() == Freshness::Fresh || found.age <= age
 }
 
 /// An import under way.

@@ -1,14 +1,12 @@
 //! The primitives under the two-lock memory: the standard library's, or, in models, those of a
 //! scheduler that tries many interleavings (`cargo xtask test models`).
 
-#[cfg(not(all(test, shuttle)))]
-pub(super) use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError, atomic::AtomicUsize};
-
 #[cfg(all(test, shuttle))]
-pub(super) use shuttle::sync::{
-    Mutex, MutexGuard, PoisonError, TryLockError,
-    atomic::{AtomicU32, AtomicUsize},
-};
+pub(super) use shuttle::sync::TryLockError;
+#[cfg(not(all(test, shuttle)))]
+pub(super) use std::sync::TryLockError;
+
+pub(super) use crate::primitives::{AtomicUsize, Mutex, MutexGuard, PoisonError};
 
 pub(super) use core::sync::atomic::Ordering;
 
@@ -18,7 +16,7 @@ pub(super) use core::sync::atomic::{AtomicU32, AtomicU64, fence};
 #[cfg(all(test, loom))]
 pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 #[cfg(all(test, shuttle))]
-pub(super) use shuttle::sync::atomic::{AtomicU64, fence};
+pub(super) use shuttle::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// Attempts before a waiting thread gives its core away. A holder runs a few dozen instructions, so
 /// who waits longer than this waits for a holder that has lost its core.
