@@ -3,11 +3,12 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::contract::Contract;
 use crate::decide::Decision;
 use crate::entry::Freshness;
 use crate::label::Label;
 use crate::record::ErrorText;
-use crate::slot::{Ask, Contract, Site, Slot};
+use crate::slot::{Ask, Site, Slot};
 use crate::ticket::{Ticket, Tickets};
 
 /// What the cache knows of one key at an instant, and what a read would do. Prints as a few lines.

@@ -56,6 +56,7 @@ extern crate std;
 mod action;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod contract;
 mod decide;
 #[cfg(feature = "embassy-time")]
 mod embassy;
@@ -80,6 +81,7 @@ mod ticks;
 mod time;
 
 pub use action::{Action, Cause, Completion, Put};
+pub use contract::Contract;
 pub use decide::{Decision, Lease, Refusal, Standing, decide};
 #[cfg(feature = "embassy-time")]
 pub use embassy::EmbassyClock;
@@ -91,7 +93,6 @@ pub use loaded::Loaded;
 pub use policy::{Policy, PolicyBuilder, PolicyError};
 pub use record::Record;
 pub use resting::{Mark, Resting, Times};
-pub use slot::Contract;
 pub use stats::Stats;
 pub use ticket::{FlightId, Ticket};
 pub use ticks::{TickClock, WrappingTicks};

@@ -178,69 +178,122 @@ impl Policy {
     /// The windows of a value of this cache's own ttl stored at `now`; `None` for no-store.
     pub(crate) fn windows(&self, now: Instant, hash: u64) -> Option<Windows> {
         self.freshness()?;
-        Some(Windows::new(now, self.jittered_ttl(hash), self.swr, self.sie))
+        Some(self.with_own_windows(self.spans().windows(now, hash)))
     }
 
-    /// The numbers from which a resting entry's instants follow by a few additions; `None` where
-    /// they follow from more than the ttl.
-    pub(crate) fn spans(&self) -> Option<Spans> {
-        let Life::Ttl(ttl) = self.life else { return None };
-        let longest_cut = u128::from(nanos(ttl)) * u128::from(self.jitter_percent) / 100;
-        self.early_percent.is_none().then(|| Spans {
-            ttl: nanos(ttl),
+    /// The numbers from which a resting entry's instants follow.
+    pub(crate) fn spans(&self) -> Spans {
+        let ttl = self.freshness().map_or(u64::MAX, nanos);
+        let percent = if let Life::Ttl(_) = self.life { self.jitter_percent } else { 0 };
+        let longest_cut = u128::from(ttl) * u128::from(percent) / 100;
+        Spans {
+            life: match self.life {
+                Life::Ttl(_) => SpansOf::Ttl,
+                Life::Forever => SpansOf::Forever,
+                Life::NoStore | Life::Unset => SpansOf::Nothing,
+            },
+            ttl,
             longest_cut: u64::try_from(longest_cut).unwrap_or(u64::MAX),
             kept: nanos(self.swr.max(self.sie)),
-        })
-    }
-
-    /// Jitter only shortens, and depends on the key alone, so that it need not be stored.
-    fn jittered_ttl(&self, hash: u64) -> Duration {
-        match self.life {
-            Life::Ttl(ttl) => shorten(ttl, self.jitter_percent, hash),
-            _ => Duration::MAX,
+            early_percent: self.early_percent,
         }
     }
 
     /// The number that a resting entry with these windows keeps: its next decision.
     pub(crate) fn resting_deadline(&self, windows: &Windows) -> Instant {
-        match self.life {
-            Life::Forever => (windows.stored_at + FOREVER_SPAN).floor(),
-            _ => windows.early_at(self.early_percent),
-        }
+        self.spans().resting_deadline(windows)
     }
 
     /// Undoes [`resting_deadline`](Self::resting_deadline): all windows, from the one number.
     pub(crate) fn windows_of_resting(&self, deadline: Instant, hash: u64) -> Windows {
-        let ttl = self.jittered_ttl(hash);
-        let offset = match (self.life, self.early_percent) {
-            (Life::Forever, _) => FOREVER_SPAN,
-            (_, Some(percent)) => early_part(step(ttl), percent),
-            (_, None) => ttl,
-        };
-        let stored_at = deadline - step(offset);
-        Windows::new(stored_at, ttl, self.swr, self.sie)
+        self.with_own_windows(self.spans().windows_of_resting(deadline, hash))
+    }
+
+    const fn with_own_windows(&self, windows: Windows) -> Windows {
+        Windows { swr: self.swr, sie: self.sie, ..windows }
+    }
+
+    /// The windows that an entry has under this policy, given those that it had under another: a new
+    /// ttl counts from when the value was stored, unless its ttl is its own.
+    pub(crate) fn carry_over(&self, old: &Self, windows: Windows, hash: u64) -> Windows {
+        let by_policy = old.windows(windows.stored_at, hash) == Some(windows);
+        if let Some(new) = self.windows(windows.stored_at, hash).filter(|_| by_policy) {
+            return new;
+        }
+        let usual = (windows.swr, windows.sie) == (old.swr, old.sie);
+        if usual { self.with_own_windows(windows) } else { windows }
     }
 }
 
 /// What of a policy decides when an entry of the cache's own ttl is stale and when it is gone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spans {
-    ttl: u64,
-    longest_cut: u64,
-    kept: u64,
+    pub(crate) life: SpansOf,
+    pub(crate) ttl: u64,
+    pub(crate) longest_cut: u64,
+    pub(crate) kept: u64,
+    pub(crate) early_percent: Option<u8>,
+}
+
+/// Whose spans they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpansOf {
+    Ttl,
+    Forever,
+    Nothing,
 }
 
 impl Spans {
-    /// The deadline of a value stored at `now`.
+    /// Whether a resting entry's instants follow from its deadline by additions alone.
+    pub(crate) const fn are_plain(&self) -> bool {
+        matches!((self.life, self.early_percent), (SpansOf::Ttl, None))
+    }
+
+    /// The deadline of a value stored at `now`, if these [are plain](Self::are_plain).
     pub(crate) const fn deadline(&self, now: Instant, hash: u64) -> Instant {
         let cut = cut(self.longest_cut, hash);
         let at = now.floor().as_nanos().saturating_add(self.ttl.saturating_sub(cut));
         Instant::from_nanos(at).floor()
     }
 
-    /// When nothing may serve an entry with this deadline any more.
+    /// When nothing may serve an entry with this deadline any more, if these
+    /// [are plain](Self::are_plain).
     pub(crate) const fn gone_at(&self, deadline: Instant) -> Instant {
         Instant::from_nanos(deadline.as_nanos().saturating_add(self.kept))
+    }
+
+    /// The windows of a value stored at `now`, as far as these tell: the longer of swr and sie is
+    /// both.
+    pub(crate) fn windows(&self, now: Instant, hash: u64) -> Windows {
+        let kept = Duration::from_nanos(self.kept);
+        Windows::new(now, self.jittered_ttl(hash), kept, kept)
+    }
+
+    /// Jitter only shortens, and depends on the key alone, so that it need not be stored.
+    pub(crate) fn jittered_ttl(&self, hash: u64) -> Duration {
+        match self.life {
+            SpansOf::Ttl => {
+                Duration::from_nanos(self.ttl.saturating_sub(cut(self.longest_cut, hash)))
+            }
+            SpansOf::Forever | SpansOf::Nothing => Duration::MAX,
+        }
+    }
+
+    pub(crate) fn resting_deadline(&self, windows: &Windows) -> Instant {
+        match self.life {
+            SpansOf::Forever => (windows.stored_at + FOREVER_SPAN).floor(),
+            SpansOf::Ttl | SpansOf::Nothing => windows.early_at(self.early_percent),
+        }
+    }
+
+    pub(crate) fn windows_of_resting(&self, deadline: Instant, hash: u64) -> Windows {
+        let ttl = self.jittered_ttl(hash);
+        let offset = match (self.life, self.early_percent) {
+            (SpansOf::Forever, _) => FOREVER_SPAN,
+            (_, Some(percent)) => early_part(step(ttl), percent),
+            (_, None) => ttl,
+        };
+        self.windows(deadline - step(offset), hash)
     }
 }
 

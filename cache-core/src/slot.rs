@@ -4,8 +4,8 @@
 //! and puts it back; the value moves only in the table.
 
 use core::fmt;
-use core::time::Duration;
 
+use crate::contract::Contract;
 use crate::decide::{Decision, Lease, Refusal, Standing, decide};
 use crate::entry::{Lifetime, Windows};
 use crate::loaded::Terms;
@@ -20,78 +20,6 @@ pub(crate) struct Site<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) hash: u64,
     pub(crate) now: Instant,
-}
-
-/// What one read accepts. It narrows the windows before the algorithm decides; it never widens
-/// what the cache keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Contract {
-    /// Oldest acceptable value, counted from the end of its freshness; `None` for whatever the
-    /// cache's windows allow, zero for fresh values only.
-    pub max_stale: Option<Duration>,
-    /// When this caller stops waiting.
-    pub give_up: Instant,
-    /// Whether the driver has room for another load; without it the read is refused a flight.
-    pub room: bool,
-    /// The caller neither starts a load nor waits for one: it takes what may be served without.
-    pub only_if_cached: bool,
-    /// The caller wants a new value even if the one that is there is fresh.
-    pub refresh: bool,
-}
-
-impl Default for Contract {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Contract {
-    /// Whatever the cache's windows allow, and patience without end.
-    pub const fn new() -> Self {
-        let give_up = Instant::FAR_FUTURE;
-        Self { max_stale: None, give_up, room: true, only_if_cached: false, refresh: false }
-    }
-
-    /// Accepts nothing older than `max_stale` past its freshness.
-    #[must_use]
-    pub const fn max_stale(mut self, max_stale: Duration) -> Self {
-        self.max_stale = Some(max_stale);
-        self
-    }
-
-    /// Stops waiting at `give_up`.
-    #[must_use]
-    pub const fn give_up(mut self, give_up: Instant) -> Self {
-        self.give_up = give_up;
-        self
-    }
-
-    /// Says whether the driver has room for another load.
-    #[must_use]
-    pub const fn room(mut self, room: bool) -> Self {
-        self.room = room;
-        self
-    }
-
-    /// Takes what may be served without a load, started or waited for.
-    #[must_use]
-    pub const fn only_if_cached(mut self) -> Self {
-        self.only_if_cached = true;
-        self
-    }
-
-    /// Wants a new value, as if an early refresh were due.
-    #[must_use]
-    pub const fn refresh(mut self) -> Self {
-        self.refresh = true;
-        self
-    }
-
-    /// Whether any value that needs no decision will do.
-    pub(crate) const fn is_easy(&self) -> bool {
-        self.max_stale.is_none() && !self.refresh
-    }
 }
 
 /// Whether a read may load.
@@ -135,6 +63,9 @@ pub(crate) struct Slot {
 impl Slot {
     /// Where the entry stands for a caller with this contract.
     pub(crate) fn standing(&self, site: Site<'_>, ask: Ask, contract: &Contract) -> Standing {
+        if contract.bypass {
+            return Standing::Gone;
+        }
         if self.is_missing(site.now) {
             return Standing::Fresh;
         }

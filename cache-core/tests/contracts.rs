@@ -140,3 +140,51 @@ fn what_is_no_newer_or_comes_too_late_is_handed_back() {
     assert_eq!(flown.adopt(&ticket, SECOND / 2, 2), Some("old"), "the flight is void");
     assert!(matches!(flown.lookup(3), Action::Load { fallback: None, .. }));
 }
+
+#[test]
+fn who_bypasses_the_cache_takes_nothing_from_it_and_keeps_what_is_loaded() {
+    let mut cache = cache();
+    let bypass = Contract::new().bypass(true);
+    cache.put(1, "v1", at(0));
+    assert_eq!(cache.get_within(&1, &bypass, at(1)), None, "fresh, and not asked for");
+    assert_eq!(cache.get(&1, at(1)), Some(&"v1"));
+    let Action::Load { ticket, fallback: None } = cache.lookup_within(&1, &bypass, at(1)) else {
+        panic!("the origin is asked")
+    };
+    let joined = cache.lookup_within(&1, &bypass, at(2));
+    assert!(matches!(joined, Action::Wait { fallback: None, .. }), "{joined:?}");
+    assert!(matches!(cache.lookup(&1, at(2)), Action::Serve { value: &"v1", .. }));
+    let landed = cache.complete(&1, ticket, Loaded::value("v2"), at(3));
+    assert!(matches!(landed, Completion::Applied(&"v2")));
+    assert_eq!(cache.get(&1, at(3)), Some(&"v2"));
+    let only = bypass.only_if_cached();
+    let Action::Fail { cause, .. } = cache.lookup_within(&1, &only, at(3)) else {
+        panic!("nothing is cached for whom nothing is there")
+    };
+    assert_eq!(cause, Refusal::OnlyIfCached);
+}
+
+#[test]
+fn who_bypasses_the_cache_asks_for_a_missing_key_again_and_is_told_of_failures() {
+    let mut cache = cache();
+    let bypass = Contract::new().bypass(true);
+    let Action::Load { ticket, .. } = cache.lookup(&1, at(0)) else { panic!("cold") };
+    let missing = cache.complete(&1, ticket, Loaded::missing(), at(0));
+    assert!(matches!(missing, Completion::Missing));
+    assert!(matches!(cache.lookup(&1, at(1)), Action::Missing));
+    let Action::Load { ticket, .. } = cache.lookup_within(&1, &bypass, at(1)) else {
+        panic!("not told from memory that it is missing")
+    };
+    let landed = cache.complete(&1, ticket, Loaded::value("v1"), at(1));
+    assert!(matches!(landed, Completion::Applied(&"v1")));
+    // Held back for others by its failure, but not for who has no old value to take.
+    let Action::ServeAndRefresh { ticket, .. } = cache.lookup(&1, at(1_500)) else {
+        panic!("stale")
+    };
+    cache.fail(&1, ticket, &"down", at(1_500));
+    assert!(matches!(cache.lookup(&1, at(1_501)), Action::Serve { .. }));
+    assert!(matches!(
+        cache.lookup_within(&1, &bypass, at(1_501)),
+        Action::Load { fallback: None, .. }
+    ));
+}

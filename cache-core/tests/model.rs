@@ -15,10 +15,34 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-const TTL: u64 = 100;
-const SWR: u64 = 50;
-const SIE: u64 = 120;
+/// The cache's windows, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Usual {
+    ttl: u64,
+    swr: u64,
+    sie: u64,
+}
+
+/// The first at the start, the others when the policy is changed.
+const USUAL: [Usual; 4] = [
+    Usual { ttl: 100, swr: 50, sie: 120 },
+    Usual { ttl: 40, swr: 0, sie: 0 },
+    Usual { ttl: 300, swr: 10, sie: 500 },
+    Usual { ttl: 100, swr: 200, sie: 0 },
+];
 const MISSING: u64 = 40;
+
+fn policy_of(usual: Usual) -> Policy {
+    let mut policy = Policy::ttl(ms(usual.ttl));
+    if usual.swr > 0 {
+        policy = policy.stale_while_revalidate(ms(usual.swr));
+    }
+    if usual.sie > 0 {
+        policy = policy.stale_if_error(ms(usual.sie));
+    }
+    let policy = policy.missing_ttl(ms(MISSING)).cool_down(ms(30), 1, ms(30));
+    policy.jitter_percent(0).build().unwrap()
+}
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -35,6 +59,7 @@ enum Op {
     InvalidateTag(u8),
     Advance(u64),
     Tick,
+    ChangePolicy(usize),
 }
 
 /// How a value is to be kept: all in milliseconds.
@@ -91,6 +116,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..3u8).prop_map(Op::InvalidateTag),
         5 => (0..120u64).prop_map(Op::Advance),
         2 => Just(Op::Tick),
+        1 => (0..USUAL.len()).prop_map(Op::ChangePolicy),
     ];
     proptest::collection::vec(op, 1..120)
 }
@@ -102,17 +128,28 @@ struct Kept {
     stored_at: u64,
     fresh_until: u64,
     swr: u64,
+    sie: u64,
     tag: Option<u8>,
 }
 
 impl Kept {
     fn gone_at(&self) -> u64 {
-        self.fresh_until + self.swr.max(SIE)
+        self.fresh_until + self.swr.max(self.sie)
+    }
+
+    /// A ttl that is the cache's own follows the cache's; so do windows after it.
+    fn carry_over(&mut self, old: Usual, new: Usual) {
+        if (self.swr, self.sie) == (old.swr, old.sie) {
+            (self.swr, self.sie) = (new.swr, new.sie);
+            if self.fresh_until == self.stored_at + old.ttl {
+                self.fresh_until = self.stored_at + new.ttl;
+            }
+        }
     }
 }
 
-#[derive(Default)]
 struct Model {
+    usual: Usual,
     kept: HashMap<u8, Kept>,
     missing_until: HashMap<u8, u64>,
     /// Until when the next load of a key is held back while an old value can serve.
@@ -121,6 +158,11 @@ struct Model {
 }
 
 impl Model {
+    fn new(usual: Usual, now: u64) -> Self {
+        let (kept, missing_until, trouble) = Default::default();
+        Self { usual, kept, missing_until, trouble, now }
+    }
+
     fn live(&self, key: u8) -> Option<&Kept> {
         self.kept.get(&key).filter(|kept| self.now < kept.gone_at())
     }
@@ -131,9 +173,10 @@ impl Model {
 
     fn store(&mut self, key: u8, value: u64, terms: &Terms) -> bool {
         self.forget(key);
-        let swr = terms.swr.unwrap_or(SWR);
-        let fresh_until = self.now + terms.ttl.unwrap_or(TTL);
-        let kept = Kept { value, stored_at: self.now, fresh_until, swr, tag: terms.tag };
+        let Usual { ttl, swr, sie } = self.usual;
+        let swr = terms.swr.unwrap_or(swr);
+        let fresh_until = self.now + terms.ttl.unwrap_or(ttl);
+        let kept = Kept { value, stored_at: self.now, fresh_until, swr, sie, tag: terms.tag };
         let stored = !terms.no_store && self.now < kept.gone_at();
         if stored {
             self.kept.insert(key, kept);
@@ -174,17 +217,9 @@ struct Pair {
 
 impl Pair {
     fn new(start: Instant) -> Self {
-        let policy = Policy::ttl(ms(TTL))
-            .stale_while_revalidate(ms(SWR))
-            .stale_if_error(ms(SIE))
-            .missing_ttl(ms(MISSING))
-            .cool_down(ms(30), 1, ms(30))
-            .jitter_percent(0)
-            .build()
-            .unwrap();
         let table = HashTable::new(Bound::Entries(100), Hasher::default());
-        let cache = Cache::with_table(policy, table);
-        Self { cache, model: Model::default(), start, next_value: 0 }
+        let cache = Cache::with_table(policy_of(USUAL[0]), table);
+        Self { cache, model: Model::new(USUAL[0], 0), start, next_value: 0 }
     }
 
     fn now(&self) -> Instant {
@@ -248,8 +283,7 @@ impl Pair {
             }
             Op::Clear => {
                 self.cache.clear();
-                let now = self.model.now;
-                self.model = Model { now, ..Model::default() };
+                self.model = Model::new(self.model.usual, self.model.now);
             }
             Op::ExpireTag(tag) => {
                 self.cache.expire_tag(&format!("tag {tag}"), now);
@@ -261,6 +295,16 @@ impl Pair {
             }
             Op::Advance(span) => self.model.now += span,
             Op::Tick => self.tick(),
+            Op::ChangePolicy(which) => {
+                // What is gone but still there would come back under longer windows.
+                self.tick();
+                let (old, new) = (self.model.usual, USUAL[*which]);
+                self.cache.set_policy(policy_of(new));
+                self.model.usual = new;
+                let now = self.model.now;
+                self.model.kept.retain(|_, kept| now < kept.gone_at());
+                self.model.kept.values_mut().for_each(|kept| kept.carry_over(old, new));
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::hash::BuildHasherDefault;
 
 use cache_core::local::Cache;
 use cache_core::shard::plain::{self, Look};
-use cache_core::shard::{At, Rules};
+use cache_core::shard::{At, Rules, Timing};
 use cache_core::table::{
     Bound, HashTable, HeapSet, LinearTable, LocalTable, SetTable, Table, WAYS,
 };
@@ -37,7 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Pair<T> {
     table: T,
     model: HashMap<u8, (u8, u64)>,
-    rules: Rules,
+    timing: Timing,
     now: u64,
     hash: fn(u8) -> u64,
 }
@@ -47,8 +47,8 @@ const TTL: u64 = 20;
 impl<T: Table<u8, u8>> Pair<T> {
     fn new(table: T, hash: fn(u8) -> u64) -> Self {
         let policy = Policy::ttl(core::time::Duration::from_secs(TTL)).jitter_percent(0);
-        let rules = Rules::new(policy.build().unwrap(), 0);
-        Self { table, model: HashMap::new(), rules, now: 1_000, hash }
+        let timing = Rules::new(policy.build().unwrap(), 0).timing();
+        Self { table, model: HashMap::new(), timing, now: 1_000, hash }
     }
 
     fn here<'a, Q>(&self, key: u8, asked: &'a Q) -> At<'a, Q> {
@@ -64,7 +64,7 @@ impl<T: Table<u8, u8>> Pair<T> {
                 let held = self.table.find(here.hash, &key).is_some();
                 let fresh = self.model.remove(&key).is_some_and(|(_, at)| self.now < at + TTL);
                 let found =
-                    plain::invalidate(&mut self.table, &self.rules, here, &mut |_, _, _| {});
+                    plain::invalidate(&mut self.table, &self.timing, here, &mut |_, _, _| {});
                 assert_eq!(found, held && fresh);
             }
             Step::Wait(seconds) => self.wait(seconds.into()),
@@ -80,7 +80,7 @@ impl<T: Table<u8, u8>> Pair<T> {
                 assert_eq!(held, value);
             }
         };
-        let rest = self.rules.rest(at.now, at.hash).expect("the ttl is not zero");
+        let rest = self.timing.rest(at.now, at.hash).expect("the ttl is not zero");
         let newcomer = plain::Newcomer { hash: at.hash, key, rest, value, weight: 1 };
         let put = plain::put(&mut self.table, newcomer, out);
         assert!(matches!(put, plain::Placed::Stored | plain::Placed::Replaced(_)), "{put:?}");
@@ -107,7 +107,7 @@ impl<T: Table<u8, u8>> Pair<T> {
             assert_eq!(cause, Cause::Expired);
             model.remove(&key.unwrap());
         };
-        plain::sweep(&mut self.table, &self.rules, now, 1_000, out);
+        plain::sweep(&mut self.table, &self.timing, now, 1_000, out);
         assert!(self.model.values().all(|(_, at)| self.now < at + TTL), "the sweep missed one");
     }
 
@@ -177,7 +177,7 @@ fn a_sweep_of_a_set_needs_no_more_looks_than_positions() {
     (0..WAYS as u8).for_each(|key| pair.put(key, key));
     let now = Instant::from_secs(pair.now + TTL);
     let out = &mut |_, _, _| {};
-    assert_eq!(plain::sweep(&mut pair.table, &pair.rules, now, WAYS, out), WAYS);
+    assert_eq!(plain::sweep(&mut pair.table, &pair.timing, now, WAYS, out), WAYS);
     assert_eq!(pair.table.len(), 0);
 }
 

@@ -7,12 +7,12 @@ use core::fmt;
 use core::hash::Hash;
 
 use crate::action::{Action, Cause, Completion, Put};
+use crate::contract::Contract;
 use crate::entry::Entry;
 use crate::explain::Explanation;
 use crate::loaded::Loaded;
 use crate::policy::Policy;
-use crate::shard::{At, Book, Limits, Previous, Shard, Spare, View, plain};
-use crate::slot::Contract;
+use crate::shard::{self, At, Book, Limits, Previous, Shard, Spare, View, plain};
 use crate::stats::Stats;
 use crate::table::LocalTable;
 use crate::ticket::Ticket;
@@ -91,6 +91,17 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     pub const fn weigher(mut self, weigher: fn(&K, &V) -> u32) -> Self {
         self.weigher = weigher;
         self
+    }
+
+    /// Goes by another policy from now on. O(entries).
+    ///
+    /// What was stored by the cache's own ttl gets the new windows, counted from when it was stored:
+    /// it may be stale at once, or fresh again. What has a ttl of its own keeps that, and takes the
+    /// cache's new windows after it unless it has its own of those, too. Under a policy that keeps
+    /// nothing, everything is removed. Flights under way keep their leases and time-outs.
+    pub fn set_policy(&mut self, policy: Policy) {
+        let old = self.book.change_policy(policy);
+        shard::carry_over(&mut self.table, &old, self.book.rules(), &mut self.listener);
     }
 
     /// Hands every value that leaves the cache to `listener`, with the cause, and the key where it

@@ -79,7 +79,7 @@ proptest! {
     ) {
         let ttl = Duration::from_nanos(ttl);
         let policy = Policy::ttl(ttl).jitter_percent(percent).build().unwrap();
-        let jittered = policy.jittered_ttl(hash);
+        let jittered = policy.spans().jittered_ttl(hash);
         prop_assert!(jittered <= ttl);
         let least = ttl.as_nanos() * u128::from(100 - percent) / 100;
         prop_assert!(jittered.as_nanos() >= least);

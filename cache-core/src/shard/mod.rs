@@ -25,6 +25,7 @@ use crate::time::Instant;
 mod arguments;
 pub mod plain;
 mod read;
+mod reform;
 mod rules;
 mod sweep;
 mod view;
@@ -32,7 +33,8 @@ mod write;
 
 pub use arguments::{At, Limits, Spare};
 pub use read::{Hit, Previous};
-pub use rules::{Rest, Rules};
+pub use reform::carry_over;
+pub use rules::{Rest, Rules, Timing};
 
 /// Where values that leave a shard go: why, the key if it left too, and the value.
 pub type Out<'a, K, V> = &'a mut dyn FnMut(Cause, Option<K>, V);

@@ -6,7 +6,7 @@
 
 use core::borrow::Borrow;
 
-use super::{At, Hit, Out, Rest, Rules};
+use super::{At, Hit, Out, Rest, Timing};
 use crate::action::Cause;
 use crate::entry::Freshness;
 use crate::resting::{Mark, Resting};
@@ -135,7 +135,7 @@ pub struct Newcomer<K, V> {
     pub hash: u64,
     /// The key.
     pub key: K,
-    /// From [`Rules::rest`].
+    /// From [`Timing::rest`].
     pub rest: Rest,
     /// The value.
     pub value: V,
@@ -207,7 +207,7 @@ pub fn insert<K: Eq, V, T: Table<K, V>>(
 /// Removes an entry. Returns whether anything could still have served it.
 pub fn invalidate<K, V, T, Q>(
     table: &mut T,
-    rules: &Rules,
+    timing: &Timing,
     here: At<'_, Q>,
     out: Out<'_, K, V>,
 ) -> bool
@@ -219,7 +219,7 @@ where
     let Some(at) = table.find(here.hash, here.key) else { return false };
     let times = table.times(at);
     let Some((key, entry)) = table.remove(at) else { return false };
-    let gone_at = rules.gone_at(entry.mark, times, here.hash);
+    let gone_at = timing.gone_at(entry.mark, times, here.hash);
     out(Cause::Invalidated, Some(key), entry.value);
     !here.now.has_reached(gone_at)
 }
@@ -228,7 +228,7 @@ where
 /// passed; returns how many went. Does nothing before the table's house says that it is due.
 pub fn sweep<K, V, T: Table<K, V>>(
     table: &mut T,
-    rules: &Rules,
+    timing: &Timing,
     now: Instant,
     budget: usize,
     out: Out<'_, K, V>,
@@ -246,7 +246,7 @@ pub fn sweep<K, V, T: Table<K, V>>(
             continue;
         };
         let (mark, recorded) = (entry.mark, entry.mark.has_record());
-        let gone_at = if recorded { now } else { rules.gone_at(mark, table.times(at), hash) };
+        let gone_at = if recorded { now } else { timing.gone_at(mark, table.times(at), hash) };
         let stays = recorded || !now.has_reached(gone_at);
         if stays {
             let sweep = &mut table.house_mut().sweep;

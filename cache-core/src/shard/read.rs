@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use super::{At, Open, Out, Shard, Spare, plain};
 use crate::action::{Action, Cause};
+use crate::contract::Contract;
 use crate::decide::{Decision, Refusal};
 use crate::entry::{Entry, Freshness};
 use crate::record::Record;
-use crate::slot::{Ask, Contract, Site};
+use crate::slot::{Ask, Site};
 use crate::table::{Places, Table};
 use crate::ticket::Ticket;
 use crate::time::Instant;
@@ -73,7 +74,7 @@ where
             self.table.house_mut().tally.misses += 1;
             return None;
         };
-        if self.is_plain_hit(at, now) {
+        if self.is_plain_hit(at, now) && !contract.bypass {
             return Some(plain::serve(self.table, at)?.value);
         }
         let mut open = self.open(here);

@@ -1,7 +1,7 @@
 //! What gives an entry without a record its windows.
 
 use crate::entry::Windows;
-use crate::policy::{Policy, Spans};
+use crate::policy::{Policy, Spans, SpansOf};
 use crate::resting::{Mark, Times};
 use crate::time::Instant;
 
@@ -10,14 +10,13 @@ use crate::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub(super) policy: Policy,
-    seed: u64,
-    spans: Option<Spans>,
+    timing: Timing,
 }
 
 impl Rules {
     /// The rules that a book made of the same policy and seed goes by.
     pub fn new(policy: Policy, seed: u64) -> Self {
-        Self { spans: policy.spans(), policy, seed }
+        Self { timing: Timing { seed, spans: policy.spans() }, policy }
     }
 
     /// The policy.
@@ -25,43 +24,24 @@ impl Rules {
         &self.policy
     }
 
-    /// What jitter goes by: only the upper half counts, and a multiplication spreads hashes over it.
-    /// (Multiplier: the first of `policy::mix`.)
+    /// Another policy with the same seed.
+    #[must_use]
+    pub fn with_policy(&self, policy: Policy) -> Self {
+        Self::new(policy, self.timing.seed)
+    }
+
+    pub(super) const fn keeps_anything(&self) -> bool {
+        self.policy.freshness().is_some()
+    }
+
+    /// What of these rules a table goes by that is asked without its book.
+    pub const fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// See [`Timing::spread`].
     pub(super) const fn spread(&self, hash: u64) -> u64 {
-        (hash ^ self.seed).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    }
-
-    /// How a plain value stored at `now` rests; `None` where nothing would be kept.
-    #[inline]
-    pub fn rest(&self, now: Instant, hash: u64) -> Option<Rest> {
-        let rest = self.rest_of(now, self.spread(hash))?;
-        (!now.has_reached(rest.gone_at)).then_some(rest)
-    }
-
-    #[inline]
-    fn rest_of(&self, now: Instant, hash: u64) -> Option<Rest> {
-        if let Some(spans) = self.spans {
-            let deadline = spans.deadline(now, hash);
-            return Some(Rest { deadline, gone_at: spans.gone_at(deadline) });
-        }
-        self.rest_slowly(now, hash)
-    }
-
-    /// For values that stay for ever, or are refreshed early.
-    #[cold]
-    #[inline(never)]
-    fn rest_slowly(&self, now: Instant, hash: u64) -> Option<Rest> {
-        let windows = self.policy.windows(now, hash)?;
-        let deadline = self.policy.resting_deadline(&windows);
-        Some(Rest { deadline, gone_at: windows.gone_at() })
-    }
-
-    /// When nothing may serve an entry without a record any more.
-    pub(super) fn gone_at(&self, mark: Mark, times: Option<Times>, hash: u64) -> Instant {
-        match self.spans.filter(|_| !mark.has_own_times()) {
-            Some(spans) => spans.gone_at(mark.deadline()),
-            None => self.windows(mark, times, hash).gone_at(),
-        }
+        self.timing.spread(hash)
     }
 
     /// The windows of an entry without a record, given what the table keeps of its times.
@@ -75,6 +55,93 @@ impl Rules {
         }
     }
 }
+
+/// What gives an entry without a record its instants: a few numbers, which a driver that changes
+/// them while it goes on may keep as [words](Self::to_words).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    seed: u64,
+    spans: Spans,
+}
+
+impl Timing {
+    /// What jitter goes by: only the upper half counts, and a multiplication spreads hashes over it.
+    /// (Multiplier: the first of `policy::mix`.)
+    const fn spread(&self, hash: u64) -> u64 {
+        (hash ^ self.seed).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    }
+
+    /// How a plain value stored at `now` rests; `None` where nothing would be kept.
+    #[inline]
+    pub fn rest(&self, now: Instant, hash: u64) -> Option<Rest> {
+        let rest = self.rest_of(now, self.spread(hash))?;
+        (!now.has_reached(rest.gone_at)).then_some(rest)
+    }
+
+    #[inline]
+    fn rest_of(&self, now: Instant, hash: u64) -> Option<Rest> {
+        if self.spans.are_plain() {
+            let deadline = self.spans.deadline(now, hash);
+            return Some(Rest { deadline, gone_at: self.spans.gone_at(deadline) });
+        }
+        self.rest_slowly(now, hash)
+    }
+
+    /// For values that stay for ever, or are refreshed early.
+    #[cold]
+    #[inline(never)]
+    fn rest_slowly(&self, now: Instant, hash: u64) -> Option<Rest> {
+        if self.spans.life == SpansOf::Nothing {
+            return None;
+        }
+        let windows = self.spans.windows(now, hash);
+        let deadline = self.spans.resting_deadline(&windows);
+        Some(Rest { deadline, gone_at: windows.gone_at() })
+    }
+
+    /// When nothing may serve an entry without a record any more.
+    pub(super) fn gone_at(&self, mark: Mark, times: Option<Times>, hash: u64) -> Instant {
+        let spans = &self.spans;
+        match times.filter(|_| mark.has_own_times()) {
+            Some(times) => spans.gone_at(times.fresh_until),
+            None if spans.are_plain() => spans.gone_at(mark.deadline()),
+            None => spans.windows_of_resting(mark.deadline(), self.spread(hash)).gone_at(),
+        }
+    }
+
+    /// The same as numbers.
+    pub const fn to_words(self) -> [u64; 5] {
+        let Spans { life, ttl, longest_cut, kept, early_percent } = self.spans;
+        let life = match life {
+            SpansOf::Ttl => TTL,
+            SpansOf::Forever => FOREVER,
+            SpansOf::Nothing => 0,
+        };
+        let early = match early_percent {
+            Some(percent) => EARLY | percent as u64,
+            None => 0,
+        };
+        [ttl, longest_cut, kept, self.seed, life | early]
+    }
+
+    /// Undoes [`to_words`](Self::to_words). Words that are not of one timing make one that is of no
+    /// use, and nothing worse.
+    #[inline]
+    pub const fn from_words([ttl, longest_cut, kept, seed, flags]: [u64; 5]) -> Self {
+        let life = match flags & (TTL | FOREVER) {
+            TTL => SpansOf::Ttl,
+            FOREVER => SpansOf::Forever,
+            _ => SpansOf::Nothing,
+        };
+        #[allow(clippy::cast_possible_truncation)] // the lowest byte is meant
+        let early_percent = if flags & EARLY == 0 { None } else { Some(flags as u8) };
+        Self { seed, spans: Spans { life, ttl, longest_cut, kept, early_percent } }
+    }
+}
+
+const EARLY: u64 = 1 << 8;
+const TTL: u64 = 1 << 9;
+const FOREVER: u64 = 1 << 10;
 
 /// The instants of a plain value: its next decision, and when nothing may serve it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,12 +175,14 @@ mod tests {
             let policy = early.into_iter().fold(policy, |p, early| p.early_refresh_percent(early));
             let Ok(policy) = policy.build() else { return Ok(()) };
             let (rules, now) = (Rules::new(policy.clone(), 7), Instant::from_nanos(now));
+            let timing = Timing::from_words(rules.timing().to_words());
+            prop_assert_eq!(timing, rules.timing());
             let windows = policy.windows(now, rules.spread(hash)).unwrap();
             let deadline = policy.resting_deadline(&windows);
             let rest = Rest { deadline, gone_at: windows.gone_at() };
-            prop_assert_eq!(rules.rest(now, hash), Some(rest));
+            prop_assert_eq!(timing.rest(now, hash), Some(rest));
             let mark = Mark::new(deadline);
-            prop_assert_eq!(rules.gone_at(mark, None, hash), rules.windows(mark, None, hash).gone_at());
+            prop_assert_eq!(timing.gone_at(mark, None, hash), rules.windows(mark, None, hash).gone_at());
         }
     }
 }

@@ -25,8 +25,8 @@ fn times_of_its_own_need_no_record() {
     assert_eq!(entry.gone_at(), Instant::from_secs(112));
     assert!(Shard::new(&mut table, &mut book).expire(at(101), &mut Spare::one(1), out));
     assert_eq!(book.records.len(), 0);
-    assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(109), 9, out), 0);
-    assert_eq!(plain::sweep(&mut table, &book.rules, Instant::from_secs(110), 9, out), 1);
+    assert_eq!(plain::sweep(&mut table, &book.rules.timing(), Instant::from_secs(109), 9, out), 0);
+    assert_eq!(plain::sweep(&mut table, &book.rules.timing(), Instant::from_secs(110), 9, out), 1);
 }
 
 /// Two tables share a book that has room for one record. Whose record has to go keeps its entry,
@@ -35,7 +35,7 @@ fn times_of_its_own_need_no_record() {
 #[test]
 fn an_entry_of_another_table_outlives_its_record() {
     use crate::action::Action;
-    use crate::slot::Contract;
+    use crate::contract::Contract;
     use crate::table::{HashPlaces, HeapSet};
     let at = |set, now| At { hash: HeapSet::<u8, u8>::hash(set, 0), key: &1_u8, now };
     let later = Instant::from_secs(100);
@@ -49,7 +49,7 @@ fn an_entry_of_another_table_outlives_its_record() {
         let now = Instant::from_secs(10);
         let put = |book: &Book<_, _>, one: &mut HeapSet<u8, u8>, value, now| {
             let hash = at(0, now).hash;
-            let rest = book.rules.rest(now, hash).unwrap();
+            let rest = book.rules.timing().rest(now, hash).unwrap();
             let newcomer = plain::Newcomer { hash, key: 1, rest, value, weight: 1 };
             plain::put(one, newcomer, &mut |_, _, _| {});
         };

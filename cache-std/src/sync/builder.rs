@@ -5,9 +5,10 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use core::marker::PhantomData;
 use core::time::Duration;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use arc_swap::ArcSwap;
 use cache_core::shard::Limits;
 use cache_core::store::Store;
 use cache_core::table::Bound;
@@ -443,9 +444,12 @@ where
         self.listener.into_iter().for_each(|listener| tables.tell(listener));
         let cache = Cache::from(Inner {
             tables,
-            policy,
+            policy: ArcSwap::from_pointee(policy),
+            finer: Mutex::new(None),
             hasher: self.hasher,
             ticks,
+            bypassed: AtomicBool::new(false),
+            ticks_unbypassed: AtomicBool::new(ticks),
             time,
             weigher: self.weigher,
             serve_old: self.serve_old,
@@ -467,13 +471,12 @@ where
     }
 }
 
-/// The time that was given, or else the shared tick with steps of half a percent of the shortest
-/// window; whether it is that tick.
+/// The time that was given, or else the shared tick; whether it is that.
 fn time_for(given: Option<Arc<dyn Time>>, policy: &Policy) -> (Arc<dyn Time>, bool) {
     if let Some(time) = given {
         return (time, false);
     }
-    match TickTime::with_step(policy.shortest_window() / 200) {
+    match TickTime::for_policy(policy) {
         Some(ticks) => (Arc::new(ticks), true),
         None => (Arc::new(MonotonicTime::new()), false),
     }

@@ -3,9 +3,10 @@
 use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use arc_swap::ArcSwap;
 use cache_core::shard::Spare;
 use cache_core::shard::plain::Placed;
 use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
@@ -30,11 +31,18 @@ pub struct Cache<K, V, S = DefaultHasher> {
 
 pub(super) struct Inner<K, V, S> {
     pub(super) tables: Tables<K, V>,
-    pub(super) policy: Policy,
+    /// Who changes it holds `finer`.
+    pub(super) policy: ArcSwap<Policy>,
+    /// The tick that a policy of later has asked for.
+    pub(super) finer: Mutex<Option<TickTime>>,
     pub(super) hasher: S,
     pub(super) time: Arc<dyn Time>,
     /// The time is the shared tick, which is read without asking `time`.
     pub(super) ticks: bool,
+    /// Reads take nothing from memory.
+    pub(super) bypassed: AtomicBool,
+    /// The one and not the other, so that hits ask for both at once.
+    pub(super) ticks_unbypassed: AtomicBool,
     pub(super) weigher: Option<Weigher<K, V>>,
     pub(super) serve_old: Option<ServeOld>,
     pub(super) places: Places,
@@ -67,6 +75,18 @@ impl<K, V> Cache<K, V> {
     }
 }
 
+impl<K, V, S> Inner<K, V, S> {
+    #[inline(always)]
+    pub(super) fn is_bypassed(&self) -> bool {
+        self.bypassed.load(Ordering::Relaxed)
+    }
+
+    /// What a read of this cache accepts if it says nothing else.
+    pub(super) fn contract(&self) -> Contract {
+        Contract::new().bypass(self.is_bypassed())
+    }
+}
+
 impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
     pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.hasher.hash_one(key)
@@ -90,7 +110,17 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         {
             return Some(value);
         }
-        self.tables.hit(hash, key, now)
+        if self.is_bypassed() { None } else { self.tables.hit(hash, key, now) }
+    }
+
+    /// A copy of a value that is fresh for certain. `None` says nothing.
+    pub(super) fn fresh_hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
+        if self.is_bypassed() { None } else { self.tables.fresh_hit(hash, key, now) }
     }
 
     pub(super) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
@@ -117,24 +147,42 @@ where
             let (hash, now) = (inner.hash(key), TickTime::latest());
             return match tables.hot(hash, key, now) {
                 Some(value) => Some(value),
-                None => inner.tables.get_slowly(hash, key, now),
+                None => self.get_slowly(hash, key, now),
             };
         }
-        if Plain::<K, V>::MAY_BE || !inner.ticks {
+        if Plain::<K, V>::MAY_BE || !inner.ticks_unbypassed.load(Ordering::Relaxed) {
             return self.get_elsewhere(key);
         }
         inner.tables.get(inner.hash(key), key, TickTime::latest())
     }
 
-    /// The same where numbers are arranged otherwise, or the time is another: a call of a clock would
-    /// cost every hit a few saved registers.
+    /// The same where numbers are arranged otherwise, the time is another, or the cache is bypassed:
+    /// a call of a clock would cost every hit a few saved registers.
     #[inline(never)]
     fn get_elsewhere<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.inner.tables.get(self.inner.hash(key), key, self.inner.now())
+        self.get_slowly(self.inner.hash(key), key, self.inner.now())
+    }
+
+    /// The same for all who are not told at once: out of the way of those who are.
+    #[cold]
+    #[inline(never)]
+    fn get_slowly<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let inner = &*self.inner;
+        if inner.is_bypassed() {
+            return inner.tables.look_within(hash, key, now, &inner.contract());
+        }
+        match &inner.tables {
+            Tables::Sets(_) => inner.tables.get(hash, key, now),
+            tables => tables.get_slowly(hash, key, now),
+        }
     }
 
     /// Stores a value: a plain one with the cache's windows, or a [`Loaded`] with its own ttl, tags
@@ -179,7 +227,7 @@ where
         }
         let present = if_absent && self.inner.tables.desk(hash).peek(&key, now).is_some();
         if !present {
-            second.change(&key, &Change::by(&loaded, &self.inner.policy), now);
+            second.change(&key, &Change::by(&loaded, &self.inner.policy.load()), now);
         }
         let put = self.store(key, loaded, if_absent);
         drop(turn);
@@ -334,7 +382,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let (hash, now) = (self.inner.hash(key), self.inner.now());
-        let contract = Contract::new().room(self.inner.places.is_free());
+        let contract = self.inner.contract().room(self.inner.places.is_free());
         self.inner.tables.desk(hash).explain(key, now, &contract)
     }
 
@@ -364,9 +412,9 @@ where
         stats
     }
 
-    /// The policy.
-    pub fn policy(&self) -> &Policy {
-        &self.inner.policy
+    /// The policy as it is now; see [`Control::change_policy`](super::Control::change_policy).
+    pub fn policy(&self) -> Arc<Policy> {
+        self.inner.policy.load_full()
     }
 
     /// The clock.
@@ -379,7 +427,7 @@ impl<K, V, S> fmt::Debug for Cache<K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("tables", &self.inner.tables.count())
-            .field("policy", &self.inner.policy)
+            .field("policy", &self.inner.policy.load())
             .finish_non_exhaustive()
     }
 }

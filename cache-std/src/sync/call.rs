@@ -248,7 +248,9 @@ where
             previous: previous.unwrap_or_else(Previous::none),
             place: place.clone(),
             kept_by: self.kept_by.cloned(),
-            asks_store: self.inner.second.is_some() && !self.contract.refresh,
+            asks_store: self.inner.second.is_some()
+                && !self.contract.refresh
+                && !self.contract.bypass,
         }
     }
 

@@ -238,9 +238,9 @@ where
     fn change(&self, inner: &Inner<K, V, S>, loaded: &Loaded<V>, copy: Option<&V>) -> Change<V> {
         let renewed = copy.filter(|_| loaded.is_not_modified());
         let tagged = self.previous.tagged || loaded.is_tagged();
-        match (renewed, loaded.lifetime(&inner.policy)) {
+        match (renewed, loaded.lifetime(&inner.policy.load())) {
             (Some(value), Some(lifetime)) if !tagged => Change::Put(value.clone(), lifetime),
-            _ => Change::by(loaded, &inner.policy),
+            _ => Change::by(loaded, &inner.policy.load()),
         }
     }
 

@@ -4,7 +4,7 @@ use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 
-use cache_core::{Contract, Instant, Loaded};
+use cache_core::{Instant, Loaded};
 
 use super::cache::Cache;
 use super::call::{Call, Step};
@@ -95,7 +95,7 @@ where
     {
         let inner = &self.inner;
         let (hash, now) = (inner.hash(key), inner.now());
-        let contract = Contract::new().refresh();
+        let contract = inner.contract().refresh();
         let call = Call::new(inner, hash, key, contract);
         match call.step(now, true, &mut None) {
             Step::Refresh(_, lead) | Step::Load(lead, _) => {
@@ -134,7 +134,7 @@ where
             return Ok(value);
         }
         let now = inner.now();
-        match inner.tables.hit(hash, key, now) {
+        match if inner.is_bypassed() { None } else { inner.tables.hit(hash, key, now) } {
             Some(value) => Ok(value),
             None => self.begin_slowly(key, hash, now, run),
         }
@@ -155,7 +155,8 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         E: fmt::Display + Send + Sync + 'static,
     {
-        let contract = Contract::new().give_up(now + self.inner.policy.hard_timeout());
+        let hard = self.inner.policy.load().hard_timeout();
+        let contract = self.inner.contract().give_up(now + hard);
         let call = Call::new(&self.inner, hash, key, contract);
         call.drive(run(), now).map(|served| served.value)
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cache_core::{Contract, Instant, Loaded};
+use cache_core::{Instant, Loaded};
 
 use super::cache::Cache;
 use super::call::{Call, Patience, Step};
@@ -150,7 +150,8 @@ where
         R: Into<Loaded<V>>,
         E: fmt::Display + Send + Sync + 'static,
     {
-        let contract = Contract::new().give_up(now + self.inner.policy.hard_timeout());
+        let hard = self.inner.policy.load().hard_timeout();
+        let contract = self.inner.contract().give_up(now + hard);
         let mut batch = Batch::new();
         for (hash, key) in keys {
             let hit = self.inner.hit(hash, key, now);

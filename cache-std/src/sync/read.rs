@@ -96,10 +96,12 @@ impl<'a, Q: ?Sized, K, V, S> Read<'a, Q, K, V, S> {
     }
 
     fn contract(&self, now: Instant) -> Contract {
-        let policy = self.policy.unwrap_or(&self.cache.inner.policy);
-        let wait = policy.hard_timeout().min(self.wait.unwrap_or(Duration::MAX));
+        let usual = || self.cache.inner.policy.load().hard_timeout();
+        let hard = self.policy.map_or_else(usual, Policy::hard_timeout);
+        let wait = hard.min(self.wait.unwrap_or(Duration::MAX));
+        let contract = self.contract.bypass(self.cache.inner.is_bypassed());
         // Who does not wait may still start a load.
-        self.contract.give_up(now + wait.max(Duration::from_nanos(1)))
+        contract.give_up(now + wait.max(Duration::from_nanos(1)))
     }
 }
 
@@ -116,13 +118,14 @@ where
     pub fn get(self) -> Option<V> {
         let inner = &self.cache.inner;
         let (hash, now) = (inner.hash(self.key), inner.now());
-        if !self.contract.only_if_cached && self.contract.max_stale.is_none() {
+        let contract = self.contract.bypass(inner.is_bypassed());
+        if !contract.bypass && !contract.only_if_cached && contract.max_stale.is_none() {
             return inner.tables.get(hash, self.key, now);
         }
-        if let Some(value) = inner.tables.fresh_hit(hash, self.key, now) {
+        if let Some(value) = inner.fresh_hit(hash, self.key, now) {
             return Some(value);
         }
-        inner.tables.look_within(hash, self.key, now, &self.contract)
+        inner.tables.look_within(hash, self.key, now, &contract)
     }
 
     fn drive<E, R>(self, run: impl FnOnce() -> R, tells: bool) -> Result<Served<V>, LoadError<E>>
@@ -133,8 +136,7 @@ where
         let inner = &self.cache.inner;
         let (hash, now) = (inner.hash(self.key), inner.now());
         // A fresh value satisfies every contract.
-        if let Some(value) = if tells { None } else { inner.tables.fresh_hit(hash, self.key, now) }
-        {
+        if let Some(value) = if tells { None } else { inner.fresh_hit(hash, self.key, now) } {
             return Ok(Served::plain(value));
         }
         let (contract, kept_by) = (self.contract(now), self.policy);

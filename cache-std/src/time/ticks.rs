@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use cache_core::{Clock, Instant};
+use cache_core::{Clock, Instant, Policy};
 
 use super::{MonotonicTime, Signal, Time};
 
@@ -39,6 +39,11 @@ impl TickTime {
     pub fn with_step(step: Duration) -> Option<Self> {
         let step = step.clamp(SHORTEST, LONGEST);
         TICKER.hold(step).then_some(Self { step })
+    }
+
+    /// One with steps of half a percent of a policy's shortest window.
+    pub(crate) fn for_policy(policy: &Policy) -> Option<Self> {
+        Self::with_step(policy.shortest_window() / 200)
     }
 
     /// How far the clock may lag, on a machine that is not overloaded.

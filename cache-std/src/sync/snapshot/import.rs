@@ -131,7 +131,7 @@ where
     /// Keeps an entry, unless the cache or the store behind it knows better.
     fn bring(&self, entry: Entry<K, V>) -> Option<Put<V>> {
         let inner = &*self.cache.inner;
-        if inner.policy.freshness().is_none() {
+        if inner.policy.load().freshness().is_none() {
             return entry.loaded.into_value().map(Put::NotKept);
         }
         match &inner.second {
@@ -153,7 +153,7 @@ where
             self.keep(Entry { age, loaded, ..entry });
             return None;
         }
-        second.change(&entry.key, &Change::by(&entry.loaded, &inner.policy), now);
+        second.change(&entry.key, &Change::by(&entry.loaded, &inner.policy.load()), now);
         self.keep(entry)
     }
 

@@ -14,13 +14,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cache_core::shard::plain::{self, Look, Placed};
-use cache_core::shard::{At, Book, Limits, Rules, Shard, View};
+use cache_core::shard::{At, Book, Limits, Rules, Shard, View, carry_over};
 use cache_core::table::{HashTable, Place, Rows, Set, Table};
 use cache_core::{Cause, Entry, FlightId, Instant, Policy, Stats};
 
 use super::Leaving;
 use super::counted::{Counted, Counts};
 use super::due::Due;
+use super::live::LiveTiming;
 use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use super::room::{Room, position};
@@ -28,6 +29,7 @@ use super::shares::Shares;
 use crate::flight::Flight;
 use crate::sync::listener::{Event, Listener};
 
+mod change;
 #[cfg(all(test, shuttle))]
 mod models;
 mod sweeps;
@@ -92,7 +94,7 @@ pub(crate) struct Cells<K, V, L> {
     tables: Room<Padded<L>>,
     books: Box<[BookCell<K, V>]>,
     counts: Counts,
-    rules: Rules,
+    timing: LiveTiming,
     /// The table that is swept next. It changes often, so it has a line of its own.
     cursor: Padded<AtomicUsize>,
     due: Due,
@@ -144,7 +146,7 @@ impl<K, V, L> Cells<K, V, L> {
             tables: Room::of(tables.into_iter().map(|table| Padded(L::new(table)))),
             books: (0..books).map(|_| Padded(Mutex::new(ledger()))).collect(),
             counts,
-            rules: Rules::new(policy, seed),
+            timing: LiveTiming::new(Rules::new(policy, seed).timing()),
             cursor: Padded(AtomicUsize::new(0)),
             due: Due::new(),
             shares: None,
@@ -254,9 +256,10 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let (table, number, hash) = self.locate::<T>(hash);
-        let Some(rest) = self.rules.rest(now, hash) else { return Err((key, value)) };
+        let (timing, version) = self.timing.read();
+        let Some(rest) = timing.rest(now, hash) else { return Err((key, value)) };
         let mut table = table.lock();
-        if !self.counts.is_zero(number) {
+        if !self.counts.is_zero(number) || !self.timing.is_still(version) {
             return Err((key, value));
         }
         self.due.note(rest.gone_at());
@@ -322,7 +325,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     {
         let placed = plain::insert(table, found, newcomer, out);
         if matches!(placed, Placed::Stored) && table.house().is_due(now) {
-            plain::sweep(table, &self.rules, now, T::SWEEP, out);
+            plain::sweep(table, &self.timing.read().0, now, T::SWEEP, out);
         }
         placed
     }
@@ -345,7 +348,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             return Err(AskBook);
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        Ok(plain::invalidate(&mut *table, &self.rules, At { hash, ..here }, out))
+        Ok(plain::invalidate(&mut *table, &self.timing.read().0, At { hash, ..here }, out))
     }
 
     /// Both locks, in their order.

@@ -27,11 +27,12 @@ impl Counts {
         self.0[table].load(Ordering::Acquire) == 0
     }
 
-    fn add(&self, table: usize) {
+    /// One more. Under the table's lock.
+    pub(super) fn add(&self, table: usize) {
         self.0[table].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn subtract(&self, table: usize) {
+    pub(super) fn subtract(&self, table: usize) {
         self.0[table].fetch_sub(1, Ordering::Release);
     }
 }

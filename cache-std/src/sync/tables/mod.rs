@@ -36,6 +36,7 @@ mod counted;
 mod desk;
 mod due;
 mod leaving;
+mod live;
 mod lock;
 mod primitives;
 #[allow(unsafe_code)] // see there
@@ -144,6 +145,13 @@ impl<K: Eq, V> Tables<K, V> {
                     _ => cells,
                 })
             }
+        }
+    }
+
+    /// Lets the tables that [`quick`](Self::quick) gives answer no hot hits, or some again.
+    pub(super) fn bypass(&self, bypass: bool) {
+        if let Self::Plain(cells) = self {
+            cells.bypass(bypass);
         }
     }
 
@@ -400,6 +408,11 @@ impl<K: Eq, V> Tables<K, V> {
 
     pub(super) fn invalidate_tag(&self, tag: &str) {
         each!(self, cells => cells.change_every_book(|book| book.invalidate_tag(tag)));
+    }
+
+    /// Goes by another policy; one caller at a time.
+    pub(super) fn change_policy(&self, policy: &Policy) {
+        each!(self, cells => cells.change_policy(policy));
     }
 
     pub(super) fn len(&self) -> usize {

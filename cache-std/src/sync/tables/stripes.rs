@@ -1,10 +1,10 @@
 //! Numbers that many threads add to, each in a place of its own.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Threads that have a place of their own at a time; all others share one more.
-const OWN: usize = 31;
+const OWN: usize = 31; // and a mask
 
 /// Which of the places are taken, process-wide: one bit each.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -20,49 +20,61 @@ thread_local! {
 
 /// So many numbers. Adding to them costs a thread with a place of its own no locked instruction, and
 /// no line that others write.
-pub(super) struct Stripes<const N: usize>(Box<[Stripe<N>; OWN + 1]>);
+pub(super) struct Stripes<const N: usize> {
+    places: Box<[Stripe<N>; OWN + 1]>,
+    /// Places from here on are not lent out by [`own`](Self::own).
+    lent: AtomicUsize,
+}
 
 /// The numbers of one place.
 #[repr(align(64))]
-pub(super) struct Stripe<const N: usize>([AtomicU64; N]);
+struct Stripe<const N: usize>([AtomicU64; N]);
 
-impl<const N: usize> Stripe<N> {
-    /// Adds one to a number. To be called by the thread alone whose place this is.
-    #[inline(always)]
-    pub(super) fn increment<const WHICH: usize>(&self) {
-        let count = &self.0[WHICH];
-        // Nobody else writes here, so nothing is lost in between.
-        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-}
+/// A thread's own place.
+#[derive(Clone, Copy)]
+pub(super) struct Own(usize);
 
 impl<const N: usize> Stripes<N> {
     pub(super) fn new() -> Self {
         let stripe = |_| Stripe([const { AtomicU64::new(0) }; N]);
-        Self(Box::new(core::array::from_fn(stripe)))
+        Self { places: Box::new(core::array::from_fn(stripe)), lent: AtomicUsize::new(SHARED) }
     }
 
-    /// This thread's own place, if it has one.
+    /// This thread's own place, if it has one, and places are lent.
     #[inline(always)]
-    pub(super) fn own(&self) -> Option<&Stripe<N>> {
+    pub(super) fn own(&self) -> Option<Own> {
         let place = PLACE.get();
-        (place < SHARED).then(|| &self.0[place])
+        (place < self.lent.load(Ordering::Relaxed)).then_some(Own(place))
+    }
+
+    /// Adds one to a number, by the thread whose place this is.
+    #[inline(always)]
+    pub(super) fn increment_own<const WHICH: usize>(&self, Own(place): Own) {
+        // Places that are lent are below the last: the mask spares a test.
+        let count = &self.places[place & OWN].0[WHICH];
+        // Nobody else writes here, so nothing is lost in between.
+        count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Lends places out, or no longer: whoever needs one to go the fast way then does not.
+    pub(super) fn lend(&self, lend: bool) {
+        self.lent.store(if lend { SHARED } else { 0 }, Ordering::Relaxed);
     }
 
     /// Adds one to a number, wherever this thread counts.
     pub(super) fn increment<const WHICH: usize>(&self) {
         if let Some(own) = self.own() {
-            return own.increment::<WHICH>();
+            return self.increment_own::<WHICH>(own);
         }
         let place = match PLACE.get() {
             UNKNOWN => find_place(),
             place => place,
         };
-        self.0[place].0[WHICH].fetch_add(1, Ordering::Relaxed);
+        self.places[place].0[WHICH].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn sum<const WHICH: usize>(&self) -> u64 {
-        self.0.iter().map(|Stripe(counts)| counts[WHICH].load(Ordering::Relaxed)).sum()
+        self.places.iter().map(|Stripe(counts)| counts[WHICH].load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -118,5 +130,17 @@ mod tests {
         }
         assert_eq!(stripes.sum::<0>(), 0);
         assert_eq!(stripes.sum::<1>(), 3 * (OWN as u64 + 9) * 1_000);
+    }
+
+    #[test]
+    fn while_no_place_is_lent_everything_is_counted_all_the_same() {
+        let stripes = Stripes::<1>::new();
+        stripes.increment::<0>();
+        stripes.lend(false);
+        assert!(stripes.own().is_none());
+        stripes.increment::<0>();
+        stripes.lend(true);
+        stripes.increment::<0>();
+        assert_eq!(stripes.sum::<0>(), 3);
     }
 }

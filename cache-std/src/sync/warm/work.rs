@@ -157,7 +157,7 @@ where
         let inner = &self.cache.inner;
         let (hash, now) = (inner.hash(key), inner.now());
         let contract = Contract::new().max_stale(Duration::ZERO);
-        let contract = contract.give_up(now + inner.policy.hard_timeout());
+        let contract = contract.give_up(now + inner.policy.load().hard_timeout());
         let call = Call::new(inner, hash, key, contract);
         let load = |old: &Previous<V>| (self.loader)(key, old);
         match call.drive(Ahead { load, pins: self.pins }, now) {

@@ -1,5 +1,5 @@
-//! The four rules of the two-lock memory under a scheduler that tries many interleavings: each holds
-//! as it is written, and a variant without the rule is caught.
+//! The four rules of the two-lock memory, and the change of its policy, under a scheduler that tries
+//! many interleavings: each holds as it is written, and a variant without the rule is caught.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ fn with_the_count_asked_before_the_lock_a_put_is_lost() {
             return put_by_book(memory, value);
         }
         let mut table = memory.table::<HeapSet<u8, u8>>(number);
-        let rest = memory.rules.rest(NOW, hash).unwrap();
+        let rest = memory.timing.read().0.rest(NOW, hash).unwrap();
         let newcomer = plain::Newcomer { hash, key: KEY, rest, value, weight: 1 };
         let _ = plain::put(&mut *table, newcomer, &mut |_, _, _| {});
     });
@@ -230,4 +230,55 @@ fn an_invalidation_voids_the_flights_that_it_meets() {
         assert_eq!(held(&memory), None);
     };
     shuttle::check_random(model, RUNS);
+}
+
+fn longer() -> Policy {
+    Policy::ttl(Duration::from_secs(600)).jitter_percent(0).build().unwrap()
+}
+
+/// What was put while the policy changed is of no age, whichever policy it was stored by.
+fn ages_hold(put: fn(&Memory, u8), change: fn(&Memory)) {
+    let check = |memory: &Memory| {
+        let desk = memory.desk::<HeapSet<u8, u8>>(HASH);
+        let entry = desk.view().entry(At { hash: desk.hash, key: &KEY, now: NOW }).unwrap();
+        assert_eq!(entry.age(NOW), Duration::ZERO, "an old mark was read by new rules");
+        assert_eq!(entry.remaining(NOW), Duration::from_secs(600), "a new mark by old ones");
+    };
+    let model = move || race(move |m| (1..3).for_each(|value| put(m, value)), change, check);
+    shuttle::check_random(model, RUNS);
+}
+
+#[test]
+fn a_put_that_meets_another_policy_is_kept_by_that() {
+    ages_hold(put, |memory| memory.change_policy(&longer()));
+}
+
+#[test]
+#[should_panic(expected = "old mark")]
+fn without_asking_whether_the_timing_is_still_that_it_is_kept_by_none() {
+    let put = |memory: &Memory, value| {
+        let (_, number, hash) = memory.locate::<HeapSet<u8, u8>>(HASH);
+        let rest = memory.timing.read().0.rest(NOW, hash).unwrap();
+        let mut table = memory.table::<HeapSet<u8, u8>>(number);
+        if !memory.counts.is_zero(number) {
+            drop(table);
+            return put_by_book(memory, value);
+        }
+        let newcomer = plain::Newcomer { hash, key: KEY, rest, value, weight: 1 };
+        let _ = plain::put(&mut *table, newcomer, &mut |_, _, _| {});
+    };
+    ages_hold(put, |memory| memory.change_policy(&longer()));
+}
+
+#[test]
+#[should_panic(expected = "mark")]
+fn without_having_every_table_ask_its_book_meanwhile_it_is_kept_by_none_either() {
+    let change = |memory: &Memory| {
+        for book in 0..memory.books.len() {
+            // As `change_book` finds them.
+            (book..2).step_by(memory.books.len()).for_each(|table| memory.counts.add(table));
+            memory.change_book::<HeapSet<u8, u8>>(book, &longer());
+        }
+    };
+    ages_hold(put, change);
 }

@@ -96,7 +96,7 @@ impl<K: Eq, V> PlainSets<K, V> {
     {
         let own = self.counts.own()?;
         let (value, _) = self.find_hot(hash, key, |mark| mark.answers(now))?;
-        own.increment::<HITS>();
+        self.counts.increment_own::<HITS>(own);
         Some(value)
     }
 
@@ -110,8 +110,8 @@ impl<K: Eq, V> PlainSets<K, V> {
         let own = self.counts.own()?;
         let (value, mark) = self.find_hot(hash, key, |mark| mark.answers_even_stale(now))?;
         match mark.is_stale() {
-            true => own.increment::<STALE_HITS>(),
-            false => own.increment::<HITS>(),
+            true => self.counts.increment_own::<STALE_HITS>(own),
+            false => self.counts.increment_own::<HITS>(own),
         }
         Some(value)
     }
@@ -182,6 +182,12 @@ impl<K: Eq, V> PlainSets<K, V> {
     fn cell(&self, hash: u64) -> (&SeqSet<K, V>, u64) {
         let (cell, _, hash) = self.cells.locate::<PlainSet<K, V>>(hash);
         (cell, hash)
+    }
+
+    /// Lets [`hot`](Self::hot) and [`hot_or_stale`](Self::hot_or_stale) answer nothing, or something
+    /// again. That costs them no instruction.
+    pub(in super::super) fn bypass(&self, bypass: bool) {
+        self.counts.lend(!bypass);
     }
 
     /// Adds the reads that no set has counted.

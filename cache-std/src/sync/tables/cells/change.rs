@@ -1,0 +1,49 @@
+//! Another policy for all tables, while they are in use.
+
+use super::*;
+
+impl<K: Eq, V, L> Cells<K, V, L> {
+    /// Goes by another policy from now on; one caller at a time. O(entries), one book and one table
+    /// at a time.
+    ///
+    /// First every table says that its book is to be asked, as if one of its keys had a record: from
+    /// then on only hits look at it alone, and they look at marks and at nothing else. Then each book
+    /// changes, and its tables follow it, under both locks. So an operation on a table finds its
+    /// marks and the rules that it reads them by of the same policy.
+    pub(in super::super) fn change_policy<T>(&self, policy: &Policy)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        for number in 0..self.tables.len() {
+            let table = self.table::<T>(number);
+            self.counts.add(number);
+            drop(table);
+        }
+        for book in 0..self.books.len() {
+            self.change_book::<T>(book, policy);
+        }
+        self.due.note(Instant::ORIGIN);
+    }
+
+    pub(super) fn change_book<T>(&self, number: usize, policy: &Policy)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let mut leaving = Leaving::new(self.listener());
+        let out = &mut |cause, key, value| leaving.take(cause, key, value);
+        let mut ledger = self.ledger(number);
+        let old = ledger.book.change_policy(policy.clone());
+        let new = ledger.book.rules();
+        if number == 0 {
+            self.timing.set(new.timing());
+        }
+        for table in (number..self.tables.len()).step_by(self.books.len()) {
+            let mut held = self.table::<T>(table);
+            carry_over(&mut *held, &old, new, out);
+            self.counts.subtract(table);
+        }
+        drop(ledger);
+    }
+}
