@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cache_core::Lifetime;
 
-use crate::error::Failure;
+use crate::error::{Failure, LoadError};
 use crate::pool::Job;
 use crate::primitives::{Mutex, MutexGuard, PoisonError, ThreadId, thread};
 use crate::sync::Source;
@@ -30,6 +30,22 @@ pub(crate) struct Arrival {
     pub(crate) source: Source,
     /// Its life as it was when it arrived.
     pub(crate) lifetime: Lifetime,
+}
+
+/// Why somebody cannot wait for a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CannotWait {
+    /// As many wait as may.
+    TooMany,
+}
+
+impl CannotWait {
+    /// As the caller is told.
+    pub(crate) const fn told<E>(self) -> LoadError<E> {
+        match self {
+            Self::TooMany => LoadError::Busy,
+        }
+    }
 }
 
 /// Who waits: a thread, or a task. One flight serves both.

@@ -236,6 +236,10 @@ fn a_shutdown_ends_the_wait_for_the_next_load() {
             let warm_up = cache.warm_up(0.., double).every(SECOND * 3_600);
             let warmed = scope.spawn(move || warm_up.at_most_at_once(at_once).run());
             time.until_parked(1);
+            // One thread waits for the second load's time; another may be about to begin the first.
+            while !cache.contains(&0) {
+                thread::yield_now();
+            }
             assert_eq!(cache.control().shutdown(SECOND), Ok(()));
             let warmed = warmed.join().unwrap();
             assert_eq!((warmed.progress.done, warmed.progress.loaded), (1, 1));

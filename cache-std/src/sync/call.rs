@@ -17,10 +17,11 @@ use super::cache::Inner;
 use super::lead::{Lead, Previous};
 use super::outcome::{LoadPart, Served};
 use super::place::Place;
+use super::reading::{Next, Reading};
 use super::run::Run;
 use super::tables::Desk;
 use crate::error::LoadError;
-use crate::flight::{End, Flight};
+use crate::flight::{CannotWait, End, Flight};
 use crate::pool::Pool;
 use crate::time::Signal;
 
@@ -76,8 +77,7 @@ where
     V: Clone,
     S: BuildHasher,
 {
-    /// Does what the algorithm says until there is an answer. Only who waited for a flight that
-    /// was given up, or outwaited its lease, comes round again.
+    /// Does what the algorithm says until there is an answer.
     pub(super) fn drive<E, R: Run<K, V, S, E>>(
         &self,
         run: R,
@@ -86,50 +86,44 @@ where
     where
         E: fmt::Display + Send + Sync + 'static,
     {
+        let mut reading = Reading::new();
         loop {
             let step = self.step(now, run.pins(), &mut None);
-            match step {
-                Step::Serve(served) => return Ok(served),
-                Step::Refresh(old, lead) => return run.refresh(self, lead, old),
-                Step::Load(lead, patience) => return run.load(self, lead, patience),
-                Step::Follow(flight, until) => {
-                    if let Some(answer) = self.follow(&flight, until) {
+            match self.take(&mut reading, step) {
+                Next::Done(answer) => return answer,
+                Next::Refresh(old, lead) => return run.refresh(self, lead, old),
+                Next::Load(lead, endless) => {
+                    if let Some(end) = run.load(self, lead, endless) {
+                        return self.deliver(end, LoadPart::Started);
+                    }
+                    return self.wait_out(&mut reading).unwrap_or(Err(LoadError::Busy));
+                }
+                Next::Wait => {
+                    if let Some(answer) = self.wait_out(&mut reading) {
                         return answer;
                     }
                 }
-                Step::Missing => return Err(LoadError::Missing),
-                Step::Fail(retry_at, cause) => return Err(self.refusal(retry_at, cause)),
-                Step::Busy => return Err(self.busy()),
             }
             now = self.inner.now();
         }
     }
 
-    /// Waits for another's flight. `None` says to look again.
-    pub(super) fn follow<E>(
+    /// Waits for whatever a reading waits for. `None` says to ask the algorithm again.
+    pub(super) fn wait_out<E>(
         &self,
-        flight: &Flight<V>,
-        until: Instant,
+        reading: &mut Reading<V>,
     ) -> Option<Result<Served<V>, LoadError<E>>>
     where
         E: Send + Sync + 'static,
     {
-        if flight.is_mine() {
-            return Some(Err(LoadError::Recursive));
-        }
-        match self.wait(flight, until) {
-            Ok(None) if !self.waits => {
-                let old = self.fallback(LoadPart::Joined);
-                Some(old.ok_or_else(|| self.refusal(until, Refusal::TimedOut)))
+        while let Some((flight, until)) = reading.pending() {
+            let waited =
+                if self.waits { self.inner.wait(&flight, until) } else { Ok(flight.end()) };
+            if let Some(answer) = self.waited(reading, waited) {
+                return Some(answer);
             }
-            Ok(None | Some(End::Abandoned)) => None,
-            Ok(Some(End::Adopted(next))) => match self.adopted(LoadPart::Joined) {
-                Some(old) => Some(Ok(old)),
-                None => self.follow(&next, until),
-            },
-            Ok(Some(end)) => Some(self.deliver(end, LoadPart::Joined)),
-            Err(TooManyWait) => Some(self.fallback(LoadPart::Cooling).ok_or(LoadError::Busy)),
         }
+        None
     }
 
     /// Asks the algorithm once, under the lock. A load takes `place`, or one of its own if that is
@@ -254,12 +248,8 @@ where
         }
     }
 
-    fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<End<V>>, TooManyWait> {
-        if self.waits { self.inner.wait(flight, until) } else { Ok(flight.end()) }
-    }
-
     /// The old value that a flight has found, if it may serve as it is.
-    fn adopted(&self, load: LoadPart) -> Option<Served<V>> {
+    pub(super) fn adopted(&self, load: LoadPart) -> Option<Served<V>> {
         let now = self.inner.now();
         let desk = self.inner.tables.desk(self.hash);
         let entry = desk.fallback(self.key, now, &self.contract);
@@ -283,7 +273,7 @@ where
     }
 
     /// The old value, if it may serve now that the load has failed or is late.
-    fn fallback(&self, load: LoadPart) -> Option<Served<V>> {
+    pub(super) fn fallback(&self, load: LoadPart) -> Option<Served<V>> {
         let now = self.inner.now();
         let desk = self.inner.tables.desk(self.hash);
         let entry = desk.fallback(self.key, now, &self.contract).map(Entry::cloned)?;
@@ -304,52 +294,7 @@ where
             _ => LoadError::TimedOut { retry_in },
         }
     }
-
-    /// The same when the flight has found an old value and goes on as another.
-    fn await_next<E>(
-        &self,
-        next: &Flight<V>,
-        patience: &Patience,
-    ) -> Result<Served<V>, LoadError<E>>
-    where
-        E: Send + Sync + 'static,
-    {
-        match self.adopted(LoadPart::Started) {
-            Some(old) => Ok(old),
-            None => self.await_own(next, patience),
-        }
-    }
-
-    /// Waits, as its leader, for a flight that runs elsewhere.
-    pub(super) fn await_own<E>(
-        &self,
-        flight: &Flight<V>,
-        patience: &Patience,
-    ) -> Result<Served<V>, LoadError<E>>
-    where
-        E: Send + Sync + 'static,
-    {
-        if let Some(soft_at) = patience.soft_at {
-            match self.wait(flight, soft_at) {
-                Ok(Some(End::Adopted(next))) => return self.await_next(&next, patience),
-                Ok(Some(end)) => return self.deliver(end, LoadPart::Started),
-                Ok(None) | Err(TooManyWait) => {}
-            }
-            if let Some(old) = self.fallback(LoadPart::Started) {
-                return Ok(old);
-            }
-        }
-        match self.wait(flight, patience.hard_at) {
-            Ok(Some(End::Adopted(next))) => self.await_next(&next, patience),
-            Ok(Some(end)) => self.deliver(end, LoadPart::Started),
-            Ok(None) => Err(self.refusal(patience.lease_until, Refusal::TimedOut)),
-            Err(TooManyWait) => Err(LoadError::Busy),
-        }
-    }
 }
-
-/// As many threads wait as may.
-struct TooManyWait;
 
 /// An action without the borrow.
 enum Told<V> {
@@ -391,6 +336,26 @@ impl Patience {
         }
     }
 
+    /// When the wait is over.
+    pub(super) fn until(&self) -> Instant {
+        self.soft_at.unwrap_or(self.hard_at)
+    }
+
+    /// Whether an old value may serve then.
+    pub(super) const fn is_soft(&self) -> bool {
+        self.soft_at.is_some()
+    }
+
+    /// The same without an old value.
+    pub(super) const fn hard(mut self) -> Self {
+        self.soft_at = None;
+        self
+    }
+
+    pub(super) const fn lease_until(&self) -> Instant {
+        self.lease_until
+    }
+
     /// Whether the caller waits to the end, whenever that is: then it may as well load itself.
     pub(super) fn is_endless(&self) -> bool {
         self.hard_at == Instant::FAR_FUTURE
@@ -420,13 +385,16 @@ impl<K, V, S> Inner<K, V, S> {
 
     /// Waits for a flight; `None` when `until` came first. A load that is still queued is pulled
     /// forward: nobody waits for what only waits itself.
-    fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<End<V>>, TooManyWait>
+    fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<End<V>>, CannotWait>
     where
         V: Clone,
     {
+        if let Some(end) = flight.end() {
+            return Ok(Some(end));
+        }
         if self.waiters.fetch_add(1, Ordering::Relaxed) >= self.max_waiters {
             self.waiters.fetch_sub(1, Ordering::Relaxed);
-            return Err(TooManyWait);
+            return Err(CannotWait::TooMany);
         }
         let signal = Arc::new(Signal::new());
         if flight.join(&signal) {

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cache_core::{Instant, Loaded};
 
 use super::cache::Cache;
-use super::call::{Call, Patience, Step};
+use super::call::Call;
 use super::lead::{Behind, Failed, Lead};
+use super::reading::{Next, Reading};
 use crate::error::LoadError;
-use crate::flight::Flight;
 use crate::pool::{self, Job};
 
 impl<K, V, S> Cache<K, V, S>
@@ -177,16 +177,18 @@ where
     }
 }
 
+/// One key, and how far its read has come.
+type Asked<'a, Q, K, V, S> = (Call<'a, Q, K, V, S>, Reading<V>);
+
 /// The keys of one call, as far as they are answered.
 struct Batch<'a, Q: ?Sized, K: Eq, V, S: BuildHasher, E> {
-    calls: Vec<Call<'a, Q, K, V, S>>,
+    calls: Vec<Asked<'a, Q, K, V, S>>,
     answers: Vec<Option<Result<V, LoadError<E>>>>,
     /// Loads that were granted in this round: somebody waits for the first, nobody for the second.
     loads: Vec<Lead<K, V, S>>,
     refreshes: Vec<Lead<K, V, S>>,
-    /// By position of the call.
-    own: Vec<(usize, Arc<Flight<V>>, Patience)>,
-    others: Vec<(usize, Arc<Flight<V>>, Instant)>,
+    /// All who wait for the loads of this round do so to their end.
+    endless: bool,
 }
 
 impl<'a, Q, K, V, S, E> Batch<'a, Q, K, V, S, E>
@@ -203,50 +205,38 @@ where
             answers: Vec::new(),
             loads: Vec::new(),
             refreshes: Vec::new(),
-            own: Vec::new(),
-            others: Vec::new(),
+            endless: true,
         }
     }
 
     fn add(&mut self, call: Call<'a, Q, K, V, S>, hit: Option<V>) {
-        self.calls.push(call);
+        self.calls.push((call, Reading::new()));
         self.answers.push(hit.map(Ok));
     }
 
     /// Asks the algorithm for every key without an answer. Returns whether there was one.
     fn ask(&mut self, now: Instant) -> bool {
         let (mut place, mut open) = (None, false);
-        for at in 0..self.calls.len() {
-            if self.answers[at].is_none() {
-                open = true;
-                let step = self.calls[at].step(now, false, &mut place);
-                self.take(at, step);
+        self.endless = true;
+        for ((call, reading), answer) in self.calls.iter_mut().zip(&mut self.answers) {
+            if answer.is_some() {
+                continue;
+            }
+            open = true;
+            match call.take(reading, call.step(now, false, &mut place)) {
+                Next::Done(done) => *answer = Some(done.map(|served| served.value)),
+                Next::Refresh(old, lead) => {
+                    self.refreshes.push(lead);
+                    *answer = Some(Ok(old.value));
+                }
+                Next::Load(lead, endless) => {
+                    self.endless &= endless;
+                    self.loads.push(lead);
+                }
+                Next::Wait => {}
             }
         }
         open
-    }
-
-    fn take(&mut self, at: usize, step: Step<K, V, S>) {
-        let call = &self.calls[at];
-        self.answers[at] = match step {
-            Step::Serve(served) => Some(Ok(served.value)),
-            Step::Refresh(old, lead) => {
-                self.refreshes.push(lead);
-                Some(Ok(old.value))
-            }
-            Step::Load(lead, patience) => {
-                self.own.push((at, Arc::clone(&lead.flight), patience));
-                self.loads.push(lead);
-                None
-            }
-            Step::Follow(flight, until) => {
-                self.others.push((at, flight, until));
-                None
-            }
-            Step::Missing => Some(Err(LoadError::Missing)),
-            Step::Fail(retry_at, cause) => Some(Err(call.refusal(retry_at, cause))),
-            Step::Busy => Some(Err(call.busy())),
-        };
     }
 
     /// Runs all loads of this round in one call of the loader.
@@ -259,13 +249,12 @@ where
         let somebody_waits = !self.loads.is_empty();
         let mut leads = core::mem::take(&mut self.loads);
         leads.append(&mut self.refreshes);
-        let Some(call) = self.calls.first().filter(|_| !leads.is_empty()) else { return };
+        let Some((call, _)) = self.calls.first().filter(|_| !leads.is_empty()) else { return };
         let (pool, loader) = (call.inner.pool(), Arc::clone(loader));
         if !somebody_waits {
             return drop(pool.refresh(queued(leads, loader)));
         }
-        let endless = self.own.iter().all(|(_, _, patience)| patience.is_endless());
-        if endless || pool::on_worker() {
+        if self.endless || pool::on_worker() {
             load_all(leads, &*loader);
         } else {
             let job: Job = Box::new(move || load_all(leads, &*loader));
@@ -275,13 +264,13 @@ where
 
     /// Waits for this round's own loads, then for those of others.
     fn wait(&mut self) {
-        for (at, flight, patience) in core::mem::take(&mut self.own) {
-            let answer = self.calls[at].await_own(&flight, &patience);
-            self.answers[at] = Some(answer.map(|served| served.value));
-        }
-        for (at, flight, until) in core::mem::take(&mut self.others) {
-            let answer = self.calls[at].follow(&flight, until);
-            self.answers[at] = answer.map(|answer| answer.map(|served| served.value));
+        for own in [true, false] {
+            for ((call, reading), answer) in self.calls.iter_mut().zip(&mut self.answers) {
+                if answer.is_none() && (reading.leads() || !own) {
+                    let waited = call.wait_out(reading);
+                    *answer = waited.map(|answer| answer.map(|served| served.value));
+                }
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ mod models;
 mod outcome;
 mod place;
 mod read;
+mod reading;
 mod run;
 mod second;
 mod snapshot;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cache_core::Loaded;
 
 use super::cache::Inner;
-use super::call::{Call, Patience};
+use super::call::Call;
 use super::lead::{Behind, Lead, Previous};
 use super::outcome::{LoadPart, Served};
 use crate::error::LoadError;
@@ -32,13 +32,14 @@ pub(super) trait Run<K: Eq, V, S: BuildHasher, E> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
 
-    /// Loads for a caller who has no value.
+    /// Starts a load for a caller who waits for it; with `endless`, to its end, whenever that is. An
+    /// end, if the load runs here and nobody is to wait.
     fn load<Q>(
         self,
         call: &Call<'_, Q, K, V, S>,
         lead: Lead<K, V, S>,
-        patience: Patience,
-    ) -> Result<Served<V>, LoadError<E>>
+        endless: bool,
+    ) -> Option<End<V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized;
@@ -97,14 +98,13 @@ where
         self,
         call: &Call<'_, Q, K, V, S>,
         mut lead: Lead<K, V, S>,
-        patience: Patience,
-    ) -> Result<Served<V>, LoadError<E>>
+        endless: bool,
+    ) -> Option<End<V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let flight = Arc::clone(&lead.flight);
-        if patience.is_endless() || pool::on_worker() {
+        if endless || pool::on_worker() {
             match lead.look_behind() {
                 Behind::Landed => {}
                 // The caller need not wait for more.
@@ -115,7 +115,7 @@ where
             let job = Box::new(move || drop(lead.run(self.loader)));
             call.inner.pool().load(job).unwrap_or_else(|job| job());
         }
-        call.await_own(&flight, &patience)
+        None
     }
 }
 
@@ -171,18 +171,12 @@ where
         call.deliver(end, LoadPart::Started)
     }
 
-    fn load<Q>(
-        self,
-        call: &Call<'_, Q, K, V, S>,
-        lead: Lead<K, V, S>,
-        _: Patience,
-    ) -> Result<Served<V>, LoadError<E>>
+    fn load<Q>(self, _: &Call<'_, Q, K, V, S>, lead: Lead<K, V, S>, _: bool) -> Option<End<V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let end = self.run(lead);
-        call.deliver(end, LoadPart::Started)
+        Some(self.run(lead))
     }
 }
 

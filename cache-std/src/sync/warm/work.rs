@@ -16,7 +16,7 @@ use super::{Keys, Loader, OnProgress, Progress, WarmUp, WarmUpEnd, WarmedUp};
 use crate::error::LoadError;
 use crate::flight::End;
 use crate::sync::cache::Cache;
-use crate::sync::call::{Call, Patience};
+use crate::sync::call::Call;
 use crate::sync::lead::{Lead, Previous};
 use crate::sync::outcome::{LoadPart, Served};
 use crate::sync::run::Run;
@@ -221,38 +221,28 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.run(call, lead)
+        call.deliver(self.run(lead), LoadPart::Started)
     }
 
-    fn load<Q>(
-        self,
-        call: &Call<'_, Q, K, V, S>,
-        lead: Lead<K, V, S>,
-        _: Patience,
-    ) -> Result<Served<V>, LoadError<E>>
+    fn load<Q>(self, _: &Call<'_, Q, K, V, S>, lead: Lead<K, V, S>, _: bool) -> Option<End<V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        self.run(call, lead)
+        Some(self.run(lead))
     }
 }
 
 impl<F> Ahead<F> {
-    fn run<Q, K, V, S, E>(
-        self,
-        call: &Call<'_, Q, K, V, S>,
-        mut lead: Lead<K, V, S>,
-    ) -> Result<Served<V>, LoadError<E>>
+    fn run<K, V, S, E>(self, mut lead: Lead<K, V, S>) -> End<V>
     where
-        K: Borrow<Q> + Clone + Eq + Hash,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        K: Clone + Eq + Hash,
         V: Clone,
         S: BuildHasher,
         F: FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
         E: fmt::Display + Send + Sync + 'static,
     {
         drop(lead.run(self.load));
-        call.deliver(lead.flight.end().unwrap_or(End::Abandoned), LoadPart::Started)
+        lead.flight.end().unwrap_or(End::Abandoned)
     }
 }
