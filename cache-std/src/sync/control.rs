@@ -6,6 +6,10 @@ use core::time::Duration;
 use super::builder::DefaultHasher;
 use super::cache::Cache;
 
+mod capacity;
+
+pub use capacity::CapacityError;
+
 /// A cache as a whole; made by [`Cache::control`].
 pub struct Control<'a, K, V, S = DefaultHasher> {
     cache: &'a Cache<K, V, S>,
