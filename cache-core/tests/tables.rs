@@ -11,7 +11,7 @@ use cache_core::shard::{At, Rules, Timing};
 use cache_core::table::{
     Bound, HashTable, HeapSet, LinearTable, LocalTable, SetTable, Table, WAYS,
 };
-use cache_core::{Cause, Instant, Loaded, Policy};
+use cache_core::{Cause, Instant, Loaded, Policy, Stats};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ enum Step {
     Remove(u8),
     /// Time goes on by so many seconds, and what has passed is swept.
     Wait(u8),
+    /// Another bound, to which the table is cut in pieces of so many entries.
+    Bound(u8, u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -29,6 +31,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..60_u8).prop_map(Step::Get),
         1 => (0..60_u8).prop_map(Step::Remove),
         1 => (0..9_u8).prop_map(Step::Wait),
+        1 => (1..60_u8, 1..9_u8).prop_map(|(most, piece)| Step::Bound(most, piece)),
     ];
     prop::collection::vec(step, 1..400)
 }
@@ -68,6 +71,7 @@ impl<T: Table<u8, u8>> Pair<T> {
                 assert_eq!(found, held && fresh);
             }
             Step::Wait(seconds) => self.wait(seconds.into()),
+            Step::Bound(most, piece) => self.bound(most.into(), piece.into()),
         }
         self.check();
     }
@@ -111,6 +115,27 @@ impl<T: Table<u8, u8>> Pair<T> {
         assert!(self.model.values().all(|(_, at)| self.now < at + TTL), "the sweep missed one");
     }
 
+    fn bound(&mut self, most: usize, piece: usize) {
+        let model = &mut self.model;
+        let out = &mut |cause, key: Option<u8>, value| {
+            assert_eq!(cause, Cause::Capacity);
+            let (held, _) = model.remove(&key.unwrap()).expect("what is evicted was there");
+            assert_eq!(held, value);
+        };
+        let before = evictions(&self.table);
+        self.table.set_bound(Bound::Entries(most));
+        let mut went = 0;
+        loop {
+            let piece_went = plain::evict(&mut self.table, piece, out);
+            went += piece_went as u64;
+            assert!(piece_went <= piece);
+            if piece_went < piece {
+                break;
+            }
+        }
+        assert_eq!(evictions(&self.table), before + went, "each is counted");
+    }
+
     fn check(&self) {
         let Bound::Entries(most) = self.table.bound() else { panic!("bounded by number") };
         assert!(self.table.len() <= most);
@@ -121,6 +146,12 @@ impl<T: Table<u8, u8>> Pair<T> {
             assert_eq!(Some(entry.value()), self.model.get(key).map(|(value, _)| value));
         }
     }
+}
+
+fn evictions<T: Table<u8, u8>>(table: &T) -> u64 {
+    let mut stats = Stats::default();
+    stats += table.tally();
+    stats.evictions
 }
 
 fn run<T: Table<u8, u8>>(table: T, hash: fn(u8) -> u64, steps: &[Step]) {
@@ -146,7 +177,6 @@ proptest! {
 
     #[test]
     fn a_hash_table_keeps_what_it_is_given(steps in steps(), capacity in 1..50_usize) {
-        type Hasher = BuildHasherDefault<std::hash::DefaultHasher>;
         let table = HashTable::new(Bound::Entries(capacity), Hasher::default());
         run(table, |key| LocalTable::<u8, u8>::hash(&HashTable::<u8, u8, _>::new(Bound::Entries(1), Hasher::default()), &key), &steps);
     }
@@ -203,4 +233,68 @@ fn a_scan_does_not_wipe_out_what_is_hot() {
     }
     let kept = (0..50).filter(|key| cache.contains(key, now)).count();
     assert!(kept >= 45, "{kept} of 50 hot keys outlived the scan");
+}
+
+/// A table with `keys` entries, the first ten of which were read often, under another bound.
+fn cut<T: Table<u8, u8>>(table: T, hash: fn(u8) -> u64, keys: u8, most: usize) -> Pair<T> {
+    let mut pair = Pair::new(table, hash);
+    (0..keys).for_each(|key| pair.put(key, key));
+    (0..30).for_each(|read| pair.get(read % 10));
+    pair.bound(most, 256);
+    pair.check();
+    pair
+}
+
+fn hot_ones<T: Table<u8, u8>>(pair: &Pair<T>) -> usize {
+    (0..10).filter(|key| pair.table.find((pair.hash)(*key), key).is_some()).count()
+}
+
+const fn in_set(key: u8) -> u64 {
+    HeapSet::<u8, u8>::hash(SET, (key as u64) << 33)
+}
+
+type Hasher = BuildHasherDefault<std::hash::DefaultHasher>;
+
+#[test]
+fn what_is_hot_stays_when_a_table_is_cut() {
+    let set = cut(HeapSet::new(SET, WAYS), in_set, 28, 12);
+    assert_eq!((set.table.len(), hot_ones(&set)), (12, 10));
+    let table = HashTable::new(Bound::Entries(200), Hasher::default());
+    let table = cut(table, |key| u64::from(key) << 40, 200, 12);
+    assert_eq!((table.table.len(), hot_ones(&table)), (12, 10));
+}
+
+#[test]
+fn a_table_that_was_cut_grows_again() {
+    let mut set = cut(HeapSet::new(SET, WAYS), in_set, 28, 3);
+    set.bound(WAYS, 256);
+    (100..128).for_each(|key| set.put(key, key));
+    assert_eq!(set.table.len(), WAYS);
+    assert_eq!(evictions(&set.table), 25 + 3);
+}
+
+/// Whoever stores something in a table that has yet to shrink to a lowered bound lets others go, and is
+/// not handed back.
+#[test]
+fn a_newcomer_is_kept_while_a_table_has_yet_to_shrink() {
+    let table = HashTable::new(Bound::Weight(10_000), Hasher::default());
+    let mut pair: Pair<HashTable<u8, u8, Hasher>> = Pair::new(table, |_| 0);
+    for hash in 0..10_000 {
+        assert!(stored(&mut pair, hash, 1));
+    }
+    pair.table.set_bound(Bound::Weight(100));
+    assert!(!stored(&mut pair, 10_000, 101), "it would never fit");
+    for left in (0..38).map(|round| 10_000 - (round + 1) * 255) {
+        assert!(stored(&mut pair, 10_000 + left, 1));
+        assert_eq!(pair.table.weight(), left);
+    }
+    assert!(stored(&mut pair, 30_000, 1));
+    assert_eq!((pair.table.len(), pair.table.weight()), (100, 100));
+}
+
+fn stored<T: Table<u8, u8>>(pair: &mut Pair<T>, hash: u64, weight: u32) -> bool {
+    let rest = pair.timing.rest(Instant::from_secs(pair.now), hash).unwrap();
+    let newcomer = plain::Newcomer { hash, key: 0, rest, value: 0, weight };
+    let placed = plain::insert(&mut pair.table, None, newcomer, &mut |_, _, _| {});
+    matches!(placed, plain::Placed::Stored)
 }

@@ -14,7 +14,7 @@ use crate::action::Cause;
 use crate::entry::Windows;
 use crate::policy::Policy;
 use crate::record::Record;
-use crate::resting::{Mark, Times};
+use crate::resting::{Mark, Resting, Times};
 use crate::slot::{Site, Slot};
 use crate::stats::Stats;
 use crate::table::{Places, Sweep, Table};
@@ -437,18 +437,19 @@ enum Kept {
     Lost,
 }
 
-/// Forgets what a record held of an entry that has left. The record itself goes with a sweep:
-/// removing it here could move others.
-fn forget_entry_of<K: Eq, R: Places<K, Record>>(
-    records: &mut R,
-    own_records: &mut usize,
-    hash: u64,
-    key: &K,
-) {
-    let at = records.find(hash, key);
-    if let Some(record) = at.and_then(|at| records.get_mut(at)) {
-        *own_records -= usize::from(record.own);
-        record.forget_entry();
+impl<K: Eq, R: Places<K, Record>> Book<K, R> {
+    /// Forgets what the record, if there is one, of an entry that was evicted held of it. The record
+    /// itself goes with a sweep: removing it here could move others.
+    fn forget_evicted<V>(&mut self, hash: u64, key: &K, entry: &Resting<V>) {
+        if !entry.mark.has_record() {
+            return;
+        }
+        let at = self.records.find(hash, key);
+        if let Some(record) = at.and_then(|at| self.records.get_mut(at)) {
+            self.own_records -= usize::from(record.own);
+            record.forget_entry();
+        }
+        self.sweep.expect(Instant::ORIGIN);
     }
 }
 

@@ -280,6 +280,11 @@ pub(super) fn expire<K, V, T: Table<K, V>>(
     true
 }
 
+/// Evicts up to `budget` entries that are beyond the table's bound; returns how many went.
+pub fn evict<K, V, T: Table<K, V>>(table: &mut T, budget: usize, out: Out<'_, K, V>) -> usize {
+    table.evict(budget, &mut |_, key, entry| out(Cause::Capacity, Some(key), entry.value))
+}
+
 /// Removes all entries. O(entries).
 pub fn clear<K, V, T: Table<K, V>>(table: &mut T, out: Out<'_, K, V>) {
     for at in (0..table.slots()).rev() {

@@ -58,6 +58,22 @@ where
         (looked_at, removed)
     }
 
+    /// Evicts up to `budget` entries that are beyond the table's bound, with what their records hold of
+    /// them; returns how many went. Flights of their keys go on, and may land.
+    pub fn evict(&mut self, budget: usize, out: Out<'_, K, V>) -> usize {
+        if self.book.unsettled {
+            self.repair();
+        }
+        let Self { table, book, .. } = self;
+        book.unsettled = true; // a key's `Eq` may panic
+        let went = table.evict(budget, &mut |hash, key: K, entry| {
+            book.forget_evicted(hash, &key, &entry);
+            out(Cause::Capacity, Some(key), entry.value);
+        });
+        book.unsettled = false;
+        went
+    }
+
     /// The book's part of [`tick`](Self::tick).
     pub fn tick_book(&mut self, now: Instant, budget: usize, out: Out<'_, K, V>) -> usize {
         let mut removed = 0;

@@ -73,3 +73,53 @@ fn an_entry_of_another_table_outlives_its_record() {
         assert_eq!(fresh_until, Instant::from_secs(expected));
     }
 }
+
+/// A table is cut while its keys are in flight: their records part from the entries, and the flights
+/// land.
+#[test]
+fn records_part_from_entries_that_a_lower_bound_evicts() {
+    use crate::action::{Action, Completion};
+    use crate::contract::Contract;
+    use crate::table::{Bound, HashTable, LocalTable};
+    type Hasher = core::hash::BuildHasherDefault<crate::table::Fnv1a>;
+    let policy = Policy::ttl(Duration::from_secs(60)).stale_while_revalidate(Duration::MAX);
+    let mut table: HashTable<u8, u8, _> = HashTable::new(Bound::Entries(9), Hasher::default());
+    let records = table.records();
+    let mut book = Book::new(records, policy.build().unwrap(), Limits::default(), 0);
+    fn at(key: &u8) -> At<'_, u8> {
+        At { hash: u64::from(*key), key, now: Instant::from_secs(100) }
+    }
+    let out = &mut |_, _, _| {};
+    for key in [0, 1, 2_u8] {
+        let loaded = Loaded::value(key).tag("all").age(Duration::from_secs(61));
+        let spare = &mut Spare::two(key, key);
+        let put = Shard::new(&mut table, &mut book).put(at(&key), spare, loaded, 1, out);
+        assert!(put.is_stored());
+    }
+    let tickets = [0, 1, 2].map(|key| {
+        let (mut spare, contract) = (Spare::one(key), Contract::new());
+        let shard = Shard::new(&mut table, &mut book);
+        let Action::ServeAndRefresh { ticket, .. } =
+            shard.lookup(at(&key), &mut spare, &contract, out)
+        else {
+            panic!("it is stale")
+        };
+        ticket
+    });
+    table.set_bound(Bound::Entries(1));
+    let mut went = alloc::vec::Vec::new();
+    let out = &mut |cause, key: Option<u8>, value| went.push((cause, key.unwrap(), value));
+    assert_eq!(Shard::new(&mut table, &mut book).evict(1, out), 1);
+    View::new(&table, &book).check_invariants();
+    assert_eq!(Shard::new(&mut table, &mut book).evict(9, out), 1);
+    View::new(&table, &book).check_invariants();
+    assert_eq!(went, [(Cause::Capacity, 0, 0), (Cause::Capacity, 1, 1)]);
+    for (key, ticket) in (0..).zip(tickets) {
+        let (spare, loaded) = (&mut Spare::two(key, key), Loaded::value(7));
+        let shard = Shard::new(&mut table, &mut book);
+        let landed = shard.complete(at(&key), spare, ticket, loaded, 1, &mut |_, _, _| {});
+        assert!(matches!(landed, Completion::Applied(7)));
+        View::new(&table, &book).check_invariants();
+    }
+    assert_eq!((table.len(), book.flights()), (1, 0));
+}

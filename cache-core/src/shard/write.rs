@@ -3,7 +3,7 @@
 use core::borrow::Borrow;
 use core::fmt;
 
-use super::{At, Book, Open, Out, Shard, Spare, UNPLACED, forget_entry_of, plain};
+use super::{At, Book, Open, Out, Shard, Spare, UNPLACED, plain};
 use crate::action::{Cause, Completion, Put};
 use crate::loaded::{Answer, Loaded, Terms};
 use crate::record::Record;
@@ -292,12 +292,8 @@ where
             return Some(value);
         };
         let Self { table, book, .. } = self;
-        let Book { records, own_records, sweep, .. } = &mut **book;
         let mut evicted = |hash, key: K, entry: Resting<V>| {
-            if entry.mark.has_record() {
-                forget_entry_of(records, own_records, hash, &key);
-                sweep.expect(Instant::ORIGIN);
-            }
+            book.forget_evicted(hash, &key, &entry);
             out(Cause::Capacity, Some(key), entry.value);
         };
         match table.insert(open.hash, key, Resting::new(value, UNPLACED), weight, &mut evicted) {

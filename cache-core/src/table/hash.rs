@@ -124,7 +124,8 @@ impl<K, V> Marks for Rows<'_, K, V> {
     }
 }
 
-/// Most victims of one insertion. What needs more room is handed back, and finds more next time.
+/// Most victims of one insertion. What needs more room is handed back, and finds more next time; where
+/// a bound was lowered, it is room enough that the table gets no fuller.
 const VICTIMS: usize = 256;
 /// One entry of this many waits in the small queue.
 const SMALL_SHARE: usize = 10;
@@ -165,6 +166,23 @@ impl<K, V, S> HashTable<K, V, S> {
         light && self.rows.len() < most.min(u32::MAX as usize)
     }
 
+    fn is_over(&self) -> bool {
+        match self.bound {
+            Bound::Entries(entries) => self.rows.len() > entries,
+            Bound::Weight(most) => self.weight > most,
+        }
+    }
+
+    /// Whether a newcomer would leave the table no fuller than it was: enough, where it was over a
+    /// bound that has been lowered.
+    fn is_no_fuller(&self, newcomer: u32, (len, weight): (usize, u64)) -> bool {
+        let no_heavier = match self.bound {
+            Bound::Entries(_) => true,
+            Bound::Weight(_) => self.weight.saturating_add(u64::from(newcomer)) <= weight,
+        };
+        no_heavier && self.rows.len() < len
+    }
+
     fn can_ever_fit(&self, weight: u32) -> bool {
         match self.bound {
             Bound::Entries(entries) => entries > 0,
@@ -179,6 +197,26 @@ impl<K, V, S> HashTable<K, V, S> {
             Bound::Weight(_) => len,
         };
         Room { small: whole / SMALL_SHARE, full: !self.fits(weight), tries: 0 }
+    }
+
+    /// Evicts up to `budget` entries, until it is enough; returns how many went.
+    #[inline]
+    fn evict_until(
+        &mut self,
+        budget: usize,
+        small: usize,
+        enough: impl Fn(&Self) -> bool,
+        evicted: &mut impl FnMut(u64, K, Resting<V>),
+    ) -> usize {
+        for went in 0..budget {
+            if enough(self) {
+                return went;
+            }
+            let Some(row) = self.evict_one(small) else { return went };
+            self.house.tally.evictions += 1;
+            evicted(row.hash, row.key, row.entry);
+        }
+        budget
     }
 
     fn evict_one(&mut self, small: usize) -> Option<Row<K, V>> {
@@ -294,15 +332,9 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
         }
         let main = self.ranks.is_welcome(hash, &mut Rows(&mut self.rows), room)
             || self.ranks.is_filling(room);
-        for _ in 0..VICTIMS {
-            if self.fits(weight) {
-                break;
-            }
-            let Some(row) = self.evict_one(room.small) else { break };
-            self.house.tally.evictions += 1;
-            evicted(row.hash, row.key, row.entry);
-        }
-        if !self.fits(weight) {
+        let before = (self.rows.len(), self.weight);
+        self.evict_until(VICTIMS, room.small, |table| table.fits(weight), evicted);
+        if !self.fits(weight) && !self.is_no_fuller(weight, before) {
             return Err((key, entry));
         }
         let at = self.rows.len();
@@ -338,6 +370,15 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
 
     fn set_bound(&mut self, bound: Bound) {
         self.bound = bound;
+    }
+
+    fn evict(&mut self, budget: usize, evicted: &mut impl FnMut(u64, K, Resting<V>)) -> usize {
+        let small = self.room(0).small;
+        let went = self.evict_until(budget, small, |table| !table.is_over(), evicted);
+        if went > 0 {
+            self.shrink();
+        }
+        went
     }
 
     fn bound(&self) -> Bound {

@@ -108,8 +108,8 @@ pub trait Places<K, T> {
 /// A bounded map of resting entries under exclusive access.
 ///
 /// An implementor keeps the items, their hashes and weights, and chooses victims by how often they
-/// were [used](Self::note_use). It must keep its bound at all times and must not call user code other than
-/// the key's `Eq`, in `find`.
+/// were [used](Self::note_use). It must keep its bound at all times, or come no farther from one that was
+/// [lowered](Self::set_bound), and must not call user code other than the key's `Eq`, in `find`.
 pub trait Table<K, V> {
     /// Position of the entry under `key`.
     fn find<Q>(&self, hash: u64, key: &Q) -> Option<usize>
@@ -171,9 +171,15 @@ pub trait Table<K, V> {
     /// What bounds the table.
     fn bound(&self) -> Bound;
 
-    /// Changes what bounds the table; what is too much leaves with later insertions. Tables of a
-    /// fixed size keep theirs.
+    /// Changes what bounds the table. What is too much stays until it is [evicted](Self::evict);
+    /// insertions may let some of it go, and add nothing to it. Tables of a fixed size keep theirs.
     fn set_bound(&mut self, _bound: Bound) {}
+
+    /// Evicts what is beyond the bound, up to `budget` entries, and returns how many went. As many as
+    /// the budget: there may be more.
+    fn evict(&mut self, _budget: usize, _evicted: &mut impl FnMut(u64, K, Resting<V>)) -> usize {
+        0
+    }
 
     /// The times of the entry at a position, as they were last set.
     fn times(&self, _at: usize) -> Option<Times> {

@@ -99,8 +99,6 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
 
     /// An empty set of at most `capacity` entries, 1 to [`WAYS`], in rows of the caller's choice.
     pub fn with_rows(number: u32, capacity: usize, rows: R, far: R::Far) -> Self {
-        #[allow(clippy::cast_possible_truncation)] // at most `WAYS`
-        let capacity = capacity.clamp(1, WAYS) as u8;
         Self {
             rows,
             tags: [0; WAYS],
@@ -110,7 +108,7 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
             live: 0,
             hands: Hands::new(),
             len: 0,
-            capacity,
+            capacity: capacity_of(capacity),
             ghosts: Ghosts::new(),
             more: [0; WAYS],
             times: R::Times::default(),
@@ -144,6 +142,12 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
             return Some((at, known));
         }
         let main = known && self.hands.is_welcome(self.live, &mut uses);
+        Some((self.depose(uses)?, main))
+    }
+
+    /// The position of an entry that has to go, which is in no queue any more.
+    #[inline(always)]
+    fn depose(&mut self, mut uses: Uses) -> Option<usize> {
         let victim = self.hands.victim(self.live, &mut uses)?;
         uses.clear(victim.at);
         self.rows.set_uses(uses);
@@ -152,7 +156,13 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
         }
         self.hands.supplant(victim.at);
         self.house.tally.evictions += 1;
-        Some((victim.at, main))
+        Some(victim.at)
+    }
+
+    /// Takes out an entry that has to go.
+    fn evict_one(&mut self) -> Option<(u64, Place<K, V>)> {
+        let at = self.depose(self.rows.uses())?;
+        Some((self.hash_at(at), self.take(at)?))
     }
 
     /// Takes the row at a position out.
@@ -171,6 +181,12 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
     const fn end(&self) -> usize {
         (u32::BITS - self.live.leading_zeros()) as usize
     }
+}
+
+/// So many entries, as far as a set can hold them.
+#[allow(clippy::cast_possible_truncation)] // at most `WAYS`
+fn capacity_of(entries: usize) -> u8 {
+    entries.clamp(1, WAYS) as u8
 }
 
 /// One bit for each of `tags` that equals `tag`.
@@ -313,6 +329,25 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
 
     fn bound(&self) -> Bound {
         Bound::Entries(usize::from(self.capacity))
+    }
+
+    fn set_bound(&mut self, bound: Bound) {
+        if let Bound::Entries(entries) = bound {
+            self.capacity = capacity_of(entries);
+        }
+    }
+
+    fn evict(&mut self, budget: usize, evicted: &mut impl FnMut(u64, K, Resting<V>)) -> usize {
+        let mut went = 0;
+        while went < budget && self.len > self.capacity {
+            let Some((hash, Place { key, entry })) = self.evict_one() else { break };
+            went += 1;
+            evicted(hash, key, entry);
+        }
+        if went > 0 {
+            self.rows.shrink(usize::from(self.len), self.end());
+        }
+        went
     }
 
     fn times(&self, at: usize) -> Option<Times> {

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use cache_core::shard::Limits;
 use cache_core::store::Store;
-use cache_core::table::Bound;
 use cache_core::{Policy, PolicyBuilder, PolicyError};
 
 use super::cache::{Cache, Inner};
@@ -23,6 +22,8 @@ use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables, Waiting};
 use crate::background::{Scheduler, StartError};
 use crate::time::{MonotonicTime, TickTime, Time};
+
+mod bounds;
 
 /// The hasher of a cache that was given no other: fast, and seeded anew for each cache. Which one
 /// it is may change between versions. Where keys come from an adversary who can time answers, give
@@ -97,6 +98,7 @@ impl From<PolicyError> for BuildError {
 /// | setting | default |
 /// |---|---|
 /// | `capacity` or `weight_limit` | 10,000 entries |
+/// | `max_capacity` | the capacity |
 /// | `max_loads` | 1,024 at a time |
 /// | `max_waiters` | 65,536 threads |
 /// | `hasher` | [`DefaultHasher`] |
@@ -108,6 +110,7 @@ impl From<PolicyError> for BuildError {
 pub struct Builder<K, V, S = DefaultHasher> {
     policy: PolicyBuilder,
     capacity: Option<usize>,
+    max_capacity: Option<usize>,
     weight_limit: Option<u64>,
     weigher: Option<Weigher<K, V>>,
     serve_old: Option<ServeOld>,
@@ -127,6 +130,7 @@ impl<K, V> Builder<K, V> {
         Self {
             policy: PolicyBuilder::new(),
             capacity: None,
+            max_capacity: None,
             weight_limit: None,
             weigher: None,
             serve_old: None,
@@ -228,31 +232,6 @@ impl<K, V, S> Builder<K, V, S> {
 }
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Most entries held. From 1,024 on they lie in many small sets, which fill unevenly: a cache that
-    /// is offered exactly as many keys as it may hold keeps about 92 % of them.
-    ///
-    /// Where keys and values are numbers or the like, `build` takes the memory of so many entries at
-    /// once, and the cache keeps it; otherwise it grows with the entries, and shrinks with them.
-    pub const fn capacity(mut self, entries: usize) -> Self {
-        self.capacity = Some(entries);
-        self
-    }
-
-    /// Most weight held, as the [`weigher`](Self::weigher) counts it; a value that is heavier is not
-    /// kept. Limits from 2^27 on are shared by several tables. A value that is heavier than a share
-    /// makes the others smaller as they come to store something: until then, the cache may hold that
-    /// value's weight more than the limit.
-    pub const fn weight_limit(mut self, weight: u64) -> Self {
-        self.weight_limit = Some(weight);
-        self
-    }
-
-    /// Weighs each value once, outside any lock, when it is stored.
-    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
-        self.weigher = Some(Arc::new(weigher));
-        self
-    }
-
     /// Says for which errors of type `E` an old value may serve. An error for which it answers
     /// `false` ("permission revoked", say) goes to the caller and removes the old value. Errors of
     /// other types let the old value serve.
@@ -283,6 +262,7 @@ impl<K, V, S> Builder<K, V, S> {
         Builder {
             policy: self.policy,
             capacity: self.capacity,
+            max_capacity: self.max_capacity,
             weight_limit: self.weight_limit,
             weigher: self.weigher,
             serve_old: self.serve_old,
@@ -390,19 +370,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     fn check(&self) -> Result<(), BuildError> {
+        self.check_bounds()?;
         let wrong = |field, mend| Err(BuildError::Setting { field, mend });
-        if self.capacity == Some(0) {
-            return wrong("capacity", "give at least 1, or say no_store() to keep nothing");
-        }
-        if self.weight_limit == Some(0) {
-            return wrong("weight_limit", "give at least 1, or say no_store() to keep nothing");
-        }
-        if self.capacity.is_some() && self.weight_limit.is_some() {
-            return wrong("weight_limit", "leave out capacity(..): one of the two bounds a cache");
-        }
-        if self.weight_limit.is_some() != self.weigher.is_some() {
-            return wrong("weigher", "say weight_limit(..) and weigher(..) together");
-        }
         if self.max_loads == 0 {
             return wrong("max_loads", "give at least 1");
         }
@@ -410,13 +379,6 @@ impl<K, V, S> Builder<K, V, S> {
             return wrong("max_waiters", "give at least 1");
         }
         Ok(())
-    }
-
-    fn bound(&self) -> Bound {
-        match self.weight_limit {
-            Some(weight) => Bound::Weight(weight),
-            None => Bound::Entries(self.capacity.unwrap_or(10_000)),
-        }
     }
 }
 

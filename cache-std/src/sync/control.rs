@@ -12,6 +12,10 @@ use super::builder::DefaultHasher;
 use super::cache::Cache;
 use crate::time::TickTime;
 
+mod capacity;
+
+pub use capacity::CapacityError;
+
 /// A cache as a whole; made by [`Cache::control`].
 pub struct Control<'a, K, V, S = DefaultHasher> {
     cache: &'a Cache<K, V, S>,

@@ -47,7 +47,7 @@ mod warm;
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher};
 pub use cache::Cache;
-pub use control::{Control, StillLoading};
+pub use control::{CapacityError, Control, StillLoading};
 pub use iter::Iter;
 pub use lead::Previous;
 pub use listener::Event;

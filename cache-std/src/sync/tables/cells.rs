@@ -21,15 +21,16 @@ use cache_core::{Cause, Entry, FlightId, Instant, Policy, Stats};
 use super::Leaving;
 use super::counted::{Counted, Counts};
 use super::due::Due;
+use super::limit::Limit;
 use super::live::LiveTiming;
 use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use super::room::{Room, position};
-use super::shares::Shares;
 use crate::flight::Flight;
 use crate::sync::listener::{Event, Listener};
 
 mod change;
+mod limits;
 #[cfg(all(test, shuttle))]
 mod models;
 mod sweeps;
@@ -98,8 +99,8 @@ pub(crate) struct Cells<K, V, L> {
     /// The table that is swept next. It changes often, so it has a line of its own.
     cursor: Padded<AtomicUsize>,
     due: Due,
-    /// Where a limit of weight is shared by several tables.
-    shares: Option<Shares>,
+    /// What bounds all tables together.
+    limit: Limit,
     /// Who is told what leaves.
     listener: Option<Box<Listener<K, V>>>,
 }
@@ -149,7 +150,7 @@ impl<K, V, L> Cells<K, V, L> {
             timing: LiveTiming::new(Rules::new(policy, seed).timing()),
             cursor: Padded(AtomicUsize::new(0)),
             due: Due::new(),
-            shares: None,
+            limit: Limit::none(),
             listener: None,
         }
     }
@@ -162,12 +163,6 @@ impl<K, V, L> Cells<K, V, L> {
     #[inline]
     pub(super) fn listener(&self) -> Option<&Listener<K, V>> {
         self.listener.as_deref()
-    }
-
-    /// The same under one limit of weight, of which each table has a share.
-    pub(super) fn sharing(mut self, weight: u64) -> Self {
-        self.shares = Some(Shares::new(weight, self.tables.len()));
-        self
     }
 
     /// The table of a key with its lock, its number, and the hash by which it knows the key.
@@ -277,14 +272,6 @@ impl<K: Eq, V, L> Cells<K, V, L> {
                 self.fit(number, &mut *table, weight);
                 Ok(self.insert(table, found, newcomer, now))
             }
-        }
-    }
-
-    /// Makes a table ready for a value of this weight.
-    #[inline]
-    fn fit<T: Table<K, V>>(&self, number: usize, table: &mut T, weight: u32) {
-        if let Some(shares) = &self.shares {
-            shares.fit(number, table, weight);
         }
     }
 

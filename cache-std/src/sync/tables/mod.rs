@@ -16,6 +16,7 @@ use cache_core::shard::{At, Limits, Spare};
 use cache_core::table::{Bound, HashTable, HeapSet, Table, WAYS};
 use cache_core::{Contract, Entry, Instant, Policy, Stats};
 
+use super::control::CapacityError;
 use super::listener::Listener;
 
 /// The same expression for whichever arrangement it is.
@@ -36,6 +37,7 @@ mod counted;
 mod desk;
 mod due;
 mod leaving;
+mod limit;
 mod live;
 mod lock;
 mod primitives;
@@ -49,6 +51,7 @@ mod unlocked;
 use cells::{AskBook, Cells};
 pub(super) use desk::Desk;
 pub(super) use leaving::Leaving;
+use limit::part;
 use lock::{Park, Spin};
 pub(super) use unlocked::Plain;
 use unlocked::PlainSets;
@@ -95,6 +98,12 @@ thread_local! {
 
 /// Fewer entries than this are kept in one table.
 const SETS_FROM: usize = 1_024;
+
+/// How many tables hold so many entries: of a cache bounded by their number.
+pub(super) const fn tables_for(entries: usize) -> usize {
+    if entries < SETS_FROM { 1 } else { entries.div_ceil(WAYS) }
+}
+
 /// Least weight of a table: a value that is heavier than its table's share makes all others smaller,
 /// so only large caches are cut.
 const TABLE_WEIGHT: u64 = 1 << 26;
@@ -107,18 +116,19 @@ impl<K, V> Tables<K, V> {
 }
 
 impl<K: Eq, V> Tables<K, V> {
+    /// Tables under a bound; one of entries may be raised to `most`.
     pub(super) fn new(
-        bound: Bound,
+        (bound, most): (Bound, usize),
         waiting: Waiting,
         policy: Policy,
         mut limits: Limits,
         seed: u64,
         (plain, ticks): (Option<Plain<K, V>>, bool),
     ) -> Self {
-        match (bound, waiting) {
-            (Bound::Entries(entries), _) if entries >= SETS_FROM => {
-                let count = entries.div_ceil(WAYS);
-                limits.remembered = (entries / count.min(64)).max(64);
+        let mut tables = match (bound, waiting) {
+            (Bound::Entries(entries), _) if most >= SETS_FROM => {
+                let count = tables_for(most);
+                limits.remembered = (most / count.min(64)).max(64);
                 let shares = shares(entries as u64, count).enumerate();
                 let sets = shares.clone().map(|(n, share)| HeapSet::new(n as u32, share as usize));
                 match (waiting, plain) {
@@ -130,8 +140,8 @@ impl<K: Eq, V> Tables<K, V> {
                     (Waiting::Park, _) => Self::ParkedSets(Cells::new(sets, policy, limits, seed)),
                 }
             }
-            (Bound::Entries(entries), Waiting::Spin) => {
-                limits.remembered = entries.max(64);
+            (Bound::Entries(_), Waiting::Spin) => {
+                limits.remembered = most.max(64);
                 let table = HashTable::new(bound, BuildHasherDefault::new());
                 Self::One(Cells::new([table].into_iter(), policy, limits, seed))
             }
@@ -139,13 +149,20 @@ impl<K: Eq, V> Tables<K, V> {
                 let tables =
                     split(bound).map(|bound| HashTable::new(bound, BuildHasherDefault::new()));
                 limits.remembered = (10_000 / tables.len()).max(64);
-                let cells = Cells::new(tables, policy, limits, seed);
-                Self::Growing(match bound {
-                    Bound::Weight(weight) if cells.count() > 1 => cells.sharing(weight),
-                    _ => cells,
-                })
+                Self::Growing(Cells::new(tables, policy, limits, seed))
             }
-        }
+        };
+        each!(&mut tables, cells => cells.limit_to(bound, most));
+        tables
+    }
+
+    pub(super) fn bound(&self) -> Bound {
+        each!(self, cells => cells.bound())
+    }
+
+    /// Bounds the cache otherwise, and evicts what is too much, table by table.
+    pub(super) fn set_bound(&self, bound: Bound) -> Result<(), CapacityError> {
+        each!(self, cells => cells.set_bound(bound))
     }
 
     /// Lets the tables that [`quick`](Self::quick) gives answer no hot hits, or some again.
@@ -434,8 +451,7 @@ impl<K: Eq, V> Tables<K, V> {
 
 /// `whole` in so many parts that differ by one at most.
 fn shares(whole: u64, parts: usize) -> impl ExactSizeIterator<Item = u64> + Clone {
-    let (least, more) = (whole / parts as u64, whole % parts as u64);
-    (0..parts).map(move |n| least + u64::from((n as u64) < more))
+    (0..parts).map(move |number| part(whole, parts, number))
 }
 
 /// Splits a bound over tables, without losing any of it.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use cache_core::shard::Spare;
-use cache_core::table::HeapSet;
+use cache_core::table::{Bound, HeapSet};
 use cache_core::{Action, Loaded, Ticket};
 use shuttle::thread;
 
@@ -149,6 +149,73 @@ fn with_the_count_asked_before_the_lock_a_put_is_lost() {
         let newcomer = plain::Newcomer { hash, key: KEY, rest, value, weight: 1 };
         let _ = plain::put(&mut *table, newcomer, &mut |_, _, _| {});
     });
+}
+
+/// Rule 2: records part from entries that a lower bound evicts.
+fn records_follow(cut: fn(&Memory)) {
+    let model = move || {
+        let mut memory = memory();
+        Arc::get_mut(&mut memory).unwrap().limit_to(Bound::Entries(8), 8);
+        let other = Arc::clone(&memory);
+        let other = thread::spawn(move || cut(&other));
+        // The oldest is the first to go.
+        put_with_tag(&memory, KEY);
+        put_with_tag(&memory, KEY + 1);
+        other.join().unwrap();
+        let desk = memory.desk::<HeapSet<u8, u8>>(HASH);
+        desk.view().check_invariants();
+        desk.close(&mut Leaving::new(None));
+        assert!(memory.sum(|table: &HeapSet<u8, u8>| table.len() as u64) <= 2);
+    };
+    shuttle::check_random(model, RUNS);
+}
+
+/// An entry with a tag, and so with a record.
+fn put_with_tag(memory: &Memory, key: u8) {
+    let mut desk = memory.desk::<HeapSet<u8, u8>>(HASH);
+    let here = At { hash: desk.hash, key: &key, now: NOW };
+    let (spare, loaded) = (&mut Spare::two(key, key), Loaded::value(1).tag("blue"));
+    let _ = desk.shard().put(here, spare, loaded, 1, &mut |_, _, _| {});
+    desk.close(&mut Leaving::new(None));
+}
+
+#[test]
+fn a_lower_bound_parts_records_from_what_it_evicts() {
+    records_follow(|memory| memory.set_bound::<HeapSet<u8, u8>>(Bound::Entries(2)).unwrap());
+}
+
+#[test]
+#[should_panic(expected = "a record and its entry disagree")]
+fn with_the_tables_lock_alone_they_do_not() {
+    records_follow(|memory| {
+        for number in 0..2 {
+            let mut table = memory.table::<HeapSet<u8, u8>>(number);
+            table.set_bound(Bound::Entries(1));
+            plain::evict(&mut *table, 4, &mut |_, _, _| {});
+        }
+    });
+}
+
+/// Where two change the bound, both tables end with the later one.
+#[test]
+fn the_last_bound_is_that_of_every_table() {
+    let model = || {
+        let mut memory = memory();
+        Arc::get_mut(&mut memory).unwrap().limit_to(Bound::Entries(8), 8);
+        let other = Arc::clone(&memory);
+        let set = |memory: &Memory, entries| {
+            memory.set_bound::<HeapSet<u8, u8>>(Bound::Entries(entries)).unwrap();
+        };
+        let other = thread::spawn(move || set(&other, 2));
+        set(&memory, 6);
+        other.join().unwrap();
+        let Bound::Entries(last) = memory.bound() else { panic!("of entries") };
+        for number in 0..2 {
+            let bound = memory.table::<HeapSet<u8, u8>>(number).bound();
+            assert_eq!(bound, Bound::Entries(last / 2));
+        }
+    };
+    shuttle::check_random(model, RUNS);
 }
 
 /// Rule 3: who missed under one lock looks again under both.
