@@ -244,24 +244,6 @@ pub(crate) enum SpansOf {
 }
 
 impl Spans {
-    /// Whether a resting entry's instants follow from its deadline by additions alone.
-    pub(crate) const fn are_plain(&self) -> bool {
-        matches!((self.life, self.early_percent), (SpansOf::Ttl, None))
-    }
-
-    /// The deadline of a value stored at `now`, if these [are plain](Self::are_plain).
-    pub(crate) const fn deadline(&self, now: Instant, hash: u64) -> Instant {
-        let cut = cut(self.longest_cut, hash);
-        let at = now.floor().as_nanos().saturating_add(self.ttl.saturating_sub(cut));
-        Instant::from_nanos(at).floor()
-    }
-
-    /// When nothing may serve an entry with this deadline any more, if these
-    /// [are plain](Self::are_plain).
-    pub(crate) const fn gone_at(&self, deadline: Instant) -> Instant {
-        Instant::from_nanos(deadline.as_nanos().saturating_add(self.kept))
-    }
-
     /// The windows of a value stored at `now`, as far as these tell: the longer of swr and sie is
     /// both.
     pub(crate) fn windows(&self, now: Instant, hash: u64) -> Windows {
@@ -295,6 +277,13 @@ impl Spans {
         };
         self.windows(deadline - step(offset), hash)
     }
+}
+
+/// The deadline of a value stored at `now` with a ttl and nothing else to it.
+#[inline]
+pub(crate) const fn deadline(now: Instant, ttl: u64, longest_cut: u64, hash: u64) -> Instant {
+    let at = now.floor().as_nanos().saturating_add(ttl.saturating_sub(cut(longest_cut, hash)));
+    Instant::from_nanos(at).floor()
 }
 
 /// The part of the longest cut that falls to a key, by the upper half of its spread hash.

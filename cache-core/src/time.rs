@@ -63,6 +63,11 @@ impl Instant {
         if self.0 == u64::MAX { Duration::MAX } else { self.saturating_since(now) }
     }
 
+    /// So many nanoseconds later, or the end of time.
+    pub(crate) const fn saturating_add_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// The same instant rounded down to the step in which resting entries keep deadlines.
     pub(crate) const fn floor(self) -> Self {
         if self.0 == u64::MAX { self } else { Self(self.0 & !STEP_MASK) }

@@ -1,7 +1,7 @@
 //! What gives an entry without a record its windows.
 
 use crate::entry::Windows;
-use crate::policy::{Policy, Spans, SpansOf};
+use crate::policy::{Policy, Spans, SpansOf, deadline};
 use crate::resting::{Mark, Times};
 use crate::time::Instant;
 
@@ -16,7 +16,7 @@ pub struct Rules {
 impl Rules {
     /// The rules that a book made of the same policy and seed goes by.
     pub fn new(policy: Policy, seed: u64) -> Self {
-        Self { timing: Timing { seed, spans: policy.spans() }, policy }
+        Self { timing: Timing::new(&policy.spans(), seed), policy }
     }
 
     /// The policy.
@@ -60,11 +60,47 @@ impl Rules {
 /// them while it goes on may keep as [words](Self::to_words).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
+    /// Of the policy, if that has nothing else to say: the ttl, the longest cut, and how long an
+    /// entry is kept after its ttl. For other policies, the same with what is needed beyond.
+    spans: [u64; 3],
     seed: u64,
-    spans: Spans,
+    kind: u64,
 }
 
+/// Kinds of timing: nothing is kept; a ttl; for ever. To a ttl, a percentage is added for early
+/// refreshes.
+const NOTHING: u64 = 0;
+const FOREVER: u64 = 1;
+const TTL: u64 = 2;
+const EARLY: u64 = 3;
+
 impl Timing {
+    fn new(spans: &Spans, seed: u64) -> Self {
+        let kind = match (spans.life, spans.early_percent) {
+            (SpansOf::Nothing, _) => NOTHING,
+            (SpansOf::Forever, _) => FOREVER,
+            (SpansOf::Ttl, None) => TTL,
+            (SpansOf::Ttl, Some(percent)) => EARLY + u64::from(percent),
+        };
+        Self { spans: [spans.ttl, spans.longest_cut, spans.kept], seed, kind }
+    }
+
+    fn spans(&self) -> Spans {
+        let [ttl, longest_cut, kept] = self.spans;
+        let life = match self.kind {
+            NOTHING => SpansOf::Nothing,
+            FOREVER => SpansOf::Forever,
+            _ => SpansOf::Ttl,
+        };
+        let early = self.kind.checked_sub(EARLY).and_then(|percent| percent.try_into().ok());
+        Spans { life, ttl, longest_cut, kept, early_percent: early }
+    }
+
+    /// Whether a resting entry's instants follow from its deadline by additions alone.
+    const fn is_plain(&self) -> bool {
+        self.kind == TTL
+    }
+
     /// What jitter goes by: only the upper half counts, and a multiplication spreads hashes over it.
     /// (Multiplier: the first of `policy::mix`.)
     const fn spread(&self, hash: u64) -> u64 {
@@ -80,68 +116,50 @@ impl Timing {
 
     #[inline]
     fn rest_of(&self, now: Instant, hash: u64) -> Option<Rest> {
-        if self.spans.are_plain() {
-            let deadline = self.spans.deadline(now, hash);
-            return Some(Rest { deadline, gone_at: self.spans.gone_at(deadline) });
+        if !self.is_plain() {
+            return self.rest_slowly(now, hash);
         }
-        self.rest_slowly(now, hash)
+        let [ttl, longest_cut, kept] = self.spans;
+        let deadline = deadline(now, ttl, longest_cut, hash);
+        Some(Rest { deadline, gone_at: deadline.saturating_add_nanos(kept) })
     }
 
     /// For values that stay for ever, or are refreshed early.
     #[cold]
     #[inline(never)]
     fn rest_slowly(&self, now: Instant, hash: u64) -> Option<Rest> {
-        if self.spans.life == SpansOf::Nothing {
+        let spans = self.spans();
+        if spans.life == SpansOf::Nothing {
             return None;
         }
-        let windows = self.spans.windows(now, hash);
-        let deadline = self.spans.resting_deadline(&windows);
+        let windows = spans.windows(now, hash);
+        let deadline = spans.resting_deadline(&windows);
         Some(Rest { deadline, gone_at: windows.gone_at() })
     }
 
     /// When nothing may serve an entry without a record any more.
     pub(super) fn gone_at(&self, mark: Mark, times: Option<Times>, hash: u64) -> Instant {
-        let spans = &self.spans;
+        let [.., kept] = self.spans;
         match times.filter(|_| mark.has_own_times()) {
-            Some(times) => spans.gone_at(times.fresh_until),
-            None if spans.are_plain() => spans.gone_at(mark.deadline()),
-            None => spans.windows_of_resting(mark.deadline(), self.spread(hash)).gone_at(),
+            Some(times) => times.fresh_until.saturating_add_nanos(kept),
+            None if self.is_plain() => mark.deadline().saturating_add_nanos(kept),
+            None => self.spans().windows_of_resting(mark.deadline(), self.spread(hash)).gone_at(),
         }
     }
 
     /// The same as numbers.
     pub const fn to_words(self) -> [u64; 5] {
-        let Spans { life, ttl, longest_cut, kept, early_percent } = self.spans;
-        let life = match life {
-            SpansOf::Ttl => TTL,
-            SpansOf::Forever => FOREVER,
-            SpansOf::Nothing => 0,
-        };
-        let early = match early_percent {
-            Some(percent) => EARLY | percent as u64,
-            None => 0,
-        };
-        [ttl, longest_cut, kept, self.seed, life | early]
+        let [ttl, longest_cut, kept] = self.spans;
+        [ttl, longest_cut, kept, self.seed, self.kind]
     }
 
     /// Undoes [`to_words`](Self::to_words). Words that are not of one timing make one that is of no
     /// use, and nothing worse.
     #[inline]
-    pub const fn from_words([ttl, longest_cut, kept, seed, flags]: [u64; 5]) -> Self {
-        let life = match flags & (TTL | FOREVER) {
-            TTL => SpansOf::Ttl,
-            FOREVER => SpansOf::Forever,
-            _ => SpansOf::Nothing,
-        };
-        #[allow(clippy::cast_possible_truncation)] // the lowest byte is meant
-        let early_percent = if flags & EARLY == 0 { None } else { Some(flags as u8) };
-        Self { seed, spans: Spans { life, ttl, longest_cut, kept, early_percent } }
+    pub const fn from_words([ttl, longest_cut, kept, seed, kind]: [u64; 5]) -> Self {
+        Self { spans: [ttl, longest_cut, kept], seed, kind }
     }
 }
-
-const EARLY: u64 = 1 << 8;
-const TTL: u64 = 1 << 9;
-const FOREVER: u64 = 1 << 10;
 
 /// The instants of a plain value: its next decision, and when nothing may serve it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

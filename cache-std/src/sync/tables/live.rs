@@ -9,6 +9,7 @@ use super::primitives::{AtomicU64, AtomicUsize, Ordering};
 /// A [`Timing`] as words. It changes only while every table says that it is to be asked together
 /// with its book (see [`Cells::change_policy`](super::cells::Cells::change_policy)), so under a
 /// table's lock, where the table does not say so, what was read is whole and of today.
+#[repr(align(64))] // one line, which is seldom written
 pub(super) struct LiveTiming {
     /// How often it has changed.
     version: AtomicUsize,
