@@ -233,8 +233,12 @@ fn a_loan_goes_back_when_its_value_was_evicted() {
         let cache = cache.ttl(SECOND * 60).build().unwrap();
         for key in [1_000, 2_000, 3_000] {
             assert!(cache.put(key, heavy).is_stored(), "{key} in round {round}");
-            (0..600).for_each(|other| assert!(cache.put(other, light).is_stored()));
-            assert_eq!(cache.peek(&key), None, "nobody read it");
+            // Once is nearly always enough; not where the key is taken for one that was evicted lately.
+            let gone = (0..50).any(|_| {
+                (0..600).for_each(|other| assert!(cache.put(other, light).is_stored()));
+                !cache.contains(&key)
+            });
+            assert!(gone, "nobody read {key} in round {round}");
             assert!(cache.weight() <= LIMIT);
         }
     }
