@@ -298,3 +298,28 @@ fn stored<T: Table<u8, u8>>(pair: &mut Pair<T>, hash: u64, weight: u32) -> bool 
     let placed = plain::insert(&mut pair.table, None, newcomer, &mut |_, _, _| {});
     matches!(placed, plain::Placed::Stored)
 }
+
+/// Where nothing comes back, no newcomer ever asks the main queue for a place.
+#[test]
+fn what_nobody_reads_does_not_keep_its_place_for_ever() {
+    let mut table: HashTable<u64, (), Hasher> =
+        HashTable::new(Bound::Weight(100), Hasher::default());
+    let timing = Rules::new(Policy::forever().build().unwrap(), 0).timing();
+    let put = |table: &mut HashTable<u64, (), Hasher>, key: u64, weight: u32| {
+        let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let rest = timing.rest(Instant::from_secs(1), hash).unwrap();
+        let newcomer = plain::Newcomer { hash, key, rest, value: (), weight };
+        let placed = plain::put(table, newcomer, &mut |_, _, _| {});
+        assert!(matches!(placed, plain::Placed::Stored));
+    };
+    put(&mut table, 0, 1);
+    put(&mut table, 1, 90);
+    let heavy = |table: &HashTable<u64, (), Hasher>| {
+        (0..table.slots()).any(|at| table.get(at).is_some() && table.weight_at(at) == 90)
+    };
+    let stays = (2..1_000).take_while(|key| {
+        put(&mut table, *key, 5);
+        heavy(&table)
+    });
+    assert!(stays.count() < 100, "it keeps nine tenths of the table");
+}

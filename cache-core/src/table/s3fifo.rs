@@ -117,16 +117,21 @@ impl<I: Index> Queue<I> {
 
 /// Most entries that are passed over for one victim; then the oldest of the main queue goes.
 const STEPS: usize = 128;
+/// When the small queue has given so many victims for each entry of the table, and the main queue
+/// none, one is due from there: what nobody reads must not stay for ever where nothing comes back.
+const PATIENCE: usize = 8;
 /// The queues of one table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queues<I> {
     small: Queue<I>,
     main: Queue<I>,
+    /// Victims that the small queue has given since the main queue gave one.
+    given: u32,
 }
 
 impl<I: Index> Queues<I> {
     pub(super) fn new() -> Self {
-        Self { small: Queue::new(), main: Queue::new() }
+        Self { small: Queue::new(), main: Queue::new(), given: 0 }
     }
 
     pub(super) fn small_len(&self) -> usize {
@@ -183,10 +188,13 @@ impl<I: Index> Queues<I> {
         marks: &mut impl Marks,
         small: usize,
     ) -> Option<Victim> {
+        let patience = PATIENCE.saturating_mul(self.small_len() + self.main.len.at());
         for _ in 0..STEPS {
-            let from_small = self.small_len() >= small.max(1) || self.main.oldest().is_none();
+            let is_long = self.small_len() >= small.max(1) && self.given as usize <= patience;
+            let from_small = is_long || self.main.oldest().is_none();
             let at = if from_small { self.small.oldest() } else { self.main.oldest() }?;
             if marks.mark(at).uses() == 0 {
+                self.given = if from_small { self.given.saturating_add(1) } else { 0 };
                 return Some(Victim { at, leaves_ghost: from_small });
             }
             if from_small {
