@@ -27,13 +27,21 @@ pub mod sync {
     pub use cache_std::sync::*;
 }
 
+/// The cache for tasks, on tokio.
+#[cfg(feature = "tokio")]
+pub mod future {
+    pub use cache_tokio::future::*;
+    pub use cache_tokio::{Tokio, TokioTime};
+}
+
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use cache_std::CoarseTime;
 #[cfg(feature = "chaos")]
 pub use cache_std::chaos;
 #[cfg(feature = "std")]
 pub use cache_std::{
-    DirStats, DirStore, LeapingTime, ManualTime, MemoryStore, MonotonicTime, Signal, TickTime, Time,
+    Alarm, DirStats, DirStore, LeapingTime, ManualTime, MemoryStore, MonotonicTime, Signal,
+    TickTime, Time,
 };
 
 /// The guide pages, whose code runs as a test.

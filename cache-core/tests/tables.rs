@@ -321,5 +321,5 @@ fn what_nobody_reads_does_not_keep_its_place_for_ever() {
         put(&mut table, *key, 5);
         heavy(&table)
     });
-    assert!(stays.count() < 100, "it keeps nine tenths of the table");
+    assert!(stays.count() < 500, "it keeps nine tenths of the table");
 }

@@ -39,6 +39,12 @@ pub enum LoadError<E> {
     ShutDown,
     /// The caller asked for what is cached only, and nothing is that it would take.
     NotCached,
+    /// The load was given up: its runtime ended, or it outlived its limit.
+    GivenUp,
+    /// The load runs as a task that the thread which would have to be blocked is needed for.
+    WouldHang,
+    /// There was no asynchronous runtime to run the load on, or to wait by.
+    NoRuntime,
 }
 
 impl<E> LoadError<E> {
@@ -104,6 +110,9 @@ impl<E> Clone for LoadError<E> {
             Self::NothingToRenew => Self::NothingToRenew,
             Self::NotCached => Self::NotCached,
             Self::ShutDown => Self::ShutDown,
+            Self::GivenUp => Self::GivenUp,
+            Self::WouldHang => Self::WouldHang,
+            Self::NoRuntime => Self::NoRuntime,
         }
     }
 }
@@ -122,6 +131,9 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
             Self::NothingToRenew => f.write_str("NothingToRenew"),
             Self::NotCached => f.write_str("NotCached"),
             Self::ShutDown => f.write_str("ShutDown"),
+            Self::GivenUp => f.write_str("GivenUp"),
+            Self::WouldHang => f.write_str("WouldHang"),
+            Self::NoRuntime => f.write_str("NoRuntime"),
         }
     }
 }
@@ -142,6 +154,11 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
             Self::NothingToRenew => f.write_str("not modified, and there is no old value"),
             Self::ShutDown => f.write_str("the cache was shut down"),
             Self::NotCached => f.write_str("not cached, and no load was to be waited for"),
+            Self::GivenUp => f.write_str("the load was given up"),
+            Self::WouldHang => f.write_str(
+                "to block here would keep the load from running: await it, or block elsewhere",
+            ),
+            Self::NoRuntime => f.write_str("no asynchronous runtime is there to run the load"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One load in progress and those who wait for it.
 
-use core::task::Waker;
+use core::cell::RefCell;
 use std::sync::Arc;
 
 use cache_core::Lifetime;
@@ -37,6 +37,10 @@ pub(crate) struct Arrival {
 pub(crate) enum CannotWait {
     /// As many wait as may.
     TooMany,
+    /// The load runs as a task that this very thread would have to run.
+    Hangs,
+    /// There is no runtime to wait by.
+    NoRuntime,
 }
 
 impl CannotWait {
@@ -44,35 +48,85 @@ impl CannotWait {
     pub(crate) const fn told<E>(self) -> LoadError<E> {
         match self {
             Self::TooMany => LoadError::Busy,
+            Self::Hangs => LoadError::WouldHang,
+            Self::NoRuntime => LoadError::NoRuntime,
         }
     }
 }
 
-/// Who waits: a thread, or a task. One flight serves both.
-enum Waiter {
-    Thread(Arc<Signal>),
-    #[cfg_attr(not(test), allow(dead_code))] // tasks come with the async driver
-    Task(Waker),
+/// What became of somebody who came to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// Will be told of the end.
+    Waits,
+    /// The flight has ended.
+    Ended,
+    /// As many wait for this flight as may.
+    Full,
 }
 
-/// One load in progress.
+/// Whether to block this thread now would keep a load from running.
+pub(crate) type Hangs = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// One load in progress. Threads and tasks wait for it in the same way.
 pub(crate) struct Flight<V> {
     state: Mutex<State<V>>,
+    /// Most who wait.
+    most: usize,
 }
 
 struct State<V> {
     end: Option<End<V>>,
-    waiters: Vec<Waiter>,
+    waiters: Vec<Arc<Signal>>,
     /// The thread that runs the loader, to find a loader that waits for itself.
     runner: Option<ThreadId>,
     /// The load, while it waits in a queue: whoever needs it first takes it.
     queued: Option<Job>,
+    /// Set by who needs a load that waits for its turn as a task.
+    nudge: Option<Arc<Signal>>,
+    /// Where the load runs as a task, of a runtime that this thread may be needed by.
+    hangs: Option<Hangs>,
+    /// Set when nobody waits any more, if the load is not to go on then.
+    unwatched: Option<Arc<Signal>>,
+}
+
+thread_local! {
+    /// The flights whose loaders' futures are being polled on this thread.
+    static POLLED: RefCell<Vec<*const ()>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Flights are being polled here; ends when it is dropped.
+struct Polled(usize);
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        POLLED.with_borrow_mut(|polled| polled.truncate(self.0));
+    }
 }
 
 impl<V> Flight<V> {
+    #[cfg(test)]
     pub(crate) fn new() -> Arc<Self> {
-        let state = State { end: None, waiters: Vec::new(), runner: None, queued: None };
-        Arc::new(Self { state: Mutex::new(state) })
+        Self::bounded(usize::MAX)
+    }
+
+    /// A flight that at most so many may wait for.
+    pub(crate) fn bounded(most: usize) -> Arc<Self> {
+        let state = State {
+            end: None,
+            waiters: Vec::new(),
+            runner: None,
+            queued: None,
+            nudge: None,
+            hangs: None,
+            unwatched: None,
+        };
+        Arc::new(Self { state: Mutex::new(state), most })
+    }
+
+    /// The flight that this one goes on as, with the same bound.
+    pub(crate) fn next(&self) -> Arc<Self> {
+        Self::bounded(self.most)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<V>> {
@@ -88,14 +142,53 @@ impl<V> Flight<V> {
         self.lock().queued.take()
     }
 
+    /// Has `signal` set when somebody comes to need the load before its turn.
+    pub(crate) fn nudge(&self, signal: &Arc<Signal>) {
+        self.lock().nudge = Some(Arc::clone(signal));
+    }
+
+    pub(crate) fn take_nudge(&self) -> Option<Arc<Signal>> {
+        self.lock().nudge.take()
+    }
+
     /// Says that the current thread runs the loader.
     pub(crate) fn runs_here(&self) {
         self.lock().runner = Some(thread::current().id());
     }
 
-    /// Whether the current thread runs the loader: to wait would be to wait for itself.
+    /// Says that the load runs as a task, and how to find out whether that hangs if this thread is
+    /// blocked.
+    pub(crate) fn runs_as_task(&self, hangs: Option<Hangs>) {
+        self.lock().hangs = hangs;
+    }
+
+    /// Polls the futures of these flights' loader, by which it may ask for what it loads.
+    pub(crate) fn polling<T>(flights: &[Arc<Self>], poll: impl FnOnce() -> T) -> T {
+        let before = POLLED.with_borrow_mut(|polled| {
+            let before = polled.len();
+            polled.extend(flights.iter().map(|flight| Arc::as_ptr(flight).cast()));
+            before
+        });
+        let _polled = Polled(before);
+        poll()
+    }
+
+    /// Whether the loader runs here, or is polled here: to wait would be to wait for itself.
     pub(crate) fn is_mine(&self) -> bool {
+        let own = core::ptr::from_ref(self).cast();
         self.lock().runner == Some(thread::current().id())
+            || POLLED.with_borrow(|polled| polled.contains(&own))
+    }
+
+    /// Whether the load would not run while this thread is blocked.
+    pub(crate) fn would_hang(&self) -> bool {
+        let state = self.lock();
+        state.end.is_none() && state.hangs.as_ref().is_some_and(|hangs| hangs())
+    }
+
+    /// Has `unwatched` set when the last who waits has left before the end.
+    pub(crate) fn ends_unwatched(&self, unwatched: &Arc<Signal>) {
+        self.lock().unwatched = Some(Arc::clone(unwatched));
     }
 
     /// Ends the flight, once, and wakes all who wait.
@@ -107,48 +200,37 @@ impl<V> Flight<V> {
         state.end = Some(end);
         state.runner = None;
         let (waiters, queued) = (core::mem::take(&mut state.waiters), state.queued.take());
+        let left = (state.hangs.take(), state.unwatched.take(), state.nudge.take());
         drop(state);
-        for waiter in waiters {
-            match waiter {
-                Waiter::Thread(signal) => signal.set(),
-                Waiter::Task(waker) => waker.wake(),
-            }
-        }
-        drop(queued);
+        waiters.iter().for_each(|signal| signal.set());
+        drop((queued, left));
     }
 
-    /// Registers a thread that waits; `false` if the flight has ended.
-    pub(crate) fn join(&self, signal: &Arc<Signal>) -> bool {
+    /// Registers who waits.
+    pub(crate) fn join(&self, signal: &Arc<Signal>) -> Joined {
         let mut state = self.lock();
         if state.end.is_some() {
-            return false;
+            return Joined::Ended;
         }
-        state.waiters.push(Waiter::Thread(Arc::clone(signal)));
-        true
+        if state.waiters.len() >= self.most {
+            return Joined::Full;
+        }
+        state.waiters.push(Arc::clone(signal));
+        Joined::Waits
     }
 
-    /// Registers a task that waits, once however often it is polled; `false` if the flight has
-    /// ended.
-    #[cfg_attr(not(test), allow(dead_code))] // tasks come with the async driver
-    pub(crate) fn join_task(&self, waker: &Waker) -> bool {
-        let mut state = self.lock();
-        if state.end.is_some() {
-            return false;
-        }
-        let known = |waiter: &Waiter| matches!(waiter, Waiter::Task(own) if own.will_wake(waker));
-        if !state.waiters.iter().any(known) {
-            state.waiters.push(Waiter::Task(waker.clone()));
-        }
-        true
-    }
-
-    /// Takes a thread back that stopped waiting.
+    /// Takes back who stopped waiting.
     pub(crate) fn leave(&self, signal: &Arc<Signal>) {
-        let is_not = |waiter: &Waiter| match waiter {
-            Waiter::Thread(other) => !Arc::ptr_eq(other, signal),
-            Waiter::Task(_) => true,
+        let mut state = self.lock();
+        let Some(at) = state.waiters.iter().position(|other| Arc::ptr_eq(other, signal)) else {
+            return;
         };
-        self.lock().waiters.retain(is_not);
+        state.waiters.swap_remove(at);
+        let unwatched = if state.waiters.is_empty() { state.unwatched.clone() } else { None };
+        drop(state);
+        if let Some(unwatched) = unwatched {
+            unwatched.set();
+        }
     }
 
     /// How the flight ended, if it has. The value's `Clone` runs under the flight's own lock.
@@ -167,32 +249,47 @@ mod models;
 mod tests {
     use super::*;
     use core::time::Duration;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
 
     const HERE: Arrival =
         Arrival { source: Source::Origin, lifetime: Lifetime::fresh_for(Duration::ZERO) };
 
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
+    #[test]
+    fn who_waits_is_told_of_the_end_and_as_many_wait_as_may() {
+        let flight = Flight::<u32>::bounded(2);
+        let signals = [(); 3].map(|()| Arc::new(Signal::new()));
+        let joined = signals.each_ref().map(|signal| flight.join(signal));
+        assert_eq!(joined, [Joined::Waits, Joined::Waits, Joined::Full]);
+        flight.leave(&signals[1]);
+        assert_eq!(flight.join(&signals[2]), Joined::Waits);
+        flight.finish(End::Value(7, HERE));
+        assert_eq!(signals.each_ref().map(|signal| signal.is_set()), [true, false, true]);
+        assert!(matches!(flight.end(), Some(End::Value(7, _))));
+        assert_eq!(flight.join(&signals[1]), Joined::Ended);
     }
 
     #[test]
-    fn threads_and_tasks_wait_for_the_same_flight() {
-        let flight = Flight::<u32>::new();
-        let (signal, woken) = (Arc::new(Signal::new()), Arc::new(Woken::default()));
-        let waker = Waker::from(Arc::clone(&woken));
-        assert!(flight.join(&signal) && flight.join_task(&waker) && flight.join_task(&waker));
-        flight.finish(End::Value(7, HERE));
-        assert!(signal.is_set());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "woken once, however often it was polled");
-        assert!(matches!(flight.end(), Some(End::Value(7, _))));
-        assert!(!flight.join(&signal) && !flight.join_task(&waker), "it has ended");
+    fn a_loader_that_is_polled_here_would_wait_for_itself() {
+        let flights = [Flight::<u32>::new(), Flight::new(), Flight::new()];
+        let mine = || flights.each_ref().map(|flight| flight.is_mine());
+        Flight::polling(&flights[..1], || {
+            assert_eq!(mine(), [true, false, false]);
+            Flight::polling(&flights[1..], || assert_eq!(mine(), [true, true, true]));
+            assert_eq!(mine(), [true, false, false]);
+        });
+        assert_eq!(mine(), [false, false, false]);
+    }
+
+    #[test]
+    fn the_last_who_leaves_ends_what_is_not_to_go_on_unwatched() {
+        let (flight, unwatched) = (Flight::<u32>::new(), Arc::new(Signal::new()));
+        flight.ends_unwatched(&unwatched);
+        let signals = [(); 2].map(|()| Arc::new(Signal::new()));
+        signals.iter().for_each(|signal| assert_eq!(flight.join(signal), Joined::Waits));
+        flight.leave(&signals[0]);
+        flight.leave(&signals[0]);
+        assert!(!unwatched.is_set());
+        flight.leave(&signals[1]);
+        assert!(unwatched.is_set());
     }
 
     #[test]
@@ -207,7 +304,7 @@ mod tests {
     fn who_left_is_not_woken() {
         let flight = Flight::<u32>::new();
         let signal = Arc::new(Signal::new());
-        assert!(flight.join(&signal));
+        assert_eq!(flight.join(&signal), Joined::Waits);
         flight.leave(&signal);
         flight.finish(End::Missing);
         assert!(!signal.is_set());

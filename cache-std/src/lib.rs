@@ -13,6 +13,7 @@ pub mod chaos;
 mod dir;
 mod error;
 mod flight;
+pub mod future;
 mod memory;
 mod pool;
 mod primitives;
@@ -28,4 +29,4 @@ pub use dir::{DirStats, DirStore};
 pub use memory::MemoryStore;
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use time::CoarseTime;
-pub use time::{LeapingTime, ManualTime, MonotonicTime, Signal, TickTime, Time};
+pub use time::{Alarm, LeapingTime, ManualTime, MonotonicTime, Signal, TickTime, Time};

@@ -86,7 +86,7 @@ fn strategies(database: &Database) -> Result<[Strategy; 4], BuildError> {
     let ttl = || Cache::builder().ttl(TTL).cool_down(AGAIN, 2, AGAIN * 4);
     let swr = || ttl().stale_while_revalidate(SWR);
     let new = |name, builder: Option<Builder<_, _>>| {
-        let cache = builder.map(Builder::build).transpose()?;
+        let cache = builder.map(|builder| builder.build()).transpose()?;
         Ok::<_, BuildError>(Strategy { name, cache, database: database.counted() })
     };
     Ok([

@@ -118,8 +118,9 @@ impl<I: Index> Queue<I> {
 /// Most entries that are passed over for one victim; then the oldest of the main queue goes.
 const STEPS: usize = 128;
 /// When the small queue has given so many victims for each entry of the table, and the main queue
-/// none, one is due from there: what nobody reads must not stay for ever where nothing comes back.
-const PATIENCE: usize = 8;
+/// none, the oldest there is looked at: what nobody reads must not stay for ever where nothing comes
+/// back. (Eight times as often, loops that are a little too long lose two points of hits.)
+const PATIENCE: usize = 64;
 /// The queues of one table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queues<I> {
@@ -180,6 +181,21 @@ impl<I: Index> Queues<I> {
         self.main.push(links, at);
     }
 
+    /// The oldest of the main queue, if it is time to look at it and it was not used since.
+    fn overdue(&mut self, links: &mut [Link<I>], marks: &mut impl Marks) -> Option<usize> {
+        let patience = PATIENCE.saturating_mul(self.small_len() + self.main.len.at());
+        if (self.given as usize) <= patience {
+            return None;
+        }
+        self.given = 0;
+        let at = self.main.oldest()?;
+        if marks.mark(at).uses() == 0 {
+            return Some(at);
+        }
+        self.spare(links, marks, at);
+        None
+    }
+
     /// The position that has to go next, still linked. `small` is how many entries the small queue
     /// should keep. O(1) amortised; at most [`STEPS`] entries are passed over.
     pub(super) fn victim(
@@ -188,10 +204,11 @@ impl<I: Index> Queues<I> {
         marks: &mut impl Marks,
         small: usize,
     ) -> Option<Victim> {
-        let patience = PATIENCE.saturating_mul(self.small_len() + self.main.len.at());
+        if let Some(at) = self.overdue(links, marks) {
+            return Some(Victim { at, leaves_ghost: false });
+        }
         for _ in 0..STEPS {
-            let is_long = self.small_len() >= small.max(1) && self.given as usize <= patience;
-            let from_small = is_long || self.main.oldest().is_none();
+            let from_small = self.small_len() >= small.max(1) || self.main.oldest().is_none();
             let at = if from_small { self.small.oldest() } else { self.main.oldest() }?;
             if marks.mark(at).uses() == 0 {
                 self.given = if from_small { self.given.saturating_add(1) } else { 0 };

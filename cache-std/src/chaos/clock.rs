@@ -7,7 +7,7 @@ use cache_core::{Clock, Instant};
 
 use super::Chaos;
 use super::counts::Kind;
-use crate::time::{Signal, Time};
+use crate::time::{Alarm, Signal, Time};
 
 /// A clock that leaps, stands still and is set back by a plan; made by [`Chaos::clock`]. Clones share
 /// the clock.
@@ -101,5 +101,11 @@ impl<T: Time> Time for ChaosTime<T> {
         }
         self.drift().catch_up(self.time.now(), until);
         false
+    }
+
+    fn alarm(&self, signal: &Arc<Signal>, until: Instant) -> Option<Alarm> {
+        let now = self.time.now();
+        let left = until.remaining_at(self.drift().reading(now));
+        self.time.alarm(signal, now + left)
     }
 }

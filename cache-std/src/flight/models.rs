@@ -50,7 +50,7 @@ fn flight(wait: fn(&Flight<u8>), finish: Ends) {
 
 fn wait(flight: &Flight<u8>) {
     let signal = Arc::new(Signal::new());
-    if flight.join(&signal) {
+    if flight.join(&signal) == Joined::Waits {
         signal.block();
     }
 }
@@ -71,7 +71,7 @@ fn who_looks_for_the_end_before_joining_waits_for_ever() {
     let careless = |flight: &Flight<u8>| {
         if flight.end().is_none() {
             let signal = Arc::new(Signal::new());
-            flight.lock().waiters.push(Waiter::Thread(Arc::clone(&signal)));
+            flight.lock().waiters.push(Arc::clone(&signal));
             signal.block();
         }
     };
@@ -87,11 +87,7 @@ fn with_a_second_end_two_are_told_different_things() {
         state.end = Some(end);
         let waiters = core::mem::take(&mut state.waiters);
         drop(state);
-        for waiter in waiters {
-            if let Waiter::Thread(signal) = waiter {
-                signal.set();
-            }
-        }
+        waiters.iter().for_each(|signal| signal.set());
     };
     flight(wait, again);
 }
@@ -131,7 +127,7 @@ fn queued(wait: fn(&Flight<u8>), leaves_pool: fn(&Flight<u8>)) {
 
 fn pull_forward(flight: &Flight<u8>) {
     let signal = Arc::new(Signal::new());
-    if flight.join(&signal) {
+    if flight.join(&signal) == Joined::Waits {
         if let Some(job) = flight.take_queued() {
             job();
         }

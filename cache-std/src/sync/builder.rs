@@ -13,6 +13,7 @@ use cache_core::shard::Limits;
 use cache_core::store::Store;
 use cache_core::{Policy, PolicyBuilder, PolicyError};
 
+use super::audience::Audience;
 use super::cache::{Cache, Inner};
 use super::listener::{Event, Listener};
 use super::loading::LoadingBuilder;
@@ -24,6 +25,7 @@ use crate::background::{Scheduler, StartError};
 use crate::time::{MonotonicTime, TickTime, Time};
 
 mod bounds;
+mod policy;
 
 /// The hasher of a cache that was given no other: fast, and seeded anew for each cache. Which one
 /// it is may change between versions. Where keys come from an adversary who can time answers, give
@@ -39,9 +41,9 @@ impl BuildHasher for DefaultHasher {
     }
 }
 
-pub(super) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 /// Whether an error (of the type that the predicate was made for) lets the old value serve.
-pub(super) type ServeOld = Arc<dyn Fn(&(dyn Any + Send + Sync)) -> bool + Send + Sync>;
+pub(crate) type ServeOld = Arc<dyn Fn(&(dyn Any + Send + Sync)) -> bool + Send + Sync>;
 
 /// Most keys of one table of records that are in flight at a time: batches count as one load, but
 /// not for ever.
@@ -100,14 +102,15 @@ impl From<PolicyError> for BuildError {
 /// | `capacity` or `weight_limit` | 10,000 entries |
 /// | `max_capacity` | the capacity |
 /// | `max_loads` | 1,024 at a time |
-/// | `max_waiters` | 65,536 threads |
+/// | `max_waiters` | 65,536 |
+/// | `max_waiters_per_key` | as many |
 /// | `hasher` | [`DefaultHasher`] |
 /// | `waiting` | [`Waiting::Spin`] |
 /// | `time` | [`TickTime`] in steps of half a percent of the shortest window, 1 to 10 ms |
 ///
 /// and those of [`PolicyBuilder`]: the ttl must be said.
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder<K, V, S = DefaultHasher> {
+pub struct Builder<K, V, S = DefaultHasher, D = Threads> {
     policy: PolicyBuilder,
     capacity: Option<usize>,
     max_capacity: Option<usize>,
@@ -119,15 +122,24 @@ pub struct Builder<K, V, S = DefaultHasher> {
     second: Option<SharedStore<K, V>>,
     max_loads: usize,
     max_waiters: usize,
+    max_waiters_per_key: usize,
     hasher: S,
     waiting: Waiting,
     time: Option<Arc<dyn Time>>,
+    /// Who waits for loads, and where these run.
+    pub(crate) driver: D,
     values: PhantomData<fn(K) -> V>,
 }
 
-impl<K, V> Builder<K, V> {
-    pub(super) fn new() -> Self {
+/// Callers wait as threads, and loads run on worker threads.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Threads;
+
+impl<K, V, D> Builder<K, V, DefaultHasher, D> {
+    pub(crate) fn new(driver: D) -> Self {
         Self {
+            driver,
             policy: PolicyBuilder::new(),
             capacity: None,
             max_capacity: None,
@@ -139,6 +151,7 @@ impl<K, V> Builder<K, V> {
             second: None,
             max_loads: 1_024,
             max_waiters: 65_536,
+            max_waiters_per_key: usize::MAX,
             hasher: DefaultHasher::default(),
             waiting: Waiting::default(),
             time: None,
@@ -147,91 +160,7 @@ impl<K, V> Builder<K, V> {
     }
 }
 
-/// The settings of the policy, each as in [`PolicyBuilder`].
-impl<K, V, S> Builder<K, V, S> {
-    fn policy_with(mut self, change: impl FnOnce(PolicyBuilder) -> PolicyBuilder) -> Self {
-        self.policy = change(self.policy);
-        self
-    }
-
-    /// All settings of the policy at once.
-    pub fn policy(self, policy: PolicyBuilder) -> Self {
-        self.policy_with(|_| policy)
-    }
-
-    /// Values stay fresh for `ttl`.
-    pub fn ttl(self, ttl: Duration) -> Self {
-        self.policy_with(|policy| policy.ttl(ttl))
-    }
-
-    /// Values stay fresh until they are expired or removed.
-    pub fn forever(self) -> Self {
-        self.policy_with(PolicyBuilder::forever)
-    }
-
-    /// Nothing is kept; loads are still shared by those who wait.
-    pub fn no_store(self) -> Self {
-        self.policy_with(PolicyBuilder::no_store)
-    }
-
-    /// Extra time after freshness in which the old value is served at once while one refresh runs.
-    pub fn stale_while_revalidate(self, swr: Duration) -> Self {
-        self.policy_with(|policy| policy.stale_while_revalidate(swr))
-    }
-
-    /// Extra time after freshness in which the old value is served when the load fails or is late.
-    pub fn stale_if_error(self, sie: Duration) -> Self {
-        self.policy_with(|policy| policy.stale_if_error(sie))
-    }
-
-    /// Shortens each ttl by up to `percent` of it; 0 switches jitter off.
-    pub fn jitter_percent(self, percent: u8) -> Self {
-        self.policy_with(|policy| policy.jitter_percent(percent))
-    }
-
-    /// Refreshes a value that is read after `percent` of its ttl, before it is stale.
-    pub fn early_refresh_percent(self, percent: u8) -> Self {
-        self.policy_with(|policy| policy.early_refresh_percent(percent))
-    }
-
-    /// How long a key that the origin does not know is remembered as missing.
-    pub fn missing_ttl(self, ttl: Duration) -> Self {
-        self.policy_with(|policy| policy.missing_ttl(ttl))
-    }
-
-    /// Missing keys are not remembered.
-    pub fn forget_missing(self) -> Self {
-        self.policy_with(PolicyBuilder::forget_missing)
-    }
-
-    /// Back-off after failed loads.
-    pub fn cool_down(self, initial: Duration, factor: u32, maximum: Duration) -> Self {
-        self.policy_with(|policy| policy.cool_down(initial, factor, maximum))
-    }
-
-    /// With `true`, the cool-down holds back loads of cold keys, too.
-    pub fn fail_fast(self, on: bool) -> Self {
-        self.policy_with(|policy| policy.fail_fast(on))
-    }
-
-    /// How long a flight keeps others from loading the same key.
-    pub fn lease(self, lease: Duration) -> Self {
-        self.policy_with(|policy| policy.lease(lease))
-    }
-
-    /// How long a caller who could have an old value waits before it takes that.
-    pub fn soft_timeout(self, soft: Duration) -> Self {
-        self.policy_with(|policy| policy.soft_timeout(soft))
-    }
-
-    /// How long any caller waits for a load. With [`Duration::MAX`], and where no old value could
-    /// serve earlier, loads run on the caller's own thread.
-    pub fn hard_timeout(self, hard: Duration) -> Self {
-        self.policy_with(|policy| policy.hard_timeout(hard))
-    }
-}
-
-impl<K, V, S> Builder<K, V, S> {
+impl<K, V, S, D> Builder<K, V, S, D> {
     /// Says for which errors of type `E` an old value may serve. An error for which it answers
     /// `false` ("permission revoked", say) goes to the caller and removes the old value. Errors of
     /// other types let the old value serve.
@@ -251,15 +180,22 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Most threads that wait for loads of this cache at a time.
+    /// Most who wait for loads of this cache at a time.
     pub const fn max_waiters(mut self, waiters: usize) -> Self {
         self.max_waiters = waiters;
         self
     }
 
+    /// Most who wait for one load at a time; by default, as many as for all.
+    pub const fn max_waiters_per_key(mut self, waiters: usize) -> Self {
+        self.max_waiters_per_key = waiters;
+        self
+    }
+
     /// Hashes keys by `hasher`.
-    pub fn hasher<H: BuildHasher>(self, hasher: H) -> Builder<K, V, H> {
+    pub fn hasher<H: BuildHasher>(self, hasher: H) -> Builder<K, V, H, D> {
         Builder {
+            driver: self.driver,
             policy: self.policy,
             capacity: self.capacity,
             max_capacity: self.max_capacity,
@@ -271,6 +207,7 @@ impl<K, V, S> Builder<K, V, S> {
             second: self.second,
             max_loads: self.max_loads,
             max_waiters: self.max_waiters,
+            max_waiters_per_key: self.max_waiters_per_key,
             hasher,
             waiting: self.waiting,
             time: self.time,
@@ -327,6 +264,37 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// Says how threads wait for a cache's small locks.
+    pub const fn waiting(mut self, waiting: Waiting) -> Self {
+        self.waiting = waiting;
+        self
+    }
+
+    /// Takes the time from `time`: a [`ManualTime`](crate::ManualTime) in tests, or
+    /// [`MonotonicTime`] where a millisecond is too coarse, which makes a hit cost several times as
+    /// much.
+    pub fn time(mut self, time: impl Time) -> Self {
+        self.time = Some(Arc::new(time));
+        self
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        self.check_bounds()?;
+        let wrong = |field, mend| Err(BuildError::Setting { field, mend });
+        if self.max_loads == 0 {
+            return wrong("max_loads", "give at least 1");
+        }
+        if self.max_waiters_per_key == 0 {
+            return wrong("max_waiters_per_key", "give at least 1");
+        }
+        if self.max_waiters == 0 {
+            return wrong("max_waiters", "give at least 1");
+        }
+        Ok(())
+    }
+}
+
+impl<K, V, S> Builder<K, V, S> {
     /// Puts a store behind the memory: files, a database, another process.
     ///
     /// A load asks the store first, and the origin only where the store has nothing fresh; what the
@@ -345,20 +313,6 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Says how threads wait for a cache's small locks.
-    pub const fn waiting(mut self, waiting: Waiting) -> Self {
-        self.waiting = waiting;
-        self
-    }
-
-    /// Takes the time from `time`: a [`ManualTime`](crate::ManualTime) in tests, or
-    /// [`MonotonicTime`] where a millisecond is too coarse, which makes a hit cost several times as
-    /// much.
-    pub fn time(mut self, time: impl Time) -> Self {
-        self.time = Some(Arc::new(time));
-        self
-    }
-
     /// Gives the cache one loader for all keys, and with it
     /// [`load`](super::LoadingCache::load).
     pub fn loader<F, R, E>(self, loader: F) -> LoadingBuilder<K, V, S, E>
@@ -367,18 +321,6 @@ impl<K, V, S> Builder<K, V, S> {
         R: Into<cache_core::Loaded<V>>,
     {
         LoadingBuilder::new(self, move |key, _| loader(key).map(Into::into))
-    }
-
-    fn check(&self) -> Result<(), BuildError> {
-        self.check_bounds()?;
-        let wrong = |field, mend| Err(BuildError::Setting { field, mend });
-        if self.max_loads == 0 {
-            return wrong("max_loads", "give at least 1");
-        }
-        if self.max_waiters == 0 {
-            return wrong("max_waiters", "give at least 1");
-        }
-        Ok(())
     }
 }
 
@@ -394,6 +336,18 @@ where
     /// A setting that is zero, contradicts another, or is not said: the error names the field and
     /// how to mend it.
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
+        self.assemble().map(|(cache, Threads)| cache)
+    }
+}
+
+impl<K, V, S, D> Builder<K, V, S, D>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The memory, and who drives it.
+    pub(crate) fn assemble(self) -> Result<(Cache<K, V, S>, D), BuildError> {
         self.check()?;
         let bound = self.bound();
         let policy = self.policy.build()?;
@@ -417,11 +371,13 @@ where
             serve_old: self.serve_old,
             places: Places::new(self.max_loads),
             max_waiters: self.max_waiters,
+            max_waiters_per_key: self.max_waiters_per_key,
             waiters: AtomicUsize::new(0),
             not_kept: AtomicU64::new(0),
             pool: OnceLock::new(),
             sweeper: OnceLock::new(),
             second: self.second.map(|store| Box::new(Second::new(store))),
+            tasks: Audience::default(),
         });
         if let Some((every, scheduler)) = self.sweep {
             let scheduler = scheduler.unwrap_or_else(Scheduler::shared);
@@ -429,7 +385,7 @@ where
                 .map_err(BuildError::Sweep)?;
             cache.inner.sweeper.get_or_init(|| sweeper);
         }
-        Ok(cache)
+        Ok((cache, self.driver))
     }
 }
 
@@ -444,7 +400,7 @@ fn time_for(given: Option<Arc<dyn Time>>, policy: &Policy) -> (Arc<dyn Time>, bo
     }
 }
 
-impl<K, V, S> fmt::Debug for Builder<K, V, S> {
+impl<K, V, S, D> fmt::Debug for Builder<K, V, S, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("policy", &self.policy).finish_non_exhaustive()
     }

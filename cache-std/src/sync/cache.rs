@@ -11,7 +11,8 @@ use cache_core::shard::Spare;
 use cache_core::shard::plain::Placed;
 use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
-use super::builder::{Builder, DefaultHasher, ServeOld, Weigher};
+use super::audience::Audience;
+use super::builder::{Builder, DefaultHasher, ServeOld, Threads, Weigher};
 use super::listener::Listener;
 use super::place::Places;
 use super::second::{self, Change, Second};
@@ -26,34 +27,37 @@ use crate::time::{TickTime, Time};
 /// an `Arc` around what is large. See [the module](super) for an example and [`Builder`] for the
 /// settings.
 pub struct Cache<K, V, S = DefaultHasher> {
-    pub(super) inner: Arc<Inner<K, V, S>>,
+    pub(crate) inner: Arc<Inner<K, V, S>>,
 }
 
-pub(super) struct Inner<K, V, S> {
+pub(crate) struct Inner<K, V, S> {
     pub(super) tables: Tables<K, V>,
     /// Who changes it holds `finer`.
-    pub(super) policy: ArcSwap<Policy>,
+    pub(crate) policy: ArcSwap<Policy>,
     /// The tick that a policy of later has asked for.
-    pub(super) finer: Mutex<Option<TickTime>>,
-    pub(super) hasher: S,
-    pub(super) time: Arc<dyn Time>,
+    pub(crate) finer: Mutex<Option<TickTime>>,
+    pub(crate) hasher: S,
+    pub(crate) time: Arc<dyn Time>,
     /// The time is the shared tick, which is read without asking `time`.
-    pub(super) ticks: bool,
+    pub(crate) ticks: bool,
     /// Reads take nothing from memory.
-    pub(super) bypassed: AtomicBool,
+    pub(crate) bypassed: AtomicBool,
     /// The one and not the other, so that hits ask for both at once.
-    pub(super) ticks_unbypassed: AtomicBool,
-    pub(super) weigher: Option<Weigher<K, V>>,
-    pub(super) serve_old: Option<ServeOld>,
-    pub(super) places: Places,
-    pub(super) max_waiters: usize,
-    pub(super) waiters: AtomicUsize,
+    pub(crate) ticks_unbypassed: AtomicBool,
+    pub(crate) weigher: Option<Weigher<K, V>>,
+    pub(crate) serve_old: Option<ServeOld>,
+    pub(crate) places: Places,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_waiters_per_key: usize,
+    pub(crate) waiters: AtomicUsize,
     /// Values that no table had room for.
-    pub(super) not_kept: AtomicU64,
-    pub(super) pool: OnceLock<Arc<Pool>>,
+    pub(crate) not_kept: AtomicU64,
+    pub(crate) pool: OnceLock<Arc<Pool>>,
     pub(super) sweeper: OnceLock<Sweeper>,
     /// The store behind the memory.
     pub(super) second: Option<Box<Second<K, V>>>,
+    /// Tasks that load: they end with the cache.
+    pub(crate) tasks: Audience,
 }
 
 impl<K, V, S> Clone for Cache<K, V, S> {
@@ -71,35 +75,35 @@ impl<K, V, S> From<Inner<K, V, S>> for Cache<K, V, S> {
 impl<K, V> Cache<K, V> {
     /// Starts building a cache.
     pub fn builder() -> Builder<K, V> {
-        Builder::new()
+        Builder::new(Threads)
     }
 }
 
 impl<K, V, S> Inner<K, V, S> {
     #[inline(always)]
-    pub(super) fn is_bypassed(&self) -> bool {
+    pub(crate) fn is_bypassed(&self) -> bool {
         self.bypassed.load(Ordering::Relaxed)
     }
 
     /// What a read of this cache accepts if it says nothing else.
-    pub(super) fn contract(&self) -> Contract {
+    pub(crate) fn contract(&self) -> Contract {
         Contract::new().bypass(self.is_bypassed())
     }
 }
 
 impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
-    pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+    pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.hasher.hash_one(key)
     }
 
     #[inline]
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         if self.ticks { TickTime::latest() } else { self.time.now() }
     }
 
     /// A value that needs no decision, for a read that may load: a stale one, under refresh, as well.
     #[inline(always)]
-    pub(super) fn hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    pub(crate) fn hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -113,8 +117,30 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         if self.is_bypassed() { None } else { self.tables.hit(hash, key, now) }
     }
 
+    /// How every read that may load begins: the value, where no decision is needed, or else the hash
+    /// and the time to go on with.
+    #[inline(always)]
+    pub(crate) fn begin<Q>(&self, key: &Q) -> Result<V, (u64, Instant)>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        if let Some(tables) = self.tables.quick()
+            && let Some(value) = tables.hot_or_stale(hash, key, TickTime::latest())
+        {
+            return Ok(value);
+        }
+        let now = self.now();
+        match if self.is_bypassed() { None } else { self.tables.hit(hash, key, now) } {
+            Some(value) => Ok(value),
+            None => Err((hash, now)),
+        }
+    }
+
     /// A copy of a value that is fresh for certain. `None` says nothing.
-    pub(super) fn fresh_hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    pub(crate) fn fresh_hit<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -123,7 +149,7 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         if self.is_bypassed() { None } else { self.tables.fresh_hit(hash, key, now) }
     }
 
-    pub(super) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
+    pub(crate) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
         let weigher = self.weigher.as_ref().zip(loaded.as_value());
         weigher.map_or(1, |(weigher, value)| weigher(key, value))
     }

@@ -6,7 +6,7 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cache_core::shard::Spare;
 use cache_core::{
@@ -21,26 +21,26 @@ use super::reading::{Next, Reading};
 use super::run::Run;
 use super::tables::Desk;
 use crate::error::LoadError;
-use crate::flight::{CannotWait, End, Flight};
+use crate::flight::{CannotWait, End, Flight, Joined};
 use crate::pool::Pool;
 use crate::time::Signal;
 
 /// One read: everything that its steps share.
-pub(super) struct Call<'a, Q: ?Sized, K, V, S> {
-    pub(super) inner: &'a Arc<Inner<K, V, S>>,
-    pub(super) hash: u64,
-    pub(super) key: &'a Q,
-    pub(super) contract: Contract,
+pub(crate) struct Call<'a, Q: ?Sized, K, V, S> {
+    pub(crate) inner: &'a Arc<Inner<K, V, S>>,
+    pub(crate) hash: u64,
+    pub(crate) key: &'a Q,
+    pub(crate) contract: Contract,
     /// The policy by which what this read loads is kept, if not the cache's.
-    pub(super) kept_by: Option<&'a Policy>,
+    pub(crate) kept_by: Option<&'a Policy>,
     /// The caller wants to know more than the value.
-    pub(super) tells: bool,
+    pub(crate) tells: bool,
     /// The caller waits for loads.
-    pub(super) waits: bool,
+    pub(crate) waits: bool,
 }
 
 /// What the algorithm said, with everything needed to follow it without the lock.
-pub(super) enum Step<K: Eq, V, S: BuildHasher> {
+pub(crate) enum Step<K: Eq, V, S: BuildHasher> {
     Serve(Served<V>),
     Refresh(Served<V>, Lead<K, V, S>),
     Load(Lead<K, V, S>, Patience),
@@ -51,7 +51,7 @@ pub(super) enum Step<K: Eq, V, S: BuildHasher> {
 }
 
 /// How long the leader of a flight waits for it.
-pub(super) struct Patience {
+pub(crate) struct Patience {
     /// When an old value serves instead; `None` without one.
     soft_at: Option<Instant>,
     hard_at: Instant,
@@ -60,13 +60,24 @@ pub(super) struct Patience {
 
 impl<'a, Q: ?Sized, K, V, S> Call<'a, Q, K, V, S> {
     /// A read that wants a value, and waits for it.
-    pub(super) const fn new(
+    pub(crate) const fn new(
         inner: &'a Arc<Inner<K, V, S>>,
         hash: u64,
         key: &'a Q,
         contract: Contract,
     ) -> Self {
         Self { inner, hash, key, contract, kept_by: None, tells: false, waits: true }
+    }
+
+    /// One on the cache's own terms.
+    pub(crate) fn usual(
+        inner: &'a Arc<Inner<K, V, S>>,
+        hash: u64,
+        key: &'a Q,
+        now: Instant,
+    ) -> Self {
+        let hard = inner.policy.load().hard_timeout();
+        Self::new(inner, hash, key, inner.contract().give_up(now + hard))
     }
 }
 
@@ -109,7 +120,7 @@ where
     }
 
     /// Waits for whatever a reading waits for. `None` says to ask the algorithm again.
-    pub(super) fn wait_out<E>(
+    pub(crate) fn wait_out<E>(
         &self,
         reading: &mut Reading<V>,
     ) -> Option<Result<Served<V>, LoadError<E>>>
@@ -128,7 +139,7 @@ where
 
     /// Asks the algorithm once, under the lock. A load takes `place`, or one of its own if that is
     /// none, which it leaves there.
-    pub(super) fn step(
+    pub(crate) fn step(
         &self,
         now: Instant,
         pins: bool,
@@ -222,7 +233,7 @@ where
         now: Instant,
         place: &Option<Arc<Place>>,
     ) -> Lead<K, V, S> {
-        let flight = Flight::new();
+        let flight = Flight::bounded(self.inner.max_waiters_per_key);
         desk.flights().insert(ticket.flight(), Arc::clone(&flight));
         // The lead ends the flight whatever panics, but takes this lock to do so: before it is
         // released nothing may panic here, so the key's `Eq` and the value's `Clone` are caught.
@@ -249,7 +260,7 @@ where
     }
 
     /// The old value that a flight has found, if it may serve as it is.
-    pub(super) fn adopted(&self, load: LoadPart) -> Option<Served<V>> {
+    pub(crate) fn adopted(&self, load: LoadPart) -> Option<Served<V>> {
         let now = self.inner.now();
         let desk = self.inner.tables.desk(self.hash);
         let entry = desk.fallback(self.key, now, &self.contract);
@@ -259,7 +270,7 @@ where
     }
 
     /// What a caller who waited gets when the flight has ended.
-    pub(super) fn deliver<E: Send + Sync + 'static>(
+    pub(crate) fn deliver<E: Send + Sync + 'static>(
         &self,
         end: End<V>,
         load: LoadPart,
@@ -268,12 +279,12 @@ where
             End::Value(value, arrival) => Ok(Served::arrived(value, arrival, load)),
             End::Missing => Err(LoadError::Missing),
             End::Failed(failure) => self.fallback(load).ok_or_else(|| failure.told_to()),
-            End::Abandoned | End::Adopted(_) => self.fallback(load).ok_or(LoadError::Busy),
+            End::Abandoned | End::Adopted(_) => self.fallback(load).ok_or(LoadError::GivenUp),
         }
     }
 
     /// The old value, if it may serve now that the load has failed or is late.
-    pub(super) fn fallback(&self, load: LoadPart) -> Option<Served<V>> {
+    pub(crate) fn fallback(&self, load: LoadPart) -> Option<Served<V>> {
         let now = self.inner.now();
         let desk = self.inner.tables.desk(self.hash);
         let entry = desk.fallback(self.key, now, &self.contract).map(Entry::cloned)?;
@@ -282,11 +293,11 @@ where
     }
 
     /// No load may be started.
-    pub(super) fn busy<E>(&self) -> LoadError<E> {
+    pub(crate) fn busy<E>(&self) -> LoadError<E> {
         if self.inner.places.is_closed() { LoadError::ShutDown } else { LoadError::Busy }
     }
 
-    pub(super) fn refusal<E>(&self, retry_at: Instant, cause: Refusal) -> LoadError<E> {
+    pub(crate) fn refusal<E>(&self, retry_at: Instant, cause: Refusal) -> LoadError<E> {
         let retry_in = retry_at.remaining_at(self.inner.now());
         match cause {
             Refusal::CoolingDown => LoadError::CoolingDown { retry_in },
@@ -337,27 +348,27 @@ impl Patience {
     }
 
     /// When the wait is over.
-    pub(super) fn until(&self) -> Instant {
+    pub(crate) fn until(&self) -> Instant {
         self.soft_at.unwrap_or(self.hard_at)
     }
 
     /// Whether an old value may serve then.
-    pub(super) const fn is_soft(&self) -> bool {
+    pub(crate) const fn is_soft(&self) -> bool {
         self.soft_at.is_some()
     }
 
     /// The same without an old value.
-    pub(super) const fn hard(mut self) -> Self {
+    pub(crate) const fn hard(mut self) -> Self {
         self.soft_at = None;
         self
     }
 
-    pub(super) const fn lease_until(&self) -> Instant {
+    pub(crate) const fn lease_until(&self) -> Instant {
         self.lease_until
     }
 
     /// Whether the caller waits to the end, whenever that is: then it may as well load itself.
-    pub(super) fn is_endless(&self) -> bool {
+    pub(crate) fn is_endless(&self) -> bool {
         self.hard_at == Instant::FAR_FUTURE
             && self.soft_at.is_none_or(|soft_at| soft_at == Instant::FAR_FUTURE)
     }
@@ -378,13 +389,41 @@ impl<V> Told<V> {
     }
 }
 
+/// Somebody waits; given back when it is dropped.
+pub(crate) struct Seat<'a>(&'a AtomicUsize);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl<K, V, S> Inner<K, V, S> {
-    pub(super) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Pool {
         self.pool.get_or_init(Pool::shared)
     }
 
-    /// Waits for a flight; `None` when `until` came first. A load that is still queued is pulled
-    /// forward: nobody waits for what only waits itself.
+    /// One more who waits, if there may be one.
+    pub(crate) fn seat(&self) -> Result<Seat<'_>, CannotWait> {
+        let taken = Seat(&self.waiters);
+        if self.waiters.fetch_add(1, Ordering::Relaxed) < self.max_waiters {
+            return Ok(taken);
+        }
+        Err(CannotWait::TooMany)
+    }
+
+    /// Runs a load that is still queued, as somebody waits for it: nobody waits for what only waits
+    /// itself.
+    pub(crate) fn pull_forward(&self, flight: &Flight<V>) {
+        if let Some(job) = flight.take_queued() {
+            self.pool().load(job).unwrap_or_else(|job| job());
+        }
+        if let Some(signal) = flight.take_nudge() {
+            signal.set();
+        }
+    }
+
+    /// Waits for a flight; `None` when `until` came first.
     fn wait(&self, flight: &Flight<V>, until: Instant) -> Result<Option<End<V>>, CannotWait>
     where
         V: Clone,
@@ -392,19 +431,20 @@ impl<K, V, S> Inner<K, V, S> {
         if let Some(end) = flight.end() {
             return Ok(Some(end));
         }
-        if self.waiters.fetch_add(1, Ordering::Relaxed) >= self.max_waiters {
-            self.waiters.fetch_sub(1, Ordering::Relaxed);
-            return Err(CannotWait::TooMany);
+        if flight.would_hang() {
+            return Err(CannotWait::Hangs);
         }
+        let _seat = self.seat()?;
         let signal = Arc::new(Signal::new());
-        if flight.join(&signal) {
-            if let Some(job) = flight.take_queued() {
-                self.pool().load(job).unwrap_or_else(|job| job());
+        match flight.join(&signal) {
+            Joined::Waits => {
+                self.pull_forward(flight);
+                self.time.wait(&signal, until);
+                flight.leave(&signal);
             }
-            self.time.wait(&signal, until);
-            flight.leave(&signal);
+            Joined::Ended => {}
+            Joined::Full => return Err(CannotWait::TooMany),
         }
-        self.waiters.fetch_sub(1, Ordering::Relaxed);
         Ok(flight.end())
     }
 }

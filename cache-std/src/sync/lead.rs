@@ -22,14 +22,14 @@ use crate::flight::{Arrival, End, Flight};
 /// The old value as a loader sees it: to ask the origin whether it still holds.
 #[derive(Clone, Debug)]
 pub struct Previous<V> {
-    pub(super) value: Option<V>,
-    pub(super) age: Duration,
-    pub(super) etag: Option<Box<str>>,
-    pub(super) tagged: bool,
+    pub(crate) value: Option<V>,
+    pub(crate) age: Duration,
+    pub(crate) etag: Option<Box<str>>,
+    pub(crate) tagged: bool,
 }
 
 impl<V> Previous<V> {
-    pub(super) const fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Self { value: None, age: Duration::ZERO, etag: None, tagged: false }
     }
 
@@ -50,26 +50,26 @@ impl<V> Previous<V> {
 }
 
 /// The right and the duty to end one flight. Dropped without an end, it gives the flight up.
-pub(super) struct Lead<K: Eq, V, S>
+pub(crate) struct Lead<K: Eq, V, S>
 where
     S: BuildHasher,
 {
-    pub(super) inner: Weak<Inner<K, V, S>>,
-    pub(super) hash: u64,
-    pub(super) key: K,
-    pub(super) ticket: Option<Ticket>,
-    pub(super) flight: Arc<Flight<V>>,
-    pub(super) previous: Previous<V>,
-    pub(super) place: Option<Arc<Place>>,
+    pub(crate) inner: Weak<Inner<K, V, S>>,
+    pub(crate) hash: u64,
+    pub(crate) key: K,
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) flight: Arc<Flight<V>>,
+    pub(crate) previous: Previous<V>,
+    pub(crate) place: Option<Arc<Place>>,
     /// The policy by which what is loaded is kept, if not the cache's.
-    pub(super) kept_by: Option<Policy>,
+    pub(crate) kept_by: Option<Policy>,
     /// The store behind the cache, if there is one, is still to be asked.
-    pub(super) asks_store: bool,
+    pub(crate) asks_store: bool,
 }
 
 /// What the store behind the cache had for a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Behind {
+pub(crate) enum Behind {
     /// A fresh value: the flight has ended.
     Landed,
     /// An old value, which may serve while the flight goes on.
@@ -90,13 +90,13 @@ struct Answer<V> {
 
 /// A failure, and whether the old value may serve those who wait. One batch shares it.
 #[derive(Clone)]
-pub(super) struct Failed {
+pub(crate) struct Failed {
     failure: Failure,
     serve_old: bool,
 }
 
 impl Failed {
-    pub(super) fn panic(payload: &(dyn Any + Send)) -> Self {
+    pub(crate) fn panic(payload: &(dyn Any + Send)) -> Self {
         Self { failure: Failure::of_panic(payload), serve_old: true }
     }
 }
@@ -109,7 +109,7 @@ where
 {
     /// Asks the store behind the cache, if there is one and it was not asked before, and else runs
     /// the loader; ends the flight. Returns what the loader panicked with, if it did.
-    pub(super) fn run<E>(
+    pub(crate) fn run<E>(
         &mut self,
         loader: impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
     ) -> Option<Box<dyn Any + Send>>
@@ -123,7 +123,7 @@ where
     }
 
     /// Asks the store behind the cache.
-    pub(super) fn look_behind(&mut self) -> Behind {
+    pub(crate) fn look_behind(&mut self) -> Behind {
         let inner = self.inner.upgrade().filter(|_| core::mem::take(&mut self.asks_store));
         let found = inner.and_then(|inner| {
             let second = inner.second.as_ref()?;
@@ -133,7 +133,7 @@ where
     }
 
     /// Takes what the store behind the cache had.
-    pub(super) fn found(&mut self, stored: Stored<V>) -> Behind {
+    pub(crate) fn found(&mut self, stored: Stored<V>) -> Behind {
         self.asks_store = false;
         if !second::is_fresh(&stored) {
             return self.adopt(stored);
@@ -152,7 +152,7 @@ where
         let (value, age) = (stored.value.clone(), stored.lifetime.age);
         let loaded = second::loaded(stored);
         let weight = inner.weigh(&self.key, &loaded);
-        let (now, next) = (inner.now(), Flight::new());
+        let (now, next) = (inner.now(), self.flight.next());
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&self.key);
         let mut desk = inner.tables.desk(self.hash);
@@ -172,7 +172,7 @@ where
     }
 
     /// Runs the loader here and ends the flight.
-    pub(super) fn ask<E>(
+    pub(crate) fn ask<E>(
         &mut self,
         loader: impl FnOnce(&Previous<V>) -> Result<Loaded<V>, E>,
     ) -> Option<Box<dyn Any + Send>>
@@ -199,7 +199,7 @@ where
 
     /// Ends the flight with what the loader answered. Returns what user code panicked with on the
     /// way, if it did; then the load has failed.
-    pub(super) fn land(&mut self, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
+    pub(crate) fn land(&mut self, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
         self.land_from(Source::Origin, loaded)
     }
 
@@ -245,7 +245,7 @@ where
     }
 
     /// An error as those who wait are told it: its text, and whether it lets the old value serve.
-    pub(super) fn failed<E>(&self, error: E) -> Failed
+    pub(crate) fn failed<E>(&self, error: E) -> Failed
     where
         E: fmt::Display + Send + Sync + 'static,
     {
@@ -306,7 +306,7 @@ where
         drop((spare, leaving, handed_back));
     }
 
-    pub(super) fn fail(&mut self, failed: Failed) {
+    pub(crate) fn fail(&mut self, failed: Failed) {
         let Failed { failure, serve_old } = failed;
         if let Some((inner, ticket)) = self.inner.upgrade().zip(self.ticket.take()) {
             let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());

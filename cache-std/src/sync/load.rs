@@ -11,7 +11,6 @@ use super::call::{Call, Step};
 use super::lead::Previous;
 use super::run::{Detached, Here, Run};
 use crate::error::LoadError;
-use crate::time::TickTime;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -126,17 +125,9 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         E: fmt::Display + Send + Sync + 'static,
     {
-        let inner = &self.inner;
-        let hash = inner.hash(key);
-        if let Some(tables) = inner.tables.quick()
-            && let Some(value) = tables.hot_or_stale(hash, key, TickTime::latest())
-        {
-            return Ok(value);
-        }
-        let now = inner.now();
-        match if inner.is_bypassed() { None } else { inner.tables.hit(hash, key, now) } {
-            Some(value) => Ok(value),
-            None => self.begin_slowly(key, hash, now, run),
+        match self.inner.begin(key) {
+            Ok(value) => Ok(value),
+            Err((hash, now)) => self.begin_slowly(key, hash, now, run),
         }
     }
 
@@ -155,9 +146,6 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         E: fmt::Display + Send + Sync + 'static,
     {
-        let hard = self.inner.policy.load().hard_timeout();
-        let contract = self.inner.contract().give_up(now + hard);
-        let call = Call::new(&self.inner, hash, key, contract);
-        call.drive(run(), now).map(|served| served.value)
+        Call::usual(&self.inner, hash, key, now).drive(run(), now).map(|served| served.value)
     }
 }

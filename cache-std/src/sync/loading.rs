@@ -25,7 +25,7 @@ pub struct LoadingBuilder<K, V, S, E> {
 }
 
 impl<K, V, S, E> LoadingBuilder<K, V, S, E> {
-    pub(super) fn new(
+    pub(crate) fn new(
         builder: Builder<K, V, S>,
         loader: impl Fn(&K, &Previous<V>) -> Result<Loaded<V>, E> + Send + Sync + 'static,
     ) -> Self {

@@ -150,20 +150,10 @@ where
         R: Into<Loaded<V>>,
         E: fmt::Display + Send + Sync + 'static,
     {
-        let hard = self.inner.policy.load().hard_timeout();
-        let contract = self.inner.contract().give_up(now + hard);
         let mut batch = Batch::new();
         for (hash, key) in keys {
             let hit = self.inner.hit(hash, key, now);
-            let call = Call {
-                inner: &self.inner,
-                hash,
-                key,
-                contract,
-                kept_by: None,
-                tells: false,
-                waits: true,
-            };
+            let call = Call::usual(&self.inner, hash, key, now);
             batch.add(call, hit);
         }
         let loader = Arc::new(loader);
@@ -173,17 +163,17 @@ where
             batch.wait();
             now = self.inner.now();
         }
-        batch.answers.into_iter().map(|answer| answer.unwrap_or(Err(LoadError::Busy))).collect()
+        batch.into_answers()
     }
 }
 
 /// One key, and how far its read has come.
-type Asked<'a, Q, K, V, S> = (Call<'a, Q, K, V, S>, Reading<V>);
+pub(crate) type Asked<'a, Q, K, V, S> = (Call<'a, Q, K, V, S>, Reading<V>);
 
 /// The keys of one call, as far as they are answered.
-struct Batch<'a, Q: ?Sized, K: Eq, V, S: BuildHasher, E> {
-    calls: Vec<Asked<'a, Q, K, V, S>>,
-    answers: Vec<Option<Result<V, LoadError<E>>>>,
+pub(crate) struct Batch<'a, Q: ?Sized, K: Eq, V, S: BuildHasher, E> {
+    pub(crate) calls: Vec<Asked<'a, Q, K, V, S>>,
+    pub(crate) answers: Vec<Option<Result<V, LoadError<E>>>>,
     /// Loads that were granted in this round: somebody waits for the first, nobody for the second.
     loads: Vec<Lead<K, V, S>>,
     refreshes: Vec<Lead<K, V, S>>,
@@ -199,7 +189,7 @@ where
     S: BuildHasher + Send + Sync + 'static,
     E: fmt::Display + Send + Sync + 'static,
 {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             calls: Vec::new(),
             answers: Vec::new(),
@@ -209,13 +199,13 @@ where
         }
     }
 
-    fn add(&mut self, call: Call<'a, Q, K, V, S>, hit: Option<V>) {
+    pub(crate) fn add(&mut self, call: Call<'a, Q, K, V, S>, hit: Option<V>) {
         self.calls.push((call, Reading::new()));
         self.answers.push(hit.map(Ok));
     }
 
     /// Asks the algorithm for every key without an answer. Returns whether there was one.
-    fn ask(&mut self, now: Instant) -> bool {
+    pub(crate) fn ask(&mut self, now: Instant) -> bool {
         let (mut place, mut open) = (None, false);
         self.endless = true;
         for ((call, reading), answer) in self.calls.iter_mut().zip(&mut self.answers) {
@@ -239,6 +229,24 @@ where
         open
     }
 
+    /// Whether somebody waits for one of the loads of this round.
+    pub(crate) const fn somebody_waits(&self) -> bool {
+        !self.loads.is_empty()
+    }
+
+    /// The loads of this round.
+    pub(crate) fn take_leads(&mut self) -> Vec<Lead<K, V, S>> {
+        let mut leads = core::mem::take(&mut self.loads);
+        leads.append(&mut self.refreshes);
+        leads
+    }
+
+    /// Each key's answer, once none is open.
+    pub(crate) fn into_answers(self) -> Vec<Result<V, LoadError<E>>> {
+        let answers = self.answers.into_iter();
+        answers.map(|answer| answer.unwrap_or(Err(LoadError::Busy))).collect()
+    }
+
     /// Runs all loads of this round in one call of the loader.
     fn load<F, A, R>(&mut self, loader: &Arc<F>)
     where
@@ -246,9 +254,7 @@ where
         A: IntoIterator<Item = (K, R)>,
         R: Into<Loaded<V>>,
     {
-        let somebody_waits = !self.loads.is_empty();
-        let mut leads = core::mem::take(&mut self.loads);
-        leads.append(&mut self.refreshes);
+        let (somebody_waits, leads) = (self.somebody_waits(), self.take_leads());
         let Some((call, _)) = self.calls.first().filter(|_| !leads.is_empty()) else { return };
         let (pool, loader) = (call.inner.pool(), Arc::clone(loader));
         if !somebody_waits {
@@ -358,6 +364,18 @@ where
     };
     let answers: Result<HashMap<K, Loaded<V>>, Failed> =
         catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| Err(Failed::panic(&*payload)));
+    land_all(leads, answers);
+}
+
+/// Ends the flight of each key with what the loader answered for it; what it left out is missing.
+pub(crate) fn land_all<K, V, S>(
+    leads: Vec<Lead<K, V, S>>,
+    answers: Result<HashMap<K, Loaded<V>>, Failed>,
+) where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
     match answers {
         Ok(mut answers) => {
             for mut lead in leads {

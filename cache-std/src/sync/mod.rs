@@ -21,22 +21,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod builder;
-mod cache;
-mod call;
-mod control;
+mod audience;
+pub(crate) mod builder;
+pub(crate) mod cache;
+pub(crate) mod call;
+pub(crate) mod control;
 mod iter;
-mod lead;
+pub(crate) mod lead;
 mod listener;
 mod load;
 mod loading;
-mod many;
+pub(crate) mod many;
 #[cfg(all(test, shuttle))]
 mod models;
-mod outcome;
-mod place;
-mod read;
-mod reading;
+pub(crate) mod outcome;
+pub(crate) mod place;
+pub(crate) mod read;
+pub(crate) mod reading;
 mod run;
 mod second;
 mod snapshot;
@@ -45,7 +46,7 @@ mod tables;
 mod warm;
 
 pub use crate::error::LoadError;
-pub use builder::{BuildError, Builder, DefaultHasher};
+pub use builder::{BuildError, Builder, DefaultHasher, Threads};
 pub use cache::Cache;
 pub use control::{CapacityError, Control, StillLoading};
 pub use iter::Iter;

@@ -83,29 +83,29 @@ impl<V> Outcome<V> {
 }
 
 /// A value on its way to the caller, with what was found out on the way.
-pub(super) struct Served<V> {
-    pub(super) value: V,
-    pub(super) source: Source,
+pub(crate) struct Served<V> {
+    pub(crate) value: V,
+    pub(crate) source: Source,
     /// Known if the caller wants to know it.
-    pub(super) lifetime: Option<Lifetime>,
-    pub(super) load: LoadPart,
-    pub(super) degraded: bool,
+    pub(crate) lifetime: Option<Lifetime>,
+    pub(crate) load: LoadPart,
+    pub(crate) degraded: bool,
 }
 
 impl<V> Served<V> {
     /// A value from memory that is not to be told more of.
-    pub(super) const fn plain(value: V) -> Self {
+    pub(crate) const fn plain(value: V) -> Self {
         let (source, load) = (Source::Memory, LoadPart::None);
         Self { value, source, lifetime: None, load, degraded: false }
     }
 
     /// What a flight brought.
-    pub(super) const fn arrived(value: V, arrival: Arrival, load: LoadPart) -> Self {
+    pub(crate) const fn arrived(value: V, arrival: Arrival, load: LoadPart) -> Self {
         let Arrival { source, lifetime } = arrival;
         Self { value, source, lifetime: Some(lifetime), load, degraded: false }
     }
 
-    pub(super) fn into_outcome(self) -> Outcome<V> {
+    pub(crate) fn into_outcome(self) -> Outcome<V> {
         let Self { value, source, lifetime, load, degraded } = self;
         let lifetime = lifetime.unwrap_or(Lifetime::fresh_for(Duration::ZERO));
         // What has just arrived is as fresh as can be, kept or not.

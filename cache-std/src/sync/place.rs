@@ -8,14 +8,14 @@ use crate::time::Signal;
 
 /// Places for loads, of which there are so many.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     taken: Arc<Taken>,
     most: usize,
 }
 
 /// One of the places, given back when it is dropped. The keys of one batch share one.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     taken: Arc<Taken>,
 }
 
@@ -33,30 +33,30 @@ struct Taken {
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
 impl Places {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { taken: Arc::default(), most: most.min(CLOSED - 1) }
     }
 
     /// Whether one is free just now.
-    pub(super) fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.taken.state.load(Ordering::Relaxed) < self.most
     }
 
-    pub(super) fn take(&self) -> Option<Arc<Place>> {
+    pub(crate) fn take(&self) -> Option<Arc<Place>> {
         let more = |state| (state < self.most).then_some(state + 1);
         self.taken.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Arc::new(Place { taken: Arc::clone(&self.taken) }))
     }
 
     /// Gives no more places.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.taken.state.fetch_or(CLOSED, Ordering::Relaxed);
         let told = core::mem::take(&mut *self.told());
         told.iter().filter_map(Weak::upgrade).for_each(|signal| signal.set());
     }
 
     /// Sets `signal`, if somebody still holds it, when no more places are given.
-    pub(super) fn tell_when_closed(&self, signal: &Arc<Signal>) {
+    pub(crate) fn tell_when_closed(&self, signal: &Arc<Signal>) {
         let mut told = self.told();
         told.retain(|signal| signal.strong_count() > 0);
         told.push(Arc::downgrade(signal));
@@ -70,17 +70,17 @@ impl Places {
         self.taken.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.taken.state.load(Ordering::Relaxed) >= CLOSED
     }
 
     /// How many are taken.
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.taken.state.load(Ordering::Acquire) & !CLOSED
     }
 
     /// A signal that is set when, after [`close`](Self::close), the last place has been given back.
-    pub(super) fn watch(&self) -> Arc<Signal> {
+    pub(crate) fn watch(&self) -> Arc<Signal> {
         let signal = Arc::new(Signal::new());
         let mut watchers = self.taken.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.push(Arc::clone(&signal));

@@ -55,6 +55,9 @@ pub struct Read<'a, Q: ?Sized, K, V, S = DefaultHasher> {
     policy: Option<&'a Policy>,
 }
 
+/// A read that is to go on by asking the algorithm, and since when.
+pub(crate) type Begun<'a, Q, K, V, S> = (Call<'a, Q, K, V, S>, Instant);
+
 impl<K, V, S> Cache<K, V, S> {
     /// A read that may say what it accepts. Without any such word it is the read of the same name
     /// on the cache itself.
@@ -105,7 +108,7 @@ impl<'a, Q: ?Sized, K, V, S> Read<'a, Q, K, V, S> {
     }
 }
 
-impl<Q, K, V, S> Read<'_, Q, K, V, S>
+impl<'a, Q, K, V, S> Read<'a, Q, K, V, S>
 where
     K: Borrow<Q> + Clone + Eq + Hash,
     Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -128,20 +131,27 @@ where
         inner.tables.look_within(hash, self.key, now, &contract)
     }
 
-    fn drive<E, R>(self, run: impl FnOnce() -> R, tells: bool) -> Result<Served<V>, LoadError<E>>
-    where
-        E: fmt::Display + Send + Sync + 'static,
-        R: Run<K, V, S, E>,
-    {
+    /// A value that satisfies every contract; or the call to go on with, and since when.
+    pub(crate) fn begin(self, tells: bool) -> Result<Served<V>, Begun<'a, Q, K, V, S>> {
         let inner = &self.cache.inner;
         let (hash, now) = (inner.hash(self.key), inner.now());
-        // A fresh value satisfies every contract.
         if let Some(value) = if tells { None } else { inner.fresh_hit(hash, self.key, now) } {
             return Ok(Served::plain(value));
         }
         let (contract, kept_by) = (self.contract(now), self.policy);
         let waits = self.wait != Some(Duration::ZERO);
-        Call { inner, hash, key: self.key, contract, kept_by, tells, waits }.drive(run(), now)
+        Err((Call { inner, hash, key: self.key, contract, kept_by, tells, waits }, now))
+    }
+
+    fn drive<E, R>(self, run: impl FnOnce() -> R, tells: bool) -> Result<Served<V>, LoadError<E>>
+    where
+        E: fmt::Display + Send + Sync + 'static,
+        R: Run<K, V, S, E>,
+    {
+        match self.begin(tells) {
+            Ok(served) => Ok(served),
+            Err((call, now)) => call.drive(run(), now),
+        }
     }
 
     /// As [`Cache::get_or_load_here`], on these terms. The loader runs on this thread, so

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cache_core::{Clock, Instant};
 
-use super::{ManualTime, Signal, Time};
+use super::{Alarm, ManualTime, Signal, Time};
 
 /// A [`ManualTime`] for those who would wait on it with nobody there to move it: they move it to the
 /// end of their own wait, and wake others whose time has come. Made by [`ManualTime::leaping`].
@@ -52,6 +52,14 @@ impl Time for LeapingTime {
         }
         self.time.change(|now| now.max(until));
         signal.is_set()
+    }
+
+    /// A task that waits moves the clock as well.
+    fn alarm(&self, signal: &Arc<Signal>, until: Instant) -> Option<Alarm> {
+        if !signal.is_set() && until != Instant::FAR_FUTURE {
+            self.time.change(|now| now.max(until));
+        }
+        self.time.alarm(signal, until)
     }
 }
 

@@ -5,18 +5,20 @@ use std::time::Instant as StdInstant;
 
 use cache_core::{Clock, Instant};
 
-use crate::primitives::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::primitives::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 mod coarse;
 mod leaping;
 #[cfg(all(test, shuttle))]
 mod models;
+mod signal;
 mod ticks;
 
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use coarse::CoarseTime;
 pub use leaping::LeapingTime;
+pub use signal::Signal;
 pub use ticks::TickTime;
 
 /// A clock that threads can wait on. All waiting in this crate goes through it, so that with
@@ -29,74 +31,56 @@ pub trait Time: Clock + Send + Sync + 'static {
     fn sleep_until(&self, until: Instant) {
         self.wait(&Arc::new(Signal::new()), until);
     }
+
+    /// The time, read anew where [`now`](Clock::now) may lag.
+    fn now_precisely(&self) -> Instant {
+        self.now()
+    }
+
+    /// Has `signal` [poked](Signal::poke) when the clock reaches `until`, unless what is returned is
+    /// dropped before. For tasks, which cannot block. `None` where nobody is there to do so, as with
+    /// real time: then the task's runtime is asked to wait.
+    fn alarm(&self, signal: &Arc<Signal>, until: Instant) -> Option<Alarm> {
+        let _ = (signal, until);
+        None
+    }
 }
 
 impl<T: Time + ?Sized> Time for Arc<T> {
     fn wait(&self, signal: &Arc<Signal>, until: Instant) -> bool {
         (**self).wait(signal, until)
     }
+
+    fn now_precisely(&self) -> Instant {
+        (**self).now_precisely()
+    }
+
+    fn alarm(&self, signal: &Arc<Signal>, until: Instant) -> Option<Alarm> {
+        (**self).alarm(signal, until)
+    }
 }
 
-/// Something that a thread waits for; once set it stays set until taken. One thread at a time: a
-/// [`poke`](Self::poke) is seen by one of those who wait.
-#[derive(Debug, Default)]
-pub struct Signal {
-    state: Mutex<State>,
-    changed: Condvar,
+/// A signal is to be poked at some time; dropped, it is not. Made by [`Time::alarm`].
+pub struct Alarm(Option<Box<dyn FnOnce() + Send>>);
+
+impl Alarm {
+    /// One that calls `cancel` when it is dropped.
+    pub fn new(cancel: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(cancel)))
+    }
 }
 
-#[derive(Debug, Default)]
-struct State {
-    set: bool,
-    /// The clock moved: whoever waits should read it again.
-    poked: bool,
-}
-
-impl Signal {
-    /// A signal that is not set.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the signal and wakes who waits.
-    pub fn set(&self) {
-        self.lock().set = true;
-        self.changed.notify_all();
-    }
-
-    /// Whether the signal is set.
-    pub fn is_set(&self) -> bool {
-        self.lock().set
-    }
-
-    /// Unsets the signal; returns whether it was set.
-    pub fn take(&self) -> bool {
-        core::mem::take(&mut self.lock().set)
-    }
-
-    /// Wakes who waits without setting the signal: for clocks that move by hand.
-    pub fn poke(&self) {
-        self.lock().poked = true;
-        self.changed.notify_all();
-    }
-
-    /// Blocks until set or poked; returns whether it was set.
-    pub fn block(&self) -> bool {
-        let mut state = self.lock();
-        while !state.set && !state.poked {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(cancel) = self.0.take() {
+            cancel();
         }
-        state.poked = false;
-        state.set
     }
+}
 
-    fn is_quiet(&self) -> bool {
-        let state = self.lock();
-        !state.set && !state.poked
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl core::fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Alarm")
     }
 }
 
@@ -132,15 +116,13 @@ impl Clock for MonotonicTime {
 
 impl Time for MonotonicTime {
     fn wait(&self, signal: &Arc<Signal>, until: Instant) -> bool {
-        let mut state = signal.lock();
-        while !state.set {
+        while !signal.is_set() {
             let now = self.now();
             if now.has_reached(until) {
                 return false;
             }
             let left = until.remaining_at(now).min(core::time::Duration::from_secs(3_600));
-            let waited = signal.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            signal.block_for(left);
         }
         true
     }
@@ -271,6 +253,15 @@ impl Time for ManualTime {
         };
         self.unregister(id);
         set
+    }
+
+    fn alarm(&self, signal: &Arc<Signal>, until: Instant) -> Option<Alarm> {
+        let Some(id) = self.register(signal, until) else {
+            signal.poke();
+            return Some(Alarm::new(|| {}));
+        };
+        let time = self.clone();
+        Some(Alarm::new(move || time.unregister(id)))
     }
 }
 

@@ -85,6 +85,10 @@ impl Time for TickTime {
         Self::refresh();
         set
     }
+
+    fn now_precisely(&self) -> Instant {
+        Self::refresh()
+    }
 }
 
 /// Who reads the time, and for whom.

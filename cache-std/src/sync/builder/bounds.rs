@@ -8,7 +8,7 @@ use crate::sync::tables::tables_for;
 /// Entries of a cache that was given no bound.
 const CAPACITY: usize = 10_000;
 
-impl<K, V, S> Builder<K, V, S> {
+impl<K, V, S, D> Builder<K, V, S, D> {
     /// Most entries held. From 1,024 on they lie in many small sets, which fill unevenly: a cache that
     /// is offered exactly as many keys as it may hold keeps about 92 % of them.
     ///

@@ -1,0 +1,161 @@
+//! Doing what the algorithm says, as a task.
+
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+
+use cache_core::{Instant, Loaded};
+
+use super::runtime::Runtime;
+use super::task::{NotStarted, Shared, end_one};
+use super::wait::wait;
+use crate::error::LoadError;
+use crate::sync::Previous;
+use crate::sync::call::Call;
+use crate::sync::lead::Lead;
+use crate::sync::outcome::{LoadPart, Served};
+use crate::sync::reading::{Next, Reading};
+
+/// A read that may load, with all that it needs to start a load.
+pub(super) struct Drive<'a, Q: ?Sized, K, V, R, S, F> {
+    pub(super) call: Call<'a, Q, K, V, S>,
+    pub(super) shared: &'a Shared<R>,
+    pub(super) loader: F,
+    /// The loader sees the old value.
+    pub(super) pins: bool,
+}
+
+impl<Q, K, V, R, S, F, Fut, L, E> Drive<'_, Q, K, V, R, S, F>
+where
+    K: Borrow<Q> + Clone + Eq + Hash + Send + Sync + 'static,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    V: Clone + Send + Sync + 'static,
+    R: Runtime,
+    S: BuildHasher + Send + Sync + 'static,
+    F: FnOnce(Previous<V>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, E>> + Send + 'static,
+    L: Into<Loaded<V>> + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    /// Does what the algorithm says until there is an answer.
+    pub(super) async fn run(self, mut now: Instant) -> Result<Served<V>, LoadError<E>> {
+        let Self { call, shared, loader, pins } = self;
+        let mut reading = Reading::new();
+        loop {
+            let step = call.step(now, pins, &mut None);
+            match call.take(&mut reading, step) {
+                Next::Done(answer) => return answer,
+                Next::Refresh(old, lead) => {
+                    // One that cannot be started is given up: the next reader may try.
+                    let _ = refresh(&call, shared, lead, loader);
+                    return Ok(old);
+                }
+                Next::Load(lead, _) => match load(&call, shared, lead, loader) {
+                    Ok(()) => break,
+                    Err(NotStarted::NoRuntime) => {
+                        let old = call.fallback(LoadPart::Cooling);
+                        return old.ok_or(LoadError::NoRuntime);
+                    }
+                    Err(NotStarted::TooMany) => return Err(call.busy()),
+                },
+                Next::Wait => {}
+            }
+            if let Some(answer) = wait_out(&call, shared, &mut reading).await {
+                return answer;
+            }
+            now = call.inner.now();
+        }
+        wait_out(&call, shared, &mut reading).await.unwrap_or(Err(LoadError::GivenUp))
+    }
+
+    /// Starts a load behind the caller's back, even where the value is fresh; whether it did.
+    pub(super) fn start(self, now: Instant) -> bool {
+        let Self { call, shared, loader, pins } = self;
+        let step = call.step(now, pins, &mut None);
+        match call.take::<E>(&mut Reading::new(), step) {
+            Next::Refresh(_, lead) | Next::Load(lead, _) => {
+                refresh(&call, shared, lead, loader).is_ok()
+            }
+            _ => false,
+        }
+    }
+}
+
+fn load<Q, K, V, R, S, F, Fut, L, E>(
+    call: &Call<'_, Q, K, V, S>,
+    shared: &Shared<R>,
+    lead: Lead<K, V, S>,
+    loader: F,
+) -> Result<(), NotStarted>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    Q: ?Sized,
+    V: Clone + Send + Sync + 'static,
+    R: Runtime,
+    S: BuildHasher + Send + Sync + 'static,
+    F: FnOnce(Previous<V>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, E>> + Send + 'static,
+    L: Into<Loaded<V>> + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    let answer = answer(lead.previous.clone(), loader);
+    shared.load(call.inner, vec![lead], answer, end_one)
+}
+
+fn refresh<Q, K, V, R, S, F, Fut, L, E>(
+    call: &Call<'_, Q, K, V, S>,
+    shared: &Shared<R>,
+    lead: Lead<K, V, S>,
+    loader: F,
+) -> Result<(), NotStarted>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    Q: ?Sized,
+    V: Clone + Send + Sync + 'static,
+    R: Runtime,
+    S: BuildHasher + Send + Sync + 'static,
+    F: FnOnce(Previous<V>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<L, E>> + Send + 'static,
+    L: Into<Loaded<V>> + 'static,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    let answer = answer(lead.previous.clone(), loader);
+    shared.refresh(call.inner, vec![lead], answer, end_one)
+}
+
+/// The loader's answer. Whatever it does, it does when this is polled.
+async fn answer<V, F, Fut, L, E>(previous: Previous<V>, loader: F) -> Result<Loaded<V>, E>
+where
+    F: FnOnce(Previous<V>) -> Fut,
+    Fut: Future<Output = Result<L, E>>,
+    L: Into<Loaded<V>> + 'static,
+{
+    loader(previous).await.map(Into::into)
+}
+
+/// Waits for whatever a reading waits for. `None` says to ask the algorithm again.
+pub(super) async fn wait_out<Q, K, V, R, S, E>(
+    call: &Call<'_, Q, K, V, S>,
+    shared: &Shared<R>,
+    reading: &mut Reading<V>,
+) -> Option<Result<Served<V>, LoadError<E>>>
+where
+    K: Borrow<Q> + Clone + Eq + Hash,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    V: Clone,
+    R: Runtime,
+    S: BuildHasher,
+    E: Send + Sync + 'static,
+{
+    while let Some((flight, until)) = reading.pending() {
+        let waited = if call.waits {
+            wait((&**call.inner, &shared.runtime), &flight, until).await
+        } else {
+            Ok(flight.end())
+        };
+        if let Some(answer) = call.waited(reading, waited) {
+            return Some(answer);
+        }
+    }
+    None
+}

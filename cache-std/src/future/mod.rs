@@ -1,0 +1,24 @@
+//! The cache for tasks, on any asynchronous runtime.
+//!
+//! Who uses tokio takes `cache-tokio`, whose `Cache` is this one. For another runtime, implement
+//! [`Runtime`]: a way to spawn a task, and one to sleep.
+
+mod builder;
+mod cache;
+mod control;
+mod drive;
+mod load;
+mod loading;
+mod many;
+mod read;
+mod refreshes;
+mod runtime;
+mod task;
+mod wait;
+
+pub use builder::{Builder, Tasks};
+pub use cache::Cache;
+pub use control::Control;
+pub use loading::{LoadingBuilder, LoadingCache};
+pub use read::Read;
+pub use runtime::{NoRuntime, Runtime};

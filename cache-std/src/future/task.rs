@@ -1,0 +1,196 @@
+//! Loads as tasks.
+
+use core::any::Any;
+use core::fmt;
+use core::future::poll_fn;
+use core::hash::{BuildHasher, Hash};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use cache_core::Loaded;
+
+use super::builder::Tasks;
+use super::refreshes::{Refreshes, Turn};
+use super::runtime::{NoRuntime, Runtime};
+use super::wait::Until;
+use crate::flight::Flight;
+use crate::sync::cache::Inner;
+use crate::sync::lead::{Failed, Lead};
+use crate::time::{Signal, Time};
+
+/// What the caches that share a memory share besides: how loads run as tasks.
+#[derive(Debug)]
+pub(super) struct Shared<R> {
+    pub(super) runtime: R,
+    pub(super) refreshes: Arc<Refreshes>,
+    /// How long a load may run before it is dropped.
+    pub(super) load_limit: Duration,
+    /// A load ends when nobody waits for it any more.
+    pub(super) abandons: bool,
+}
+
+/// Why a load was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotStarted {
+    /// The caller is on no runtime.
+    NoRuntime,
+    /// As many refreshes wait as may.
+    TooMany,
+}
+
+/// How a load ends that has neither been dropped nor outlived its limit.
+pub(super) type Ended<T> = Result<T, Box<dyn Any + Send>>;
+
+impl<R: Runtime> Shared<R> {
+    pub(super) fn new(tasks: Tasks<R>, lease: Duration) -> Self {
+        Self {
+            runtime: tasks.runtime,
+            refreshes: Refreshes::new(tasks.max_refreshes),
+            load_limit: tasks.load_limit.unwrap_or_else(|| lease.saturating_mul(10)),
+            abandons: tasks.abandons,
+        }
+    }
+
+    /// Starts a load for those who wait for it.
+    pub(super) fn load<K, V, S, T>(
+        &self,
+        inner: &Inner<K, V, S>,
+        leads: Vec<Lead<K, V, S>>,
+        load: impl Future<Output = T> + Send + 'static,
+        end: impl FnOnce(Vec<Lead<K, V, S>>, Ended<T>) + Send + 'static,
+    ) -> Result<(), NotStarted>
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let watch = self.watch(inner, &leads);
+        if self.abandons {
+            leads.iter().for_each(|lead| lead.flight.ends_unwatched(&watch.over));
+        }
+        self.spawn(run(leads, load, watch, end))
+    }
+
+    /// Starts a load that nobody waits for, when its turn comes, or somebody comes to wait for it.
+    pub(super) fn refresh<K, V, S, T>(
+        &self,
+        inner: &Inner<K, V, S>,
+        leads: Vec<Lead<K, V, S>>,
+        load: impl Future<Output = T> + Send + 'static,
+        end: impl FnOnce(Vec<Lead<K, V, S>>, Ended<T>) + Send + 'static,
+    ) -> Result<(), NotStarted>
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let turn = self.refreshes.turn().ok_or(NotStarted::TooMany)?;
+        leads.iter().for_each(|lead| lead.flight.nudge(turn.signal()));
+        let watch = self.watch(inner, &leads);
+        self.spawn(async move {
+            if comes(&turn, &watch.over).await {
+                run(leads, load, watch, end).await;
+            }
+        })
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NotStarted> {
+        self.runtime.spawn(task).map_err(|NoRuntime| NotStarted::NoRuntime)
+    }
+
+    fn watch<K: Eq, V, S: BuildHasher>(
+        &self,
+        inner: &Inner<K, V, S>,
+        leads: &[Lead<K, V, S>],
+    ) -> Watch<R> {
+        let over = Arc::new(Signal::new());
+        inner.tasks.tell(&over);
+        leads.iter().for_each(|lead| lead.flight.runs_as_task(self.runtime.hangs()));
+        Watch {
+            limit: self.load_limit,
+            time: Arc::clone(&inner.time),
+            runtime: self.runtime.clone(),
+            over,
+        }
+    }
+}
+
+/// What a load ends by, other than by itself.
+struct Watch<R: Runtime> {
+    /// The cache is gone, or nobody waits any more.
+    over: Arc<Signal>,
+    limit: Duration,
+    time: Arc<dyn Time>,
+    runtime: R,
+}
+
+/// Waits until a refresh's turn has come; `false` if that does not matter any more.
+async fn comes(turn: &Turn, over: &Signal) -> bool {
+    poll_fn(|context| {
+        if over.poll(context).is_ready() {
+            return Poll::Ready(false);
+        }
+        turn.signal().poll(context).map(|_| true)
+    })
+    .await
+}
+
+/// Polls a load to its end. Dropped on the way, or at its limit, it gives its flights up.
+async fn run<K, V, S, R, T>(
+    leads: Vec<Lead<K, V, S>>,
+    load: impl Future<Output = T>,
+    watch: Watch<R>,
+    end: impl FnOnce(Vec<Lead<K, V, S>>, Ended<T>),
+) where
+    K: Eq,
+    S: BuildHasher,
+    R: Runtime,
+{
+    let Watch { over, limit, time, runtime } = watch;
+    let mut limit = Until::new(time.now_precisely() + limit);
+    let flights: Vec<_> = leads.iter().map(|lead| Arc::clone(&lead.flight)).collect();
+    let ended = {
+        let mut load = pin!(load);
+        poll_fn(|context| {
+            if let Poll::Ready(true) = over.poll(context) {
+                return Poll::Ready(None);
+            }
+            let poll = || catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context)));
+            match Flight::polling(&flights, poll) {
+                Ok(Poll::Pending) => {}
+                Ok(Poll::Ready(answer)) => return Poll::Ready(Some(Ok(answer))),
+                Err(payload) => return Poll::Ready(Some(Err(payload))),
+            }
+            // Without a timer there is no limit.
+            limit.poll(&*time, &runtime, &over, context).map(|_| None)
+        })
+        .await
+    };
+    if let Some(ended) = ended {
+        end(leads, ended);
+    }
+}
+
+/// Ends the flight of one key.
+pub(super) fn end_one<K, V, S, E>(leads: Vec<Lead<K, V, S>>, ended: Ended<Result<Loaded<V>, E>>)
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    let Some(mut lead) = leads.into_iter().next() else { return };
+    match ended {
+        Ok(Ok(loaded)) => drop(lead.land(loaded)),
+        Ok(Err(error)) => {
+            let failed = lead.failed(error);
+            lead.fail(failed);
+        }
+        Err(payload) => lead.fail(Failed::panic(&*payload)),
+    }
+}

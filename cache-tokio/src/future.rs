@@ -1,0 +1,26 @@
+//! The cache for tokio's tasks.
+
+use cache_std::sync::DefaultHasher;
+
+pub use cache_std::future::{NoRuntime, Runtime};
+pub use cache_std::sync::{
+    BuildError, CapacityError, LoadError, LoadPart, Outcome, Previous, Source, StillLoading,
+};
+
+use crate::Tokio;
+
+/// A bounded cache for tasks, on tokio. Clones share it. See [`cache_std::future::Cache`].
+pub type Cache<K, V, S = DefaultHasher> = cache_std::future::Cache<K, V, Tokio, S>;
+
+/// Builds a [`Cache`]; see [`cache_std::future::Builder`] and [`cache_std::sync::Builder`].
+pub type Builder<K, V, S = DefaultHasher> = cache_std::future::Builder<K, V, Tokio, S>;
+
+/// A [`Cache`] that knows how to load every key; see [`cache_std::future::LoadingCache`].
+pub type LoadingCache<K, V, E, S = DefaultHasher> =
+    cache_std::future::LoadingCache<K, V, E, Tokio, S>;
+
+/// A read with terms of its own; see [`cache_std::future::Read`].
+pub type Read<'a, Q, K, V, S = DefaultHasher> = cache_std::future::Read<'a, Q, K, V, Tokio, S>;
+
+/// A cache as a whole; see [`cache_std::future::Control`].
+pub type Control<'a, K, V, S = DefaultHasher> = cache_std::future::Control<'a, K, V, Tokio, S>;

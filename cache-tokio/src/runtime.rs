@@ -1,0 +1,42 @@
+//! Tokio as the cache sees it.
+
+use core::pin::Pin;
+use core::time::Duration;
+
+use cache_std::future::{NoRuntime, Runtime};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::Sleep;
+
+/// The tokio runtime that the caller is on, whichever that is: a cache in a `static` serves one
+/// runtime after another. Its time must be enabled, as `#[tokio::main]` and `enable_all` do.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)] // a handle without content, to be written as a value
+pub struct Tokio;
+
+impl Runtime for Tokio {
+    type Sleep = Pin<Box<Sleep>>;
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoRuntime> {
+        let handle = Handle::try_current().map_err(|_| NoRuntime::new())?;
+        #[cfg(feature = "tracing")]
+        let task = tracing::Instrument::in_current_span(task);
+        drop(handle.spawn(task));
+        Ok(())
+    }
+
+    fn sleep(&self, span: Duration) -> Result<Self::Sleep, NoRuntime> {
+        let handle = Handle::try_current().map_err(|_| NoRuntime::new())?;
+        let _entered = handle.enter();
+        Ok(Box::pin(tokio::time::sleep(span)))
+    }
+
+    /// Tasks of a runtime with one thread do not run while that thread is blocked.
+    fn hangs(&self) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
+        let own = Handle::try_current().ok()?;
+        if own.runtime_flavor() != RuntimeFlavor::CurrentThread {
+            return None;
+        }
+        let id = own.id();
+        Some(Box::new(move || Handle::try_current().is_ok_and(|here| here.id() == id)))
+    }
+}

@@ -1,0 +1,85 @@
+//! Tokio's clock as the cache sees it.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use cache_std::{Clock, Instant, MonotonicTime, Signal, Time};
+use tokio::runtime::Handle;
+use tokio::time::Instant as TokioInstant;
+
+/// Tokio's clock: real time, or in tests whatever `tokio::time::pause` and `advance` make of it.
+///
+/// Give it to a cache whose test runs on paused time. It costs a hit a call of the system's clock,
+/// which the [`TickTime`](cache_std::TickTime) of other caches does not.
+///
+/// ```
+/// use std::time::Duration;
+/// use cache_tokio::{TokioTime, future::Cache};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let minute = Duration::from_secs(60);
+/// let cache: Cache<u64, u64> = Cache::builder().ttl(minute).time(TokioTime::new()).build()?;
+/// cache.put(1, 7).await;
+/// tokio::time::advance(minute).await;
+/// assert_eq!(cache.get(&1), None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct TokioTime {
+    origin: TokioInstant,
+}
+
+/// So far in the past lies the origin, that entries which arrive with an age keep it: 36 years.
+const HEAD_START: Duration = Duration::from_nanos(1 << 60);
+
+impl TokioTime {
+    /// A clock that starts now.
+    pub fn new() -> Self {
+        Self { origin: TokioInstant::now() }
+    }
+}
+
+impl Default for TokioTime {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for TokioTime {
+    fn now(&self) -> Instant {
+        let elapsed = TokioInstant::now().saturating_duration_since(self.origin);
+        Instant::ORIGIN + HEAD_START + elapsed
+    }
+}
+
+impl Time for TokioTime {
+    /// Blocks; on a runtime's own threads, only within `spawn_blocking` or `block_in_place`. By the
+    /// clock of the runtime that this thread is on, or without one in real time.
+    fn wait(&self, signal: &Arc<Signal>, until: Instant) -> bool {
+        let left = until.remaining_at(self.now());
+        let Ok(handle) = Handle::try_current() else {
+            let real = MonotonicTime::new();
+            return real.wait(signal, real.now() + left);
+        };
+        if until == Instant::FAR_FUTURE {
+            return signal.block();
+        }
+        let poked = Arc::clone(signal);
+        let timer = handle.spawn(async move {
+            tokio::time::sleep(left).await;
+            poked.poke();
+        });
+        let set = loop {
+            if signal.block() {
+                break true;
+            }
+            if self.now().has_reached(until) {
+                break signal.is_set();
+            }
+        };
+        timer.abort();
+        set
+    }
+}
