@@ -33,7 +33,8 @@ mod log {
     use alloc::collections::BTreeMap;
 
     /// What happened to one tag: the sequence number of its latest invalidation, and its latest
-    /// expirations with their time, newest first.
+    /// expirations with their time, newest first. The last of them stands for all before it as well:
+    /// with its own number, and the time of the first.
     #[derive(Clone, Copy, Debug, Default)]
     struct Marks {
         invalidated: u64,
@@ -46,11 +47,22 @@ mod log {
                 return Verdict::Invalidated;
             }
             let later = self.expired.iter().take_while(|(sequence, _)| *sequence > since);
-            match later.clone().count() {
-                0 => Verdict::Untouched,
-                // Perhaps more than are remembered: stale for as long as can be.
-                4 => Verdict::Expired(Instant::ORIGIN),
-                _ => Verdict::Expired(later.last().map_or(Instant::ORIGIN, |(_, at)| *at)),
+            later.last().map_or(Verdict::Untouched, |(_, at)| Verdict::Expired(*at))
+        }
+
+        fn expire(&mut self, sequence: u64, now: Instant) {
+            let [newest, .., oldest] = &mut self.expired;
+            if newest.0 > 0 && newest.1 == now {
+                newest.0 = sequence;
+                return;
+            }
+            let first = *oldest;
+            self.expired.rotate_right(1);
+            let [newest, .., oldest] = &mut self.expired;
+            *newest = (sequence, now);
+            if first.0 > 0 {
+                // Who came between the two is stale for longer than it should be.
+                oldest.1 = first.1;
             }
         }
     }
@@ -76,8 +88,7 @@ mod log {
 
         pub(crate) fn expire(&mut self, tag: u64, now: Instant) {
             let (sequence, marks) = self.mark(tag);
-            marks.expired.rotate_right(1);
-            marks.expired[0] = (sequence, now);
+            marks.expire(sequence, now);
         }
 
         pub(crate) fn invalidate(&mut self, tag: u64) {
@@ -153,7 +164,20 @@ mod log {
             }
             assert_eq!(log.verdict(&[1], 8), Verdict::Expired(at(9)));
             assert_eq!(log.verdict(&[1], 6), Verdict::Expired(at(7)));
-            assert_eq!(log.verdict(&[1], 2), Verdict::Expired(Instant::ORIGIN), "forgotten");
+            assert_eq!(log.verdict(&[1], 0), Verdict::Expired(at(1)));
+            assert_eq!(log.verdict(&[1], 2), Verdict::Expired(at(1)), "two too early: forgotten");
+        }
+
+        #[test]
+        fn expirations_at_one_instant_are_one() {
+            let mut log = TagLog::default();
+            let at = Instant::from_secs;
+            log.expire(1, at(1));
+            (0..9).for_each(|_| log.expire(1, at(5)));
+            let seen = log.sequence();
+            assert_eq!(log.verdict(&[1], 0), Verdict::Expired(at(1)));
+            assert_eq!(log.verdict(&[1], 3), Verdict::Expired(at(5)));
+            assert_eq!(log.verdict(&[1], seen), Verdict::Untouched);
         }
 
         #[test]

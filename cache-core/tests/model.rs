@@ -469,3 +469,15 @@ fn an_expired_tag_is_swept_when_its_windows_end() {
         pair.check();
     }
 }
+
+/// What the expiry of a tag found stale already is no more than that, also where it is applied late.
+#[test]
+fn a_tag_that_expired_before_another_policy_says_nothing_after_it() {
+    let mut pair = Pair::new(Instant::from_millis(0));
+    let tagged = Terms { tag: Some(1), ..Terms::default() };
+    let ops = [Op::Put(0, tagged), Op::Advance(100), Op::ExpireTag(1), Op::ChangePolicy(2)];
+    for op in &ops {
+        pair.apply(op);
+        pair.check();
+    }
+}

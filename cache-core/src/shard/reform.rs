@@ -7,6 +7,7 @@
 use super::{Book, Out, Rules, plain};
 use crate::policy::Policy;
 use crate::record::Record;
+use crate::slot::{Site, Slot};
 use crate::table::{Places, Table};
 use crate::tags::Verdict;
 use crate::time::Instant;
@@ -28,12 +29,16 @@ impl<K, R: Places<K, Record>> Book<K, R> {
             let Some((hash, _, _)) = self.records.get(at) else { continue };
             let spread = self.rules.spread(hash);
             let Some(record) = self.records.get_mut(at) else { continue };
-            let Some(windows) = &mut record.windows else { continue };
             // A tag that has expired meanwhile speaks of the windows until now.
             if let Verdict::Expired(at) = self.tags.verdict(record.label.tags(), record.tags_seen) {
-                windows.expire(at);
+                let mut slot = Slot { windows: record.windows, record: core::mem::take(record) };
+                let site = Site { policy: &old.policy, hash: spread, now: at };
+                slot.expire(site, &mut self.tickets);
+                slot.record.tags_seen = self.tags.sequence();
+                *record = Record { windows: slot.windows, ..slot.record };
             }
-            *windows = self.rules.policy.carry_over(&old.policy, *windows, spread);
+            let carry = |windows| self.rules.policy.carry_over(&old.policy, windows, spread);
+            record.windows = record.windows.map(carry);
         }
         self.sweep.expect(Instant::ORIGIN);
         old
