@@ -19,6 +19,9 @@ pub type Builder<K, V, S = DefaultHasher> = cache_std::future::Builder<K, V, Tok
 pub type LoadingCache<K, V, E, S = DefaultHasher> =
     cache_std::future::LoadingCache<K, V, E, Tokio, S>;
 
+/// A [`Cache`] whose one loader loads many keys at a time; see [`cache_std::future::BatchCache`].
+pub type BatchCache<K, V, E, S = DefaultHasher> = cache_std::future::BatchCache<K, V, E, Tokio, S>;
+
 /// A read with terms of its own; see [`cache_std::future::Read`].
 pub type Read<'a, Q, K, V, S = DefaultHasher> = cache_std::future::Read<'a, Q, K, V, Tokio, S>;
 

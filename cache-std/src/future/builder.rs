@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cache_core::Loaded;
 
+use super::batch::BatchBuilder;
 use super::cache::Cache;
 use super::loading::LoadingBuilder;
 use super::runtime::Runtime;
@@ -118,6 +119,26 @@ where
         E: 'static,
     {
         LoadingBuilder::new(self, loader)
+    }
+}
+
+impl<K, V, R, S> Builder<K, V, R, S>
+where
+    K: Eq + Hash + 'static,
+    V: 'static,
+{
+    /// Gives the cache one loader that loads many keys at a time, and with it
+    /// [`load`](super::BatchCache::load). It answers pairs of a key and a value, or a [`Loaded`], in
+    /// any order; a key that it leaves out is missing.
+    pub fn batch_loader<F, Fut, A, L, E>(self, loader: F) -> BatchBuilder<K, V, R, S, E>
+    where
+        F: Fn(Vec<K>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, E>> + Send + 'static,
+        A: IntoIterator<Item = (K, L)>,
+        L: Into<Loaded<V>>,
+        E: 'static,
+    {
+        BatchBuilder::new(self, loader)
     }
 }
 

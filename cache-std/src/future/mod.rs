@@ -3,6 +3,7 @@
 //! Who uses tokio takes `cache-tokio`, whose `Cache` is this one. For another runtime, implement
 //! [`Runtime`]: a way to spawn a task, and one to sleep.
 
+mod batch;
 mod builder;
 mod cache;
 mod control;
@@ -16,6 +17,7 @@ mod runtime;
 mod task;
 mod wait;
 
+pub use batch::{BatchBuilder, BatchCache};
 pub use builder::{Builder, Tasks};
 pub use cache::Cache;
 pub use control::Control;
