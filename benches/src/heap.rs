@@ -20,12 +20,23 @@ impl Counting {
 // Counted by thread, and so without a locked instruction, which would show in what is timed.
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
+    static MADE: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Bytes that this thread has allocated and not freed. What it freed of another thread's counts as
 /// less than nothing, so only differences tell something.
 pub fn held() -> isize {
     HELD.get()
+}
+
+/// How often this thread has allocated.
+pub fn allocations() -> u64 {
+    MADE.get()
+}
+
+fn made(bytes: isize) {
+    MADE.set(MADE.get().wrapping_add(1));
+    count(bytes);
 }
 
 fn count(bytes: isize) {
@@ -36,13 +47,13 @@ fn count(bytes: isize) {
 // nor panics: the thread's counter is built at compile time and has no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        made(layout.size() as isize);
         // SAFETY: the caller keeps the contract of `alloc`, which is `System`'s.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        made(layout.size() as isize);
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -54,7 +65,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
+        made(size as isize - layout.size() as isize);
         // SAFETY: as for `dealloc`; the new size is the caller's promise.
         unsafe { System.realloc(place, layout, size) }
     }

@@ -15,6 +15,7 @@ use cache_core::{Instant, Loaded};
 use super::builder::Builder;
 use super::cache::Cache;
 use super::drive::wait_out;
+use super::hit_or::HitOr;
 use super::loading::Answer;
 use super::many::start_batch;
 use super::runtime::Runtime;
@@ -243,15 +244,15 @@ where
     /// # Errors
     /// As [`Cache::get_or_load_with`].
     #[inline]
-    pub async fn load<Q>(&self, key: &Q) -> Result<V, LoadError<E>>
+    pub fn load<Q>(&self, key: &Q) -> impl Future<Output = Result<V, LoadError<E>>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        match self.cache.cache.inner.begin(key) {
-            Ok(value) => Ok(value),
-            Err((hash, now)) => Box::pin(self.slowly(key, hash, now)).await,
-        }
+        HitOr::Look(move || {
+            let begun = self.cache.cache.inner.begin(key);
+            begun.map_err(|(hash, now)| self.slowly(key, hash, now))
+        })
     }
 
     async fn slowly<Q>(&self, key: &Q, hash: u64, mut now: Instant) -> Result<V, LoadError<E>>

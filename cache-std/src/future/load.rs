@@ -8,6 +8,7 @@ use cache_core::Loaded;
 
 use super::cache::Cache;
 use super::drive::Drive;
+use super::hit_or::HitOr;
 use super::runtime::Runtime;
 use crate::error::LoadError;
 use crate::sync::Previous;
@@ -31,7 +32,11 @@ where
     /// # Errors
     /// See [`LoadError`]. An old value within its windows is returned instead of any of them.
     #[inline]
-    pub async fn get_or_load<Q, F, Fut, E>(&self, key: &Q, loader: F) -> Result<V, LoadError<E>>
+    pub fn get_or_load<Q, F, Fut, E>(
+        &self,
+        key: &Q,
+        loader: F,
+    ) -> impl Future<Output = Result<V, LoadError<E>>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -39,11 +44,10 @@ where
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: fmt::Display + Send + Sync + 'static,
     {
-        match self.cache.inner.begin(key) {
-            Ok(value) => Ok(value),
-            // In a box, so that the future of a hit is small.
-            Err(begun) => Box::pin(self.slowly(key, begun, |_| loader(), false)).await,
-        }
+        HitOr::Look(move || {
+            let begun = self.cache.inner.begin(key);
+            begun.map_err(|begun| self.slowly(key, begun, |_| loader(), false))
+        })
     }
 
     /// As [`get_or_load`](Self::get_or_load), for a loader that wants to see the old value, or has
@@ -53,11 +57,11 @@ where
     /// As [`get_or_load`](Self::get_or_load); [`LoadError::Missing`] where the origin knows no such
     /// key.
     #[inline]
-    pub async fn get_or_load_with<Q, F, Fut, E>(
+    pub fn get_or_load_with<Q, F, Fut, E>(
         &self,
         key: &Q,
         loader: F,
-    ) -> Result<V, LoadError<E>>
+    ) -> impl Future<Output = Result<V, LoadError<E>>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
@@ -65,10 +69,10 @@ where
         Fut: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
         E: fmt::Display + Send + Sync + 'static,
     {
-        match self.cache.inner.begin(key) {
-            Ok(value) => Ok(value),
-            Err(begun) => Box::pin(self.slowly(key, begun, loader, true)).await,
-        }
+        HitOr::Look(move || {
+            let begun = self.cache.inner.begin(key);
+            begun.map_err(|begun| self.slowly(key, begun, loader, true))
+        })
     }
 
     /// Loads a new value behind the caller's back, even if the one that is there is fresh; that one

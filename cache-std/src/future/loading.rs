@@ -11,6 +11,7 @@ use cache_core::Loaded;
 
 use super::builder::Builder;
 use super::cache::Cache;
+use super::hit_or::HitOr;
 use super::runtime::Runtime;
 use crate::error::LoadError;
 use crate::sync::builder::BuildError;
@@ -79,15 +80,15 @@ where
     /// # Errors
     /// As [`Cache::get_or_load_with`].
     #[inline]
-    pub async fn load<Q>(&self, key: &Q) -> Result<V, LoadError<E>>
+    pub fn load<Q>(&self, key: &Q) -> impl Future<Output = Result<V, LoadError<E>>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        match self.cache.cache.inner.begin(key) {
-            Ok(value) => Ok(value),
-            Err(begun) => Box::pin(self.cache.slowly(key, begun, self.run(key), true)).await,
-        }
+        HitOr::Look(move || {
+            let begun = self.cache.cache.inner.begin(key);
+            begun.map_err(|begun| self.cache.slowly(key, begun, self.run(key), true))
+        })
     }
 
     /// Loads a new value behind the caller's back; see [`Cache::refresh`].

@@ -8,6 +8,7 @@ mod builder;
 mod cache;
 mod control;
 mod drive;
+mod hit_or;
 mod load;
 mod loading;
 mod many;
