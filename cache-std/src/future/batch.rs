@@ -141,15 +141,12 @@ impl<K: Eq, V, S: BuildHasher> Gathering<K, V, S> {
         lock(&self.leads).take().unwrap_or_default()
     }
 
-    /// One more, and how many there are now; it comes back where the call has come.
-    fn push(&self, lead: Lead<K, V, S>) -> Result<usize, Lead<K, V, S>> {
-        match &mut *lock(&self.leads) {
-            Some(leads) => {
-                leads.push(lead);
-                Ok(leads.len())
-            }
-            None => Err(lead),
-        }
+    /// One more, and how many there are now. Where the call has come already, it is not taken.
+    fn push(&self, lead: &mut Option<Lead<K, V, S>>) -> Option<usize> {
+        let mut leads = lock(&self.leads);
+        let leads = leads.as_mut()?;
+        leads.extend(lead.take());
+        Some(leads.len())
     }
 }
 
@@ -168,27 +165,25 @@ where
         lead: Lead<K, V, S>,
     ) {
         let mut current = lock(&self.current);
-        let mut lead = lead;
+        let (flight, mut lead) = (Arc::clone(&lead.flight), Some(lead));
         if let Some(open) = current.upgrade() {
-            lead.flight.nudge(&open.signal);
-            match open.push(lead) {
-                Ok(all) => {
-                    if all >= self.most {
-                        open.signal.set();
-                        *current = Weak::new();
-                    }
-                    return;
+            flight.nudge(&open.signal);
+            if let Some(all) = open.push(&mut lead) {
+                if all >= self.most {
+                    open.signal.set();
+                    *current = Weak::new();
                 }
-                Err(back) => lead = back,
+                return;
             }
         }
         let signal = Arc::new(Signal::new());
         if self.most == 1 {
             signal.set();
         }
-        lead.flight.nudge(&signal);
+        flight.nudge(&signal);
         inner.tasks.tell(&signal);
-        let new = Arc::new(Gathering { leads: Mutex::new(Some(vec![lead])), signal });
+        let new = Gathering { leads: Mutex::new(Some(lead.into_iter().collect())), signal };
+        let new = Arc::new(new);
         *current = Arc::downgrade(&new);
         drop(current);
         let until = Until::new(inner.time.now_precisely() + self.delay);
