@@ -4,8 +4,8 @@ use crate::checks;
 
 /// The names by which parts can be run alone, in the order in which they run.
 pub(crate) const PARTS: &[&str] = &[
-    "lints", "core", "std", "models", "facade", "benches", "no-std", "docs", "deps", "tour",
-    "examples", "sim", "fuzz",
+    "lints", "core", "std", "tokio", "models", "facade", "benches", "no-std", "docs", "deps",
+    "tour", "examples", "sim", "fuzz",
 ];
 
 /// One thing that must pass.
@@ -38,13 +38,14 @@ const CORE_FEATURES: &[&str] = &[
 ];
 
 /// Packages that are linted, documented and tested as a whole.
-const LIBRARIES: &[&str] = &["cache-core", "cache-std", "advanced-caching"];
+const LIBRARIES: &[&str] = &["cache-core", "cache-std", "cache-tokio", "advanced-caching"];
 
 /// Every step, in order.
 pub(crate) fn all() -> Vec<Step> {
     let mut steps = lints();
     steps.extend(core());
     steps.extend(std());
+    steps.extend(tokio());
     steps.extend(models());
     steps.extend(facade());
     steps.extend(benches());
@@ -99,6 +100,15 @@ fn std() -> Vec<Step> {
     ]
 }
 
+fn tokio() -> Vec<Step> {
+    let test = "cargo test --locked -p cache-tokio";
+    vec![
+        command("tokio", "cache-tokio tests", &format!("{test} --lib --tests")),
+        command("tokio", "cache-tokio [tracing] tests", &format!("{test} --all-features --tests")),
+        command("tokio", "cache-tokio doc tests", &format!("{test} --doc")),
+    ]
+}
+
 /// Locks, flights and waits under schedulers that try many interleavings, and reads without a lock
 /// under a model of memory that tries many orders; in target folders of their own, since the flags would rebuild everything
 /// else.
@@ -118,7 +128,7 @@ fn models() -> Vec<Step> {
 }
 
 fn facade() -> Vec<Step> {
-    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std", "chaos", "json"]
+    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std", "tokio", "chaos", "json"]
         .iter()
         .map(|features| {
             let words = format!(
