@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use cache_core::{Contract, Loaded};
 use shuttle::thread;
 
-use super::Builder;
 use super::call::{Call, Step};
 use super::lead::Lead;
+use super::{Builder, Threads};
 use crate::error::LoadError;
 use crate::time::ManualTime;
 
@@ -28,7 +28,7 @@ type Cache = super::Cache<u8, u8, Hasher>;
 type Answer = Result<u8, LoadError<String>>;
 
 fn cache(time: &ManualTime) -> Cache {
-    let builder = Builder::new().capacity(4).ttl(SECOND * 60).jitter_percent(0);
+    let builder = Builder::new(Threads).capacity(4).ttl(SECOND * 60).jitter_percent(0);
     let builder = builder.lease(SECOND * 10).hard_timeout(SECOND * 25);
     builder.hasher(Hasher::default()).time(time.clone()).build().unwrap()
 }

@@ -1,6 +1,8 @@
 //! Waits on a clock that moves meanwhile, under a scheduler that tries many interleavings: each rule
 //! holds as it is written, and a variant without it is caught.
 
+use core::future::poll_fn;
+use core::task::{Context, Poll};
 use core::time::Duration;
 
 use shuttle::thread;
@@ -93,4 +95,45 @@ fn who_move_the_clock_together_move_it_by_both_spans() {
 #[should_panic(expected = "left == right")]
 fn who_read_the_clock_first_lose_a_span() {
     two_seconds(|time| time.set(time.now() + SECOND));
+}
+
+/// A task waits for a signal that a thread sets, and is polled by hand meanwhile.
+fn task_waits(
+    poll: fn(&Signal, &mut Context<'_>) -> Poll<bool>,
+) -> impl Fn() + Send + Sync + 'static {
+    move || {
+        let signal = Arc::new(Signal::new());
+        let (setter, task) = (Arc::clone(&signal), Arc::clone(&signal));
+        let task = thread::spawn(move || {
+            shuttle::future::block_on(poll_fn(|context| poll(&task, context)))
+        });
+        setter.poke();
+        setter.set();
+        task.join().unwrap();
+    }
+}
+
+/// Rule 4: a task looks at the signal and leaves its waker under one lock.
+#[test]
+fn a_task_that_polls_while_the_signal_is_set_is_woken() {
+    let poll = |signal: &Signal, context: &mut Context<'_>| loop {
+        match signal.poll(context) {
+            Poll::Ready(false) => {} // poked
+            polled => return polled,
+        }
+    };
+    shuttle::check_random(task_waits(poll), RUNS);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn a_task_that_looks_first_and_leaves_its_waker_later_is_not() {
+    let poll = |signal: &Signal, context: &mut Context<'_>| {
+        if signal.is_set() {
+            return Poll::Ready(true);
+        }
+        signal.leave_waker(context.waker());
+        Poll::Pending
+    };
+    shuttle::check_random(task_waits(poll), RUNS);
 }

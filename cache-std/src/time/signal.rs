@@ -11,7 +11,7 @@ use crate::primitives::{Condvar, Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub struct Signal {
     state: Mutex<State>,
-    changed: Condvar,
+    pub(super) changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +93,12 @@ impl Signal {
         drop(state);
         drop(before); // a waker's own code runs without the lock
         Poll::Pending
+    }
+
+    /// A part of [`poll`](Self::poll), for a model of what happens without the other.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn leave_waker(&self, waker: &Waker) {
+        self.lock().task = Some(waker.clone());
     }
 
     pub(super) fn is_quiet(&self) -> bool {
