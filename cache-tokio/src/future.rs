@@ -4,7 +4,8 @@ use cache_std::sync::DefaultHasher;
 
 pub use cache_std::future::{NoRuntime, Runtime};
 pub use cache_std::sync::{
-    BuildError, CapacityError, LoadError, LoadPart, Outcome, Previous, Source, StillLoading,
+    BuildError, CapacityError, LoadError, LoadPart, Outcome, Previous, Progress, Source,
+    StillLoading, WarmUpEnd, WarmedUp,
 };
 
 use crate::Tokio;
@@ -21,6 +22,9 @@ pub type LoadingCache<K, V, E, S = DefaultHasher> =
 
 /// A [`Cache`] whose one loader loads many keys at a time; see [`cache_std::future::BatchCache`].
 pub type BatchCache<K, V, E, S = DefaultHasher> = cache_std::future::BatchCache<K, V, E, Tokio, S>;
+
+/// Loads many keys ahead of their readers; see [`cache_std::future::WarmUp`].
+pub type WarmUp<'a, K, V, F, S = DefaultHasher> = cache_std::future::WarmUp<'a, K, V, F, Tokio, S>;
 
 /// A read with terms of its own; see [`cache_std::future::Read`].
 pub type Read<'a, Q, K, V, S = DefaultHasher> = cache_std::future::Read<'a, Q, K, V, Tokio, S>;

@@ -13,6 +13,7 @@ use super::builder::Builder;
 use super::cache::Cache;
 use super::hit_or::HitOr;
 use super::runtime::Runtime;
+use super::warm::WarmUp;
 use crate::error::LoadError;
 use crate::sync::builder::BuildError;
 use crate::sync::{DefaultHasher, Previous};
@@ -21,6 +22,10 @@ use crate::sync::{DefaultHasher, Previous};
 pub(super) type Answer<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 type Loader<K, V, E> = Arc<dyn Fn(K, Previous<V>) -> Answer<Loaded<V>, E> + Send + Sync>;
+
+/// A loader that a cache was given once.
+pub(super) type DynLoader<K, V, E> =
+    Box<dyn Fn(K, Previous<V>) -> Answer<Loaded<V>, E> + Send + Sync>;
 
 /// Builds a [`LoadingCache`]; made by [`Builder::loader`].
 #[must_use = "a builder does nothing until `build`"]
@@ -98,6 +103,22 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         self.cache.start_refresh(key, self.run(key), true)
+    }
+
+    /// Loads what is not fresh of these keys; see [`WarmUp`].
+    pub fn warm_up<'a>(
+        &'a self,
+        keys: impl IntoIterator<Item = K, IntoIter: Send + 'a>,
+    ) -> WarmUp<'a, K, V, DynLoader<K, V, E>, R, S> {
+        WarmUp::new(
+            &self.cache,
+            keys,
+            Arc::new(Box::new({
+                let loader = Arc::clone(&self.loader);
+                move |key, old| loader(key, old)
+            })),
+            true,
+        )
     }
 
     fn run<Q>(

@@ -17,6 +17,7 @@ mod refreshes;
 mod runtime;
 mod task;
 mod wait;
+mod warm;
 
 pub use batch::{BatchBuilder, BatchCache};
 pub use builder::{Builder, Tasks};
@@ -25,3 +26,4 @@ pub use control::Control;
 pub use loading::{LoadingBuilder, LoadingCache};
 pub use read::Read;
 pub use runtime::{NoRuntime, Runtime};
+pub use warm::WarmUp;

@@ -68,6 +68,10 @@ impl<R: Runtime> Until<R> {
         Self { at, by: None }
     }
 
+    pub(super) const fn at(&self) -> Instant {
+        self.at
+    }
+
     /// Ready when the instant has come. An alarm pokes `signal`, which the caller has polled just now.
     pub(super) fn poll(
         &mut self,

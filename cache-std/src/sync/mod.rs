@@ -43,7 +43,7 @@ mod second;
 mod snapshot;
 mod sweeper;
 mod tables;
-mod warm;
+pub(crate) mod warm;
 
 pub use crate::error::LoadError;
 pub use builder::{BuildError, Builder, DefaultHasher, Threads};

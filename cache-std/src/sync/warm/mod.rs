@@ -12,15 +12,16 @@ use super::cache::Cache;
 use super::lead::Previous;
 
 mod report;
+pub(crate) mod tally;
 mod work;
 
 pub use report::{Progress, WarmUpEnd, WarmedUp};
 use work::Work;
 
-type Keys<'a, K> = Box<dyn Iterator<Item = K> + Send + 'a>;
+pub(crate) type Keys<'a, K> = Box<dyn Iterator<Item = K> + Send + 'a>;
 pub(super) type Loader<'a, K, V, E> =
     Box<dyn Fn(&K, &Previous<V>) -> Result<Loaded<V>, E> + Send + Sync + 'a>;
-type OnProgress<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send + 'a>;
+pub(crate) type OnProgress<'a> = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send + 'a>;
 
 /// Loads the values of many keys ahead of their readers; made by [`Cache::warm_up`] and
 /// [`LoadingCache::warm_up`](super::LoadingCache::warm_up).

@@ -1,18 +1,18 @@
 //! The threads of a warm-up.
 
-use core::any::Any;
 use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use core::iter::Fuse;
 use core::time::Duration;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use cache_core::{Contract, Freshness, Instant, Loaded};
+use cache_core::{Contract, Instant, Loaded};
 
-use super::{Keys, Loader, OnProgress, Progress, WarmUp, WarmUpEnd, WarmedUp};
+use super::tally::Tally;
+use super::{Keys, Loader, WarmUp, WarmedUp};
 use crate::error::LoadError;
 use crate::flight::End;
 use crate::sync::cache::Cache;
@@ -20,7 +20,6 @@ use crate::sync::call::Call;
 use crate::sync::lead::{Lead, Previous};
 use crate::sync::outcome::{LoadPart, Served};
 use crate::sync::run::Run;
-use crate::time::Signal;
 
 /// Most threads of one warm-up.
 const THREADS: usize = 512;
@@ -33,9 +32,7 @@ pub(super) struct Work<'a, K, V, E, S> {
     every: Duration,
     at_once: usize,
     gate: Mutex<Gate<'a, K>>,
-    tally: Mutex<Tally<'a, E>>,
-    /// Nothing more is to begin.
-    over: Arc<Signal>,
+    tally: Tally<'a, E>,
 }
 
 /// Held by the thread that takes the next key and waits for its time.
@@ -44,14 +41,6 @@ struct Gate<'a, K> {
     next_at: Instant,
     /// There are no more keys.
     ended: bool,
-}
-
-struct Tally<'a, E> {
-    progress: Progress,
-    error: Option<LoadError<E>>,
-    end: Option<WarmUpEnd>,
-    on_progress: Option<OnProgress<'a>>,
-    panicked: Option<Box<dyn Any + Send>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -69,9 +58,9 @@ where
         let WarmUp { cache, keys, loader, pins, every, at_once, on_progress } = warm_up;
         let (least, most) = keys.size_hint();
         let total = most.filter(|most| *most == least).map(|total| total as u64);
-        let (keys, over) = (keys.fuse(), Arc::new(Signal::new()));
-        let next_at = cache.inner.time.now();
-        cache.inner.places.tell_when_closed(&over);
+        let keys = keys.fuse();
+        let (next_at, tally) = (cache.inner.time.now(), Tally::new(total, on_progress));
+        cache.inner.places.tell_when_closed(tally.over());
         Self {
             cache,
             loader,
@@ -79,14 +68,7 @@ where
             every,
             at_once: at_once.min(most.unwrap_or(THREADS)).min(THREADS),
             gate: Mutex::new(Gate { keys, next_at, ended: false }),
-            tally: Mutex::new(Tally {
-                progress: Progress { total, ..Progress::default() },
-                error: None,
-                end: None,
-                on_progress,
-                panicked: None,
-            }),
-            over,
+            tally,
         }
     }
 
@@ -100,14 +82,7 @@ where
             self.work();
         });
         let ended = lock(&self.gate).ended;
-        let mut tally = lock(&self.tally);
-        if let Some(payload) = tally.panicked.take() {
-            drop(tally);
-            resume_unwind(payload);
-        }
-        let unsaid = if ended { WarmUpEnd::Finished } else { WarmUpEnd::ShutDown };
-        let (progress, end) = (tally.progress, tally.end.unwrap_or(unsaid));
-        WarmedUp { progress, end, error: tally.error.take() }
+        self.tally.finish(ended)
     }
 
     fn work(&self) {
@@ -117,8 +92,7 @@ where
             }
         };
         if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
-            lock(&self.tally).panicked.get_or_insert(payload);
-            self.over.set();
+            self.tally.panicked(payload);
         }
     }
 
@@ -126,17 +100,12 @@ where
     /// others for it.
     fn next(&self) -> Option<K> {
         let mut gate = lock(&self.gate);
-        while !self.over.is_set() {
+        while !self.tally.over().is_set() {
             let Some(key) = gate.keys.next() else {
                 gate.ended = true;
                 break;
             };
-            let known = self.cache.explain(&key);
-            if known.freshness == Some(Freshness::Fresh) {
-                self.count(|progress| progress.present += 1);
-            } else if known.missing_for.is_some() {
-                self.count(|progress| progress.missing += 1);
-            } else {
+            if self.tally.wants(&self.cache.explain(&key)) {
                 return self.comes(&mut gate).then_some(key);
             }
         }
@@ -146,7 +115,7 @@ where
     /// Waits for the time of the next load; `false` if that is not to begin any more.
     fn comes(&self, gate: &mut Gate<'_, K>) -> bool {
         let time = &self.cache.inner.time;
-        if time.wait(&self.over, gate.next_at) {
+        if time.wait(self.tally.over(), gate.next_at) {
             return false;
         }
         gate.next_at = time.now().max(gate.next_at) + self.every;
@@ -160,36 +129,7 @@ where
         let contract = contract.give_up(now + inner.policy.load().hard_timeout());
         let call = Call::new(inner, hash, key, contract);
         let load = |old: &Previous<V>| (self.loader)(key, old);
-        match call.drive(Ahead { load, pins: self.pins }, now) {
-            Ok(served) if served.load == LoadPart::None => self.count(|now| now.present += 1),
-            Ok(_) => self.count(|now| now.loaded += 1),
-            Err(LoadError::Missing) => self.count(|now| now.missing += 1),
-            Err(LoadError::ShutDown) => self.end(WarmUpEnd::ShutDown),
-            Err(error) => {
-                lock(&self.tally).error.get_or_insert(error);
-                self.count(|now| now.failed += 1);
-            }
-        }
-    }
-
-    /// Counts a key that is done, and tells of it.
-    fn count(&self, count: impl FnOnce(&mut Progress)) {
-        let mut tally = lock(&self.tally);
-        count(&mut tally.progress);
-        tally.progress.done += 1;
-        // Gone while it is called: one that panics is called no more.
-        let Some(mut on_progress) = tally.on_progress.take() else { return };
-        if on_progress(tally.progress).is_continue() {
-            tally.on_progress = Some(on_progress);
-        } else {
-            drop(tally);
-            self.end(WarmUpEnd::Stopped);
-        }
-    }
-
-    fn end(&self, end: WarmUpEnd) {
-        lock(&self.tally).end.get_or_insert(end);
-        self.over.set();
+        self.tally.record(call.drive(Ahead { load, pins: self.pins }, now));
     }
 }
 
