@@ -19,7 +19,10 @@ impl Runtime for Tokio {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), NoRuntime> {
         let handle = Handle::try_current().map_err(|_| NoRuntime::new())?;
         #[cfg(feature = "tracing")]
-        let task = tracing::Instrument::in_current_span(task);
+        let task = {
+            use tracing::instrument::{Instrument, WithSubscriber};
+            task.in_current_span().with_current_subscriber()
+        };
         drop(handle.spawn(task));
         Ok(())
     }
