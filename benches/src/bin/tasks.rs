@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use advanced_caching::future;
-use advanced_caching::sync::{self, LoadError};
+use advanced_caching::sync::LoadError;
 use cache_benches::heap::{self, Counting};
 use cache_benches::keys::{self, Key, Value};
 use cache_benches::ours;
@@ -47,14 +47,13 @@ async fn timed<K: Key>(keys: &[K], mut read: impl AsyncFnMut(&K::Asked)) -> Roun
 fn hits<K: Key, V: Value>(title: &str) {
     let runtime = one_thread();
     let keys: Vec<K> = keys::random(ENTRIES, READS, 1);
-    let blocking: sync::Cache<K, V> = ours::builder(10_000).build().expect("settings");
     let tasks = future::Cache::builder().capacity(10_000).ttl(ours::TTL);
     let tasks = tasks.stale_while_revalidate(ours::SWR).stale_if_error(ours::SIE);
     let tasks: future::Cache<K, V> = tasks.build().expect("settings");
+    let blocking = tasks.blocking(); // the same memory: where its entries lie is no difference
     let moka = moka::future::Cache::builder().max_capacity(10_000).time_to_live(ours::TTL).build();
     let quick = quick_cache::sync::Cache::<K, V>::new(10_000);
     for n in 0..ENTRIES {
-        let _ = blocking.put(K::nth(n), V::of(n));
         quick.insert(K::nth(n), V::of(n));
         runtime.block_on(async {
             let _ = tasks.put(K::nth(n), V::of(n)).await;

@@ -15,7 +15,7 @@ use cache_core::{Instant, Loaded};
 use super::builder::Builder;
 use super::cache::Cache;
 use super::drive::wait_out;
-use super::hit_or::HitOr;
+use super::hit_or::{HitOr, boxed};
 use super::loading::Answer;
 use super::many::start_batch;
 use super::runtime::Runtime;
@@ -246,7 +246,7 @@ where
     {
         HitOr::Look(move || {
             let begun = self.cache.cache.inner.begin(key);
-            begun.map_err(|(hash, now)| self.slowly(key, hash, now))
+            begun.map_err(|(hash, now)| boxed(self.slowly(key, hash, now)))
         })
     }
 

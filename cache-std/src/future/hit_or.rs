@@ -18,7 +18,7 @@ impl<M, G> Unpin for HitOr<M, G> {}
 
 impl<M, G, V, E> Future for HitOr<M, G>
 where
-    M: FnOnce() -> Result<V, G>,
+    M: FnOnce() -> Result<V, Pin<Box<G>>>,
     G: Future<Output = Result<V, E>>,
 {
     type Output = Result<V, E>;
@@ -28,7 +28,7 @@ where
         let mut slow = match core::mem::replace(&mut *self, Self::Done) {
             Self::Look(look) => match look() {
                 Ok(value) => return Poll::Ready(Ok(value)),
-                Err(slow) => boxed(slow),
+                Err(slow) => slow,
             },
             Self::Slow(slow) => slow,
             Self::Done => return Poll::Pending,
@@ -41,8 +41,9 @@ where
     }
 }
 
+/// Out of the way of hits.
 #[cold]
 #[inline(never)]
-fn boxed<G>(slow: G) -> Pin<Box<G>> {
+pub(super) fn boxed<G>(slow: G) -> Pin<Box<G>> {
     Box::pin(slow)
 }

@@ -8,7 +8,7 @@ use cache_core::Loaded;
 
 use super::cache::Cache;
 use super::drive::Drive;
-use super::hit_or::HitOr;
+use super::hit_or::{HitOr, boxed};
 use super::runtime::Runtime;
 use crate::error::LoadError;
 use crate::sync::Previous;
@@ -46,7 +46,7 @@ where
     {
         HitOr::Look(move || {
             let begun = self.cache.inner.begin(key);
-            begun.map_err(|begun| self.slowly(key, begun, |_| loader(), false))
+            begun.map_err(|begun| boxed(self.slowly(key, begun, |_| loader(), false)))
         })
     }
 
@@ -71,7 +71,7 @@ where
     {
         HitOr::Look(move || {
             let begun = self.cache.inner.begin(key);
-            begun.map_err(|begun| self.slowly(key, begun, loader, true))
+            begun.map_err(|begun| boxed(self.slowly(key, begun, loader, true)))
         })
     }
 

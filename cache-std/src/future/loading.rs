@@ -11,7 +11,7 @@ use cache_core::Loaded;
 
 use super::builder::Builder;
 use super::cache::Cache;
-use super::hit_or::HitOr;
+use super::hit_or::{HitOr, boxed};
 use super::runtime::Runtime;
 use super::warm::WarmUp;
 use crate::error::LoadError;
@@ -92,7 +92,7 @@ where
     {
         HitOr::Look(move || {
             let begun = self.cache.cache.inner.begin(key);
-            begun.map_err(|begun| self.cache.slowly(key, begun, self.run(key), true))
+            begun.map_err(|begun| boxed(self.cache.slowly(key, begun, self.run(key), true)))
         })
     }
 
