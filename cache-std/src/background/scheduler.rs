@@ -62,6 +62,14 @@ pub struct StillRunning {
     pub jobs: usize,
 }
 
+impl StillRunning {
+    /// For schedulers of other kinds.
+    #[doc(hidden)]
+    pub const fn new(jobs: usize) -> Self {
+        Self { jobs }
+    }
+}
+
 impl fmt::Display for StillRunning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} background jobs are still running", self.jobs)
