@@ -52,16 +52,12 @@ impl<T> Drive<T> {
 
 /// A run's outcome, or what it panicked with.
 async fn to_its_end<T>(mut run: Run<T>) -> thread::Result<Result<T, String>> {
-    let outcome =
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
-            Err(payload) => Poll::Ready(Err(payload)),
-        })
-        .await;
-    // What the loader held may panic when dropped, too; the outcome stands.
-    drop(catch_unwind(AssertUnwindSafe(|| drop(run))));
-    outcome
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+        Err(payload) => Poll::Ready(Err(payload)),
+    })
+    .await
 }
 
 impl<T> Drop for Drive<T> {
