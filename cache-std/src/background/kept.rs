@@ -86,7 +86,7 @@ impl<T> fmt::Debug for Kept<T> {
     }
 }
 
-/// A look at the value of a [`Background`]. The value stays what it is while one looks.
+/// A look at the value of a [`Background`](super::Background). The value stays what it is while one looks.
 pub struct Look<T>(Guard<Option<Arc<T>>>);
 
 impl<T> Deref for Look<T> {
