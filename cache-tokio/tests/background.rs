@@ -306,19 +306,21 @@ async fn s18_a_job_that_nobody_reads_pauses_and_the_next_read_wakes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s18_a_job_whose_values_are_waited_for_does_not_pause() {
-    let job = job("idle", secs(10)).stop_after_idle(secs(15)).start(counts().0).unwrap();
+async fn s18_a_job_whose_value_is_waited_for_does_not_pause() {
+    let (count, runs) = counts();
+    let loader = move || {
+        let run = count();
+        async move { run.await.and_then(|n| if n < 100 { Err(n.to_string()) } else { Ok(n) }) }
+    };
+    let job = job("idle", secs(10)).back_off(secs(10), 1, secs(10)).stop_after_idle(secs(15));
+    let (job, start) = (job.start(loader).unwrap(), Instant::now());
     let mut watcher = job.watch();
-    let watch = tokio::spawn(async move {
-        while *watcher.changed().await.unwrap() < 100 {}
-        Instant::now()
-    });
-    let start = Instant::now();
-    assert_eq!(watch.await.unwrap() - start, secs(990));
-    pass(secs(10)).await;
-    pass(secs(1_000)).await;
-    pass(secs(1_000)).await;
-    assert_eq!(job.status().unwrap().next_run, None, "a cancelled wait is none");
+    assert_eq!(*watcher.changed().await.unwrap(), 100, "one wait, through all the failures");
+    assert_eq!(start.elapsed(), secs(990));
+    assert!(tokio::time::timeout(secs(1), watcher.changed()).await.is_err());
+    sleep(secs(1_000)).await;
+    assert_eq!(job.status().unwrap().next_run, None, "a wait that was cancelled is none");
+    assert!(runs.load(Ordering::SeqCst) < 105);
 }
 
 #[tokio::test(start_paused = true)]
