@@ -1,6 +1,6 @@
 //! Who reads a value, as far as its job must know.
 
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
 
@@ -17,8 +17,6 @@ const ORPHANED: u8 = 4;
 pub(super) struct Attention {
     /// 0 while readers have nothing to do for the job.
     bits: AtomicU8,
-    /// Those who wait for a value now.
-    waiting: AtomicUsize,
     stop_after: Option<Duration>,
     last_read: Mutex<Instant>,
 }
@@ -31,12 +29,7 @@ pub(super) struct Wanted {
 
 impl Attention {
     pub(super) const fn new(stop_after: Option<Duration>, now: Instant) -> Self {
-        Self {
-            bits: AtomicU8::new(0),
-            waiting: AtomicUsize::new(0),
-            stop_after,
-            last_read: Mutex::new(now),
-        }
+        Self { bits: AtomicU8::new(0), stop_after, last_read: Mutex::new(now) }
     }
 
     /// Whether a read has to be noted at all.
@@ -56,21 +49,14 @@ impl Attention {
         self.bits.fetch_or(ORPHANED, Ordering::AcqRel);
     }
 
-    pub(super) fn begin_waiting(&self) {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn end_waiting(&self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-
     /// Whether nobody has read for so long that the job pauses, which is noted. A reader who comes
-    /// later will resume it; one who comes at this moment keeps it going.
+    /// later will resume it; one who comes at this moment keeps it going. Those who wait look again
+    /// after each run, which is a read.
     pub(super) fn pauses(&self, now: Instant) -> bool {
         let Some(span) = self.stop_after else { return false };
         let bits = self.bits.fetch_or(UNREAD, Ordering::AcqRel);
         let mut last_read = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
-        if bits & UNREAD == 0 || self.waiting.load(Ordering::Acquire) != 0 {
+        if bits & UNREAD == 0 {
             *last_read = now;
             return false;
         }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::running::is_in;
 use super::shared::Shared;
-use super::watcher::{Waiting, Watcher};
+use super::watcher::Watcher;
 use super::{BackgroundBuilder, Look, NotReady, Status, StillRunning};
 
 /// A value that a job loads again and again, as a task. Clones share it; when the last is dropped,
@@ -101,7 +101,6 @@ impl<T: Send + Sync + 'static> Background<T> {
     }
 
     async fn first(&self) -> Result<Arc<T>, NotReady> {
-        let _waiting = Waiting::new(&self.shared.seat);
         loop {
             // The runtime that drove the job may have ended meanwhile.
             self.shared.is_read();

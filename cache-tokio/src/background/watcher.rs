@@ -9,7 +9,6 @@ use std::sync::Arc;
 use futures_core::Stream;
 use tokio::sync::futures::OwnedNotified;
 
-use super::seat::Seat;
 use super::shared::Shared;
 
 /// Waits for new values of a [`Background`](super::Background); also a [`Stream`] of them, which
@@ -37,7 +36,8 @@ use super::shared::Shared;
 pub struct Watcher<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
-    wait: Option<Wait>,
+    /// Rings when there is something new to look at.
+    bell: Option<Pin<Box<OwnedNotified>>>,
 }
 
 /// The job is over: no value will come.
@@ -53,47 +53,9 @@ impl fmt::Display for Stopped {
 
 impl core::error::Error for Stopped {}
 
-/// Somebody waits for the bell.
-struct Wait {
-    bell: Pin<Box<OwnedNotified>>,
-    _waiting: Waiting,
-}
-
-/// Counts somebody as waiting, so that the job does not pause meanwhile.
-pub(super) struct Waiting(Arc<Seat>);
-
-impl Waiting {
-    pub(super) fn new(seat: &Arc<Seat>) -> Self {
-        seat.attention.begin_waiting();
-        Self(Arc::clone(seat))
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.attention.end_waiting();
-    }
-}
-
-impl Wait {
-    fn new(seat: &Arc<Seat>) -> Self {
-        let bell = Box::pin(Arc::clone(&seat.bell).notified_owned());
-        Self { bell, _waiting: Waiting::new(seat) }
-    }
-}
-
-/// Ends the wait of a watcher whose caller has gone.
-struct Call<'a, T>(&'a mut Watcher<T>);
-
-impl<T> Drop for Call<'_, T> {
-    fn drop(&mut self) {
-        self.0.wait = None;
-    }
-}
-
 impl<T: Send + Sync + 'static> Watcher<T> {
     pub(super) fn new(shared: &Arc<Shared<T>>) -> Self {
-        Self { shared: Arc::clone(shared), seen: shared.latest().0, wait: None }
+        Self { shared: Arc::clone(shared), seen: shared.latest().0, bell: None }
     }
 
     /// The next value that this watcher has not seen. Dropping the future loses none.
@@ -101,8 +63,7 @@ impl<T: Send + Sync + 'static> Watcher<T> {
     /// # Errors
     /// The job is over, and its last value has been seen.
     pub async fn changed(&mut self) -> Result<Arc<T>, Stopped> {
-        let call = Call(self);
-        poll_fn(|context| call.0.poll_changed(context)).await
+        poll_fn(|context| self.poll_changed(context)).await
     }
 
     fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<T>, Stopped>> {
@@ -111,19 +72,20 @@ impl<T: Send + Sync + 'static> Watcher<T> {
             self.shared.is_read();
             // Listened to before looked at, so that nothing can happen unheard in between.
             let seat = &self.shared.seat;
-            let bell = self.wait.get_or_insert_with(|| Wait::new(seat)).bell.as_mut();
+            let bell = || Box::pin(Arc::clone(&seat.bell).notified_owned());
+            let bell = self.bell.get_or_insert_with(bell).as_mut();
             let is_over = self.shared.scheduler.status(seat).is_none();
             let (values, latest) = self.shared.latest();
             if let Some(value) = latest.filter(|_| values != self.seen) {
-                (self.seen, self.wait) = (values, None);
+                (self.seen, self.bell) = (values, None);
                 return Poll::Ready(Ok(value));
             }
             if is_over {
-                self.wait = None;
+                self.bell = None;
                 return Poll::Ready(Err(Stopped));
             }
             ready!(bell.poll(context));
-            self.wait = None;
+            self.bell = None;
         }
     }
 }
