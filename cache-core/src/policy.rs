@@ -297,7 +297,7 @@ fn step(span: Duration) -> Duration {
 }
 
 /// `span` less up to `percent` of it; how much depends on `hash`. Nanoseconds, so that steps agree.
-fn shorten(span: Duration, percent: u8, hash: u64) -> Duration {
+pub(crate) fn shorten(span: Duration, percent: u8, hash: u64) -> Duration {
     let whole = nanos(span);
     let most = u128::from(whole) * u128::from(percent) / 100;
     let longest = u64::try_from(most).unwrap_or(u64::MAX);

@@ -59,6 +59,8 @@ struct Planned {
     last_error: Option<Instant>,
     failures: u32,
     missed: u64,
+    /// Runs begun, from which the jitter of the period after each follows.
+    runs: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,8 +164,36 @@ impl<Id: Clone + Ord> Schedule<Id> {
             return None;
         }
         let (scheduled_at, id) = self.queue.pop_first()?;
+        self.begin(id, scheduled_at, now)
+    }
+
+    /// This job, if it is due, now marked as running: for drivers that give each job a task of its
+    /// own, which sleeps until the [`next_run`](Status::next_run).
+    pub fn take_due(&mut self, id: &Id, now: Instant) -> Option<Due<Id>> {
+        let State::Waiting { due } = self.jobs.get(id)?.state else { return None };
+        if due == Instant::FAR_FUTURE || !now.has_reached(due) {
+            return None;
+        }
+        self.queue.remove(&(due, id.clone()));
+        self.begin(id.clone(), due, now)
+    }
+
+    fn begin(&mut self, id: Id, scheduled_at: Instant, now: Instant) -> Option<Due<Id>> {
         let missed = self.jobs.get_mut(&id)?.begin(now);
         Some(Due { id, scheduled_at, late: now.saturating_since(scheduled_at), missed })
+    }
+
+    /// Lets a job that waits do so until it is [triggered](Self::trigger), with which its rhythm
+    /// begins anew: the ticks in between get no run and are not counted as missed. `false` when
+    /// there is no such job, or it runs.
+    pub fn pause(&mut self, id: &Id) -> bool {
+        let Some(planned) = self.jobs.get_mut(id) else { return false };
+        let State::Waiting { due } = planned.state else { return false };
+        self.queue.remove(&(due, id.clone()));
+        self.queue.insert((Instant::FAR_FUTURE, id.clone()));
+        planned.tick = Instant::FAR_FUTURE;
+        planned.state = State::Waiting { due: Instant::FAR_FUTURE };
+        true
     }
 
     /// A run ended well at `now`. `false` when no run of this job was under way.
@@ -257,14 +287,19 @@ impl Planned {
             last_error: None,
             failures: 0,
             missed: 0,
+            runs: 0,
         }
     }
 
     /// Marks the job as running, moves its tick on, and tells how many ticks were missed.
     fn begin(&mut self, now: Instant) -> u64 {
-        let missed = self.job.missed(self.tick, now);
+        let period = self.job.period_after(self.runs);
+        // After a pause the rhythm begins anew.
+        let tick = if self.tick == Instant::FAR_FUTURE { now } else { self.tick };
+        let missed = self.job.missed(tick, now, period);
         self.missed = self.missed.saturating_add(missed);
-        self.tick = self.job.tick_after(self.tick, now);
+        self.tick = self.job.tick_after(tick, now, period);
+        self.runs = self.runs.wrapping_add(1);
         self.state = State::Running { again: false };
         missed
     }

@@ -20,6 +20,13 @@ mod primitives;
 pub mod sync;
 mod time;
 
+/// For the drivers above this one.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::background::kept::{Kept, OnError};
+    pub use crate::background::plan::Plan;
+}
+
 pub use cache_core::store;
 pub use cache_core::{
     Cause, Clock, Contract, Entry, Explanation, Freshness, Instant, Lifetime, Loaded, Policy,

@@ -8,6 +8,11 @@ pub use cache_std::sync::{
     StillLoading, WarmUpEnd, WarmedUp,
 };
 
+pub use crate::background::{
+    Background, BackgroundBuilder, JobError, Look, MissedTick, NotReady, Scheduler, StartError,
+    Status, StillRunning, Stopped, Watcher,
+};
+
 use crate::Tokio;
 
 /// A bounded cache for tasks, on tokio. Clones share it. See [`cache_std::future::Cache`].

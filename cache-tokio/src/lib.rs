@@ -25,6 +25,7 @@
 //! load goes on, lands, and answers those who wait for it.
 #![forbid(unsafe_code)]
 
+pub mod background;
 pub mod future;
 mod runtime;
 mod time;

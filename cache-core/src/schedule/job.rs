@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::policy::CoolDown;
+use crate::policy::{CoolDown, mix, shorten};
 use crate::time::{Instant, nanos};
 
 /// What becomes of regular ticks that pass while a job is late or still running. The words are
@@ -45,6 +45,8 @@ pub struct Job {
     run_immediately: bool,
     missed: MissedTick,
     back_off: CoolDown,
+    jitter_percent: u8,
+    seed: u64,
 }
 
 impl Job {
@@ -57,38 +59,50 @@ impl Job {
             valid_for: None,
             missed: MissedTick::Delay,
             back_off: None,
+            jitter_percent: 0,
+            seed: 0,
         }
     }
 
-    /// Time between two regular runs: the interval, unless the values' ttl made it shorter.
+    /// Time between two regular runs, before jitter: the interval, unless the values' ttl made it
+    /// shorter.
     pub const fn period(&self) -> Duration {
         self.period
     }
 
     /// The first tick of a job that is added at `now`.
     pub(super) fn first_tick(&self, now: Instant) -> Instant {
-        if self.run_immediately { now } else { now + self.period }
+        if self.run_immediately { now } else { now + self.period_after(0) }
+    }
+
+    /// The period that follows the run with this number, jitter taken off. One without end stays.
+    pub(super) fn period_after(&self, run: u64) -> Duration {
+        match self.jitter_percent {
+            0 => self.period,
+            _ if nanos(self.period) == u64::MAX => self.period,
+            percent => shorten(self.period, percent, mix(self.seed ^ mix(run.wrapping_add(1)))),
+        }
     }
 
     /// The tick that follows a run begun at `now`, when `tick` was the next. A run before its tick
     /// leaves the tick where it is, except under `Delay`.
-    pub(super) fn tick_after(&self, tick: Instant, now: Instant) -> Instant {
+    pub(super) fn tick_after(&self, tick: Instant, now: Instant, period: Duration) -> Instant {
         match self.missed {
-            MissedTick::Delay => now + self.period,
+            MissedTick::Delay => now + period,
             _ if !now.has_reached(tick) => tick,
-            MissedTick::Burst => tick + self.period,
+            MissedTick::Burst => tick + period,
             MissedTick::Skip => {
-                let periods = self.periods_between(tick, now).saturating_add(1);
-                tick + Duration::from_nanos(nanos(self.period).saturating_mul(periods))
+                let periods = periods_between(tick, now, period).saturating_add(1);
+                tick + Duration::from_nanos(nanos(period).saturating_mul(periods))
             }
         }
     }
 
     /// Ticks that a run begun at `now` leaves without a run of their own.
-    pub(super) fn missed(&self, tick: Instant, now: Instant) -> u64 {
+    pub(super) fn missed(&self, tick: Instant, now: Instant, period: Duration) -> u64 {
         match self.missed {
             MissedTick::Burst => 0,
-            MissedTick::Delay | MissedTick::Skip => self.periods_between(tick, now),
+            MissedTick::Delay | MissedTick::Skip => periods_between(tick, now, period),
         }
     }
 
@@ -98,10 +112,10 @@ impl Job {
         let retry_at = now + self.back_off.after(failures);
         if now.has_reached(tick) { retry_at } else { retry_at.min(tick) }
     }
+}
 
-    fn periods_between(&self, tick: Instant, now: Instant) -> u64 {
-        nanos(now.saturating_since(tick)) / nanos(self.period).max(1)
-    }
+fn periods_between(tick: Instant, now: Instant, period: Duration) -> u64 {
+    nanos(now.saturating_since(tick)) / nanos(period).max(1)
 }
 
 /// Builds a [`Job`].
@@ -112,6 +126,7 @@ impl Job {
 /// | `valid_for` | unknown: the period is the interval |
 /// | `missed` | [`MissedTick::Delay`] |
 /// | `back_off` | 1 s, doubling up to 30 s; neither more than the period |
+/// | `jitter_percent`, `seed` | 0, 0: every period is the same |
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct JobBuilder {
@@ -120,6 +135,8 @@ pub struct JobBuilder {
     valid_for: Option<Duration>,
     missed: MissedTick,
     back_off: Option<CoolDown>,
+    jitter_percent: u8,
+    seed: u64,
 }
 
 /// The shortest ttl for which an eighth of it exceeds what rounding to 64 ns steps can take away.
@@ -154,6 +171,19 @@ impl JobBuilder {
         self
     }
 
+    /// Shortens each period by up to `percent` of it, so that jobs started together do not run
+    /// together. By how much follows from the [`seed`](Self::seed) and the number of the run.
+    pub const fn jitter_percent(mut self, percent: u8) -> Self {
+        self.jitter_percent = percent;
+        self
+    }
+
+    /// What the jitter of this job follows from: a hash of its name, say.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
     /// The job.
     ///
     /// # Errors
@@ -163,12 +193,15 @@ impl JobBuilder {
         if self.interval.is_zero() {
             return Err(JobError::new("every", "is zero", "give an interval of at least 1 ns"));
         }
+        if self.jitter_percent > 99 {
+            return Err(JobError::new("jitter_percent", "is out of range", "give 0 to 99"));
+        }
         self.check_ttl()?;
         self.check_back_off()?;
         let period = self.period();
-        let Self { run_immediately, missed, .. } = self;
+        let Self { run_immediately, missed, jitter_percent, seed, .. } = self;
         let back_off = self.back_off.unwrap_or_else(|| default_back_off(period));
-        Ok(Job { period, run_immediately, missed, back_off })
+        Ok(Job { period, run_immediately, missed, back_off, jitter_percent, seed })
     }
 
     fn period(&self) -> Duration {

@@ -221,6 +221,39 @@ fn a_job_without_end_runs_once() {
     assert_eq!(schedule.poll_at(), Some(at(200)));
 }
 
+#[test]
+fn a_paused_job_waits_for_its_trigger_and_begins_anew() {
+    for missed in [MissedTick::Burst, MissedTick::Delay, MissedTick::Skip] {
+        let mut schedule = schedule_of(Job::every(s(10)).missed(missed));
+        schedule.pop_due(at(100)).unwrap();
+        assert!(!schedule.pause(&1), "it runs");
+        schedule.succeeded(&1, at(101));
+        assert!(schedule.pause(&1) && !schedule.pause(&2));
+        assert_eq!((schedule.poll_at(), schedule.running()), (None, 0));
+        assert_eq!(schedule.take_due(&1, Instant::FAR_FUTURE), None);
+        assert!(schedule.trigger(&1, at(503)));
+        assert_eq!(schedule.take_due(&1, at(502)), None);
+        assert_eq!(schedule.take_due(&1, at(503)).unwrap().missed, 0);
+        schedule.succeeded(&1, at(504));
+        assert_eq!(schedule.poll_at(), Some(at(513)), "{missed:?}");
+    }
+}
+
+#[test]
+fn jitter_only_shortens_and_differs_from_run_to_run_and_from_seed_to_seed() {
+    let periods = |seed| {
+        let job = Job::every(s(100)).jitter_percent(20).seed(seed).build().unwrap();
+        (0..1_000).map(move |run| job.period_after(run)).collect::<BTreeSet<_>>()
+    };
+    let (one, other) = (periods(1), periods(2));
+    assert!(one.iter().all(|period| (s(80)..=s(100)).contains(period)));
+    assert!(one.len() > 990 && one.is_disjoint(&other));
+    assert!(*one.first().unwrap() < s(82) && *one.last().unwrap() > s(98), "all of the range");
+    let endless = Job::every(Duration::MAX).jitter_percent(99).build().unwrap();
+    assert_eq!(endless.period_after(7), Duration::MAX);
+    assert_eq!(Job::every(s(1)).jitter_percent(100).build().unwrap_err().field(), "jitter_percent");
+}
+
 fn instants() -> impl Strategy<Value = Instant> {
     prop_oneof![0..1_000u64, any::<u64>(), (u64::MAX - 1_000)..=u64::MAX]
         .prop_map(Instant::from_nanos)
@@ -241,11 +274,13 @@ fn missed_ticks() -> impl Strategy<Value = MissedTick> {
 }
 
 fn jobs() -> impl Strategy<Value = Job> {
+    let jitter = (0..100u8, any::<u64>());
     let ttl = proptest::option::of((10_000..u64::MAX).prop_map(Duration::from_nanos));
     let back_off = proptest::option::of((spans(), 1..5u32, spans()));
-    (spans(), any::<bool>(), ttl, missed_ticks(), back_off).prop_map(
-        |(interval, immediately, ttl, missed, back_off)| {
+    (spans(), any::<bool>(), ttl, missed_ticks(), back_off, jitter).prop_map(
+        |(interval, immediately, ttl, missed, back_off, (jitter, seed))| {
             let mut job = Job::every(interval).run_immediately(immediately).missed(missed);
+            job = job.jitter_percent(jitter).seed(seed);
             if let Some(ttl) = ttl {
                 job = job.valid_for(ttl);
             }
@@ -268,6 +303,8 @@ enum Step {
     Succeed(u8),
     Fail(u8),
     Trigger(u8),
+    Take(u8),
+    Pause(u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -281,6 +318,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..4u8).prop_map(Step::Succeed),
         3 => (0..4u8).prop_map(Step::Fail),
         2 => (0..4u8).prop_map(Step::Trigger),
+        3 => (0..4u8, 0..3u8).prop_map(|(id, n)| if n == 0 { Step::Pause(id) } else { Step::Take(id) }),
     ];
     proptest::collection::vec(step, 1..80)
 }
@@ -310,11 +348,25 @@ impl World {
             }
             Step::Fail(id) => self.fail(id),
             Step::Trigger(id) => drop(self.schedule.trigger(&id, now)),
+            Step::Take(id) => {
+                let due = self.schedule.take_due(&id, now);
+                self.begun(due);
+            }
+            Step::Pause(id) => {
+                let known = self.schedule.status(&id).is_some();
+                let paused = known && !self.running.contains(&id);
+                assert_eq!(self.schedule.pause(&id), paused);
+            }
         }
     }
 
     fn pop(&mut self) {
-        let Some(due) = self.schedule.pop_due(self.now) else { return };
+        let due = self.schedule.pop_due(self.now);
+        self.begun(due);
+    }
+
+    fn begun(&mut self, due: Option<Due<u8>>) {
+        let Some(due) = due else { return };
         assert!(self.running.insert(due.id), "two runs of one job");
         assert_eq!(due.late, self.now.saturating_since(due.scheduled_at));
     }

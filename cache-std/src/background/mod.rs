@@ -12,9 +12,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub(crate) mod kept;
+pub(crate) mod plan;
 mod scheduler;
 mod value;
 
 pub use cache_core::schedule::{JobError, MissedTick};
+pub use kept::{Look, Status};
 pub use scheduler::{Scheduler, StillRunning};
-pub use value::{Background, BackgroundBuilder, Look, NotReady, StartError, Status};
+pub use value::{Background, BackgroundBuilder, NotReady, StartError};

@@ -62,6 +62,14 @@ pub struct StillRunning {
     pub jobs: usize,
 }
 
+impl StillRunning {
+    /// For schedulers of other kinds.
+    #[doc(hidden)]
+    pub const fn new(jobs: usize) -> Self {
+        Self { jobs }
+    }
+}
+
 impl fmt::Display for StillRunning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} background jobs are still running", self.jobs)
@@ -181,6 +189,9 @@ impl Scheduler {
 
     pub(crate) fn remove(&self, name: &Arc<str>) {
         let mut state = self.inner.lock();
+        if !state.has(name) {
+            return;
+        }
         state.schedule.remove(name);
         let run = state.runs.remove(name);
         state.tell_watchers();
@@ -191,7 +202,7 @@ impl Scheduler {
     pub(super) fn trigger(&self, name: &Arc<str>) -> bool {
         let now = self.inner.time.now();
         let mut state = self.inner.lock();
-        let found = !state.closed && state.schedule.trigger(name, now);
+        let found = !state.closed && state.has(name) && state.schedule.trigger(name, now);
         drop(state);
         self.inner.wake.set();
         found
@@ -200,7 +211,8 @@ impl Scheduler {
     /// How a job stands; after a shutdown, only while it still runs.
     pub(super) fn status(&self, name: &Arc<str>) -> Option<Status> {
         let state = self.inner.lock();
-        state.schedule.status(name).filter(|status| status.running || !state.closed)
+        let status = state.schedule.status(name).filter(|_| state.has(name));
+        status.filter(|status| status.running || !state.closed)
     }
 
     /// A signal that is set when any run ends, a job is removed, or the scheduler is shut down.
@@ -268,6 +280,11 @@ impl Inner {
 }
 
 impl State {
+    /// Whether this very job is in the schedule, and not another that was given its name since.
+    fn has(&self, name: &Arc<str>) -> bool {
+        self.runs.get_key_value(name).is_some_and(|(own, _)| Arc::ptr_eq(own, name))
+    }
+
     fn jobs_to_wait_for(&self) -> usize {
         self.schedule.running().saturating_sub(self.leaving)
     }

@@ -1,19 +1,15 @@
 //! One value and the job that keeps it.
 
 use core::fmt;
-use core::ops::Deref;
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use arc_swap::{ArcSwapOption, Guard};
-use cache_core::Instant;
-use cache_core::schedule::{InsertError, Job, JobBuilder, JobError, MissedTick};
+use cache_core::schedule::{InsertError, JobError, MissedTick};
 
+use super::kept::{Kept, Look, OnError, Status};
+use super::plan::Plan;
 use super::scheduler::{AddError, Scheduler};
-use crate::error::Failure;
-
-type OnError = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 
 /// Builds a [`Background`] value.
 ///
@@ -23,50 +19,56 @@ type OnError = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 /// | `run_immediately` | yes |
 /// | `valid_for` | for ever: the next run comes after `every` |
 /// | `back_off` | 1 s, doubling up to 30 s; neither more than the interval |
+/// | `jitter_percent` | 0 |
 /// | `ready_timeout` | 30 s |
 /// | `scheduler` | [`Scheduler::shared`] |
 #[must_use = "a builder does nothing until `start`"]
 pub struct BackgroundBuilder {
     name: Arc<str>,
-    job: Option<JobBuilder>,
-    changes: Vec<Box<dyn FnOnce(JobBuilder) -> JobBuilder>>,
+    plan: Plan,
     on_error: Option<OnError>,
     ready_timeout: Duration,
     scheduler: Option<Scheduler>,
 }
 
 impl BackgroundBuilder {
-    fn change(mut self, change: impl FnOnce(JobBuilder) -> JobBuilder + 'static) -> Self {
-        self.changes.push(Box::new(change));
-        self
-    }
-
     /// Time between two runs.
     pub fn every(mut self, interval: Duration) -> Self {
-        self.job = Some(Job::every(interval));
+        self.plan.every(interval);
         self
     }
 
     /// With `false`, the first run comes after one interval, not at once.
-    pub fn run_immediately(self, on: bool) -> Self {
-        self.change(move |job| job.run_immediately(on))
+    pub fn run_immediately(mut self, on: bool) -> Self {
+        self.plan.change(move |job| job.run_immediately(on));
+        self
     }
 
     /// How long a value is good for: the next run comes before that, whatever the interval. A
     /// value that could not be replaced in time is kept all the same.
-    pub fn valid_for(self, ttl: Duration) -> Self {
-        self.change(move |job| job.valid_for(ttl))
+    pub fn valid_for(mut self, ttl: Duration) -> Self {
+        self.plan.change(move |job| job.valid_for(ttl));
+        self
     }
 
     /// What becomes of runs that should have been while one was late.
-    pub fn missed(self, missed: MissedTick) -> Self {
-        self.change(move |job| job.missed(missed))
+    pub fn missed(mut self, missed: MissedTick) -> Self {
+        self.plan.change(move |job| job.missed(missed));
+        self
     }
 
     /// How soon a failed run is tried again: at first after `initial`, then `factor` times as long
     /// for each further failure, up to `maximum`.
-    pub fn back_off(self, initial: Duration, factor: u32, maximum: Duration) -> Self {
-        self.change(move |job| job.back_off(initial, factor, maximum))
+    pub fn back_off(mut self, initial: Duration, factor: u32, maximum: Duration) -> Self {
+        self.plan.change(move |job| job.back_off(initial, factor, maximum));
+        self
+    }
+
+    /// Shortens each interval by up to `percent` of it, 0 to 99, so that jobs started together do
+    /// not run together. By how much follows from the job's name and the number of the run.
+    pub fn jitter_percent(mut self, percent: u8) -> Self {
+        self.plan.change(move |job| job.jitter_percent(percent));
+        self
     }
 
     /// Told of every run that fails or panics.
@@ -97,19 +99,15 @@ impl BackgroundBuilder {
         E: fmt::Display + Send + Sync + 'static,
         F: Fn() -> Result<T, E> + Send + Sync + 'static,
     {
-        let job = self.job.ok_or(StartError::NoInterval)?;
-        let job = self.changes.into_iter().fold(job, |job, change| change(job)).build()?;
+        let job = self.plan.build(&self.name)?;
         let scheduler = self.scheduler.unwrap_or_else(Scheduler::shared);
-        let shared = Arc::new(Shared {
-            value: ArcSwapOption::empty(),
-            last_error: Mutex::default(),
-            on_error: self.on_error,
-        });
-        let kept = Arc::clone(&shared);
-        let run = Arc::new(move || kept.run(&loader));
+        let kept = Arc::new(Kept::new(self.on_error));
+        let keeper = Arc::clone(&kept);
+        let load = move || loader().map_err(|error| error.to_string());
+        let run = Arc::new(move || keeper.end_run(catch_unwind(AssertUnwindSafe(&load))));
         scheduler.add(&self.name, job, run)?;
         let handle = Handle { name: self.name, scheduler, ready_timeout: self.ready_timeout };
-        Ok(Background { shared, handle: Arc::new(handle) })
+        Ok(Background { kept, handle: Arc::new(handle) })
     }
 }
 
@@ -166,33 +164,13 @@ impl From<AddError> for StartError {
 ///
 /// The last good value stays, however long loading fails.
 pub struct Background<T> {
-    shared: Arc<Shared<T>>,
+    kept: Arc<Kept<T>>,
     handle: Arc<Handle>,
 }
 
 impl<T> Clone for Background<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), handle: Arc::clone(&self.handle) }
-    }
-}
-
-/// A look at the value of a [`Background`]. The value stays what it is while one looks.
-pub struct Look<T>(Guard<Option<Arc<T>>>);
-
-impl<T> Deref for Look<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        match &*self.0 {
-            Some(value) => value,
-            None => unreachable!("made of a value that is there"),
-        }
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Look<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
+        Self { kept: Arc::clone(&self.kept), handle: Arc::clone(&self.handle) }
     }
 }
 
@@ -208,30 +186,6 @@ impl Drop for Handle {
     }
 }
 
-struct Shared<T> {
-    value: ArcSwapOption<T>,
-    last_error: Mutex<Option<Arc<str>>>,
-    on_error: Option<OnError>,
-}
-
-/// How a background value stands.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Status {
-    /// Time since the last run that succeeded.
-    pub last_ok: Option<Duration>,
-    /// Time since the last run that failed, and what it said.
-    pub last_error: Option<(Duration, Arc<str>)>,
-    /// Time until the next run; `None` while one is running.
-    pub next_run: Option<Duration>,
-    /// Runs that failed since the last one that succeeded.
-    pub failures: u32,
-    /// Whether a run is under way.
-    pub running: bool,
-    /// Runs that were skipped because an earlier one was late.
-    pub missed: u64,
-}
-
 /// Why there is no value yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -242,6 +196,8 @@ pub enum NotReady {
     TimedOut,
     /// The job was stopped before it had a value.
     Stopped,
+    /// There was no asynchronous runtime to wait by, or for the job to run on.
+    NoRuntime,
 }
 
 impl fmt::Display for NotReady {
@@ -250,6 +206,7 @@ impl fmt::Display for NotReady {
             Self::Failed(text) => f.write_str(text),
             Self::TimedOut => f.write_str("the first run takes too long; it goes on"),
             Self::Stopped => f.write_str("the job was stopped before it had a value"),
+            Self::NoRuntime => f.write_str("no asynchronous runtime is there to wait by"),
         }
     }
 }
@@ -261,8 +218,7 @@ impl Background<()> {
     pub fn builder(name: &str) -> BackgroundBuilder {
         BackgroundBuilder {
             name: name.into(),
-            job: None,
-            changes: Vec::new(),
+            plan: Plan::default(),
             on_error: None,
             ready_timeout: Duration::from_secs(30),
             scheduler: None,
@@ -273,15 +229,14 @@ impl Background<()> {
 impl<T> Background<T> {
     /// The last good value; `None` only before the first. Never waits.
     pub fn get(&self) -> Option<Arc<T>> {
-        self.shared.value.load_full()
+        self.kept.get()
     }
 
     /// As [`get`](Self::get), but only to look: it takes no share of the value, and costs about
     /// half as much. Meant to be held for a moment: a thread that holds many looks at once takes
     /// shares after all.
     pub fn look(&self) -> Option<Look<T>> {
-        let seen = self.shared.value.load();
-        seen.is_some().then_some(Look(seen))
+        self.kept.look()
     }
 
     /// The value; waits for the first if need be.
@@ -301,7 +256,7 @@ impl<T> Background<T> {
             let Some(status) = scheduler.status(name) else {
                 return self.get().ok_or(NotReady::Stopped);
             };
-            let error = self.shared.last_error().filter(|_| !status.running);
+            let error = self.kept.last_error().filter(|_| !status.running);
             if let Some(value) = self.get() {
                 return Ok(value);
             }
@@ -323,50 +278,12 @@ impl<T> Background<T> {
     /// How the job stands; `None` if it was stopped.
     pub fn status(&self) -> Option<Status> {
         let status = self.handle.scheduler.status(&self.handle.name)?;
-        let now = self.handle.scheduler.time().now();
-        let since = |at: Instant| now.saturating_since(at);
-        let text = self.shared.last_error();
-        Some(Status {
-            last_ok: status.last_ok.map(since),
-            last_error: status.last_error.map(since).zip(text),
-            next_run: status.next_run.map(|at| at.remaining_at(now)),
-            failures: status.failures,
-            running: status.running,
-            missed: status.missed,
-        })
+        Some(self.kept.status(&status, self.handle.scheduler.time().now()))
     }
 
     /// Ends the job; the value stays. A run under way goes on to its end.
     pub fn stop(&self) {
         self.handle.scheduler.remove(&self.handle.name);
-    }
-}
-
-impl<T> Shared<T> {
-    fn last_error(&self) -> Option<Arc<str>> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// One run; `true` if it went well.
-    fn run<E: fmt::Display + Send + Sync + 'static>(
-        &self,
-        loader: &impl Fn() -> Result<T, E>,
-    ) -> bool {
-        let load = || loader().map_err(Failure::of);
-        let failure = match catch_unwind(AssertUnwindSafe(load)) {
-            Ok(Ok(value)) => {
-                self.value.store(Some(Arc::new(value)));
-                return true;
-            }
-            Ok(Err(failure)) => failure,
-            Err(payload) => Failure::of_panic(&*payload),
-        };
-        let text = failure.text().into();
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
-        if let Some(told) = &self.on_error {
-            told(&failure.text());
-        }
-        false
     }
 }
 
