@@ -1,11 +1,13 @@
-//! The scenarios that must come out right, by their ids, on virtual time: by hand and with threads.
+//! The scenarios that must come out right, by their ids, on virtual time: by hand, with threads and
+//! with tasks.
 //!
-//! What both drivers must do is written once, in `both`, and stamped for each of them.
+//! What all drivers must do is written once, in `every`, and stamped for each of them.
 
 mod background;
 mod bad_input;
-mod both;
+mod every;
 mod hand;
 mod parity;
+mod tasks;
 mod threads;
 mod world;

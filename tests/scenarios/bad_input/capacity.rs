@@ -6,7 +6,8 @@ use advanced_caching::table::{Bound, HashTable, LinearTable, LocalTable};
 use advanced_caching::{Action, Completion, Instant, Policy, Put};
 
 use crate::world::{
-    Driver, Hand, KeyHash, Origin, Setup, Threads, Told, panic_quietly, secs, within_a_minute,
+    Driver, Hand, KeyHash, Origin, Setup, Tasks, Threads, Told, panic_quietly, secs,
+    within_a_minute,
 };
 
 #[test]
@@ -49,6 +50,7 @@ fn a_capacity_of_one_serves_every_key_and_keeps_the_last() {
     }
     Hand::watch(check::<Hand>);
     Threads::watch(check::<Threads>);
+    Tasks::watch(check::<Tasks>);
 }
 
 /// A table without any room: what is put is handed back, what is loaded is for who waits.

@@ -9,7 +9,8 @@ use advanced_caching::sync::{Builder, Cache, LoadError};
 use advanced_caching::{Freshness, ManualTime, Policy};
 
 use crate::world::{
-    Driver, Hand, Origin, Reply, Setup, Threads, Told, holding_refreshes, secs, within_a_minute,
+    Driver, Hand, Origin, Reply, Setup, Tasks, Threads, Told, holding_refreshes, secs,
+    within_a_minute,
 };
 
 #[test]
@@ -37,6 +38,7 @@ fn at_the_limit_of_loads_who_has_no_old_value_is_told_and_who_has_one_is_served(
     }
     Hand::watch(check::<Hand>);
     Threads::watch(check::<Threads>);
+    Tasks::watch(check::<Tasks>);
 }
 
 #[test]
@@ -52,6 +54,7 @@ fn a_load_that_was_voided_still_counts_until_it_ends() {
     }
     Hand::watch(check::<Hand>);
     Threads::watch(check::<Threads>);
+    Tasks::watch(check::<Tasks>);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use advanced_caching::sync::{Cache, LoadError};
 use advanced_caching::{Clock, Loaded, ManualTime, Policy, Time};
 
 use crate::world::{
-    Driver, Hand, Origin, Reply, Threads, Told, panic_quietly, secs, within_a_minute,
+    Driver, Hand, Origin, Reply, Tasks, Threads, Told, panic_quietly, secs, within_a_minute,
 };
 
 /// Makes what a loader panics with.
@@ -156,6 +156,7 @@ fn loaders_that_never_end_block_nobody_and_stay_few() {
     }
     Hand::watch(check::<Hand>);
     Threads::watch(check::<Threads>);
+    Tasks::watch(check::<Tasks>);
 }
 
 #[test]

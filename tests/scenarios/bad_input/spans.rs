@@ -10,7 +10,7 @@ use advanced_caching::{
 };
 
 use crate::world::{
-    Driver, Hand, KeyHash, Origin, Reply, Threads, Told, ms, secs, within_a_minute,
+    Driver, Hand, KeyHash, Origin, Reply, Tasks, Threads, Told, ms, secs, within_a_minute,
 };
 
 const ZERO: Duration = Duration::ZERO;
@@ -141,6 +141,7 @@ fn a_loaders_zero_and_huge_spans_are_taken_at_their_word() {
     }
     Hand::watch(check::<Hand>);
     Threads::watch(check::<Threads>);
+    Tasks::watch(check::<Tasks>);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! The cache driven by hand: the scenarios of both drivers, and those that only a hand can play.
+//! The cache driven by hand: the scenarios of every driver, and those that only a hand can play.
 
-use crate::both::{scenarios_of, stamp};
+use crate::every::{scenarios_of, stamp};
 use crate::world::Hand;
 
 mod fixed;

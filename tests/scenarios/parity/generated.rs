@@ -2,8 +2,8 @@
 
 use advanced_caching::{Loaded, Policy, PolicyBuilder};
 
-use super::script::{Event, trace};
-use crate::world::{Answer, Driver, Hand, Key, Setup, Threads, ms, secs};
+use super::script::{Event, Trace, trace};
+use crate::world::{Answer, Driver, Hand, Key, Setup, Tasks, Threads, ms, secs};
 
 /// SplitMix64, so that a seed is all that a script needs.
 struct Random(u64);
@@ -99,7 +99,7 @@ fn policy(random: &mut Random) -> PolicyBuilder {
 }
 
 fn setup(random: &mut Random) -> Setup {
-    // Jitter stays on: it is a function of key and seed, and so the same by hand and by threads.
+    // Jitter stays on: it is a function of key and seed, and so the same for every driver.
     let policy = policy(random);
     Setup { policy, capacity: random.one_of(&[1, 3, 100]), max_loads: random.one_of(&[2, 1_024]) }
 }
@@ -110,17 +110,25 @@ fn script(seed: u64) -> (Setup, Vec<Event>) {
     (setup, (0..120).map(|_| writer.event()).collect())
 }
 
-/// Compares the two traces of a seed; returns how many loads landed, were refused and failed.
+/// Compares the traces of a seed; returns how many loads landed, were refused and failed.
 fn compare(seed: u64) -> [u64; 3] {
     let (setup, events) = script(seed);
-    let (by_hand, counted_by_hand) = trace::<Hand>(&setup, &KEYS, &events);
-    let (by_threads, counted_by_threads) = trace::<Threads>(&setup, &KEYS, &events);
-    for (n, (one, other)) in by_hand.iter().zip(&by_threads).enumerate() {
-        let before = &events[..=n];
-        assert_eq!(one, other, "seed {seed}, {setup:?}, by hand and by threads after {before:?}");
+    let by_hand = trace::<Hand>(&setup, &KEYS, &events);
+    let others: [(&str, Trace); 2] = [
+        ("threads", trace::<Threads>(&setup, &KEYS, &events)),
+        ("tasks", trace::<Tasks>(&setup, &KEYS, &events)),
+    ];
+    for (driver, by_other) in &others {
+        for (n, (one, other)) in by_hand.0.iter().zip(&by_other.0).enumerate() {
+            let before = &events[..=n];
+            assert_eq!(
+                one, other,
+                "seed {seed}, {setup:?}, by hand and by {driver} after {before:?}"
+            );
+        }
+        assert_eq!(by_hand.1, by_other.1, "seed {seed}, by {driver}, {setup:?}, {events:?}");
     }
-    assert_eq!(counted_by_hand, counted_by_threads, "seed {seed}, {setup:?}, {events:?}");
-    [counted_by_hand.landed, counted_by_hand.superseded, counted_by_hand.failures]
+    [by_hand.1.landed, by_hand.1.superseded, by_hand.1.failures]
 }
 
 /// Compares the traces of 25 seeds, or of the one that the environment names.

@@ -1,4 +1,4 @@
-//! E1: one script, run by hand and by threads, gives the same trace.
+//! E1: one script, run by hand, by threads and by tasks, gives the same trace.
 
 mod generated;
 mod script;

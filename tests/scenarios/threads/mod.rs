@@ -1,6 +1,6 @@
-//! The cache for threads: the scenarios of both drivers, and those that are about threads.
+//! The cache for threads: the scenarios of every driver, and those that are about threads.
 
-use crate::both::{scenarios_of, stamp};
+use crate::every::{scenarios_of, stamp};
 use crate::world::Threads;
 
 mod once;

@@ -1,8 +1,9 @@
-//! One set of words for a cache driven by hand and one driven by threads.
+//! One set of words for the caches driven by hand, by threads and by tasks.
 
 use std::fmt;
 use std::time::Duration;
 
+use advanced_caching::sync::LoadError;
 use advanced_caching::{Explanation, Freshness, Instant, Loaded, PolicyBuilder, Stats};
 
 pub(crate) type Key = u8;
@@ -63,6 +64,22 @@ pub(crate) enum Told {
     TimedOut { retry_in: Duration },
     CoolingDown { retry_in: Duration },
     Busy,
+}
+
+impl From<Result<Value, LoadError<Origin>>> for Told {
+    fn from(result: Result<Value, LoadError<Origin>>) -> Self {
+        match result {
+            Ok(value) => Self::Value(value),
+            Err(LoadError::Failed(error)) => Self::Failed(*error),
+            Err(LoadError::Missing) => Self::Missing,
+            Err(LoadError::Panicked(text)) => Self::Panicked((*text).into()),
+            Err(LoadError::NothingToRenew) => Self::NothingToRenew,
+            Err(LoadError::TimedOut { retry_in }) => Self::TimedOut { retry_in },
+            Err(LoadError::CoolingDown { retry_in }) => Self::CoolingDown { retry_in },
+            Err(LoadError::Busy) => Self::Busy,
+            Err(other) => panic!("no scenario of every driver ends in {other:?}"),
+        }
+    }
 }
 
 /// What a read came to at once.

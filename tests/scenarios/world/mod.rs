@@ -1,4 +1,4 @@
-//! What the scenarios share: keys and values, spans of time, a watchdog, and the two drivers.
+//! What the scenarios share: keys and values, spans of time, a watchdog, and the drivers.
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
@@ -10,10 +10,12 @@ use std::time::Duration;
 
 mod driver;
 mod hand;
+mod tasks;
 mod threads;
 
 pub(crate) use driver::{Answer, Driver, Key, Origin, Reply, Setup, Told, Value};
 pub(crate) use hand::Hand;
+pub(crate) use tasks::{Tasks, on_paused_time, paused, settled};
 pub(crate) use threads::Threads;
 
 pub(crate) const fn ms(n: u64) -> Duration {

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use advanced_caching::sync::{Cache, LoadError};
+use advanced_caching::sync::Cache;
 use advanced_caching::{Clock, Explanation, Instant, Loaded, ManualTime, Stats};
 
 use super::{
@@ -82,20 +82,6 @@ fn load(begun: &Sender<Sender<Answer>>) -> Result<Loaded<Value>, Origin> {
     }
 }
 
-fn told(result: Result<Value, LoadError<Origin>>) -> Told {
-    match result {
-        Ok(value) => Told::Value(value),
-        Err(LoadError::Failed(error)) => Told::Failed(*error),
-        Err(LoadError::Missing) => Told::Missing,
-        Err(LoadError::Panicked(text)) => Told::Panicked((*text).into()),
-        Err(LoadError::NothingToRenew) => Told::NothingToRenew,
-        Err(LoadError::TimedOut { retry_in }) => Told::TimedOut { retry_in },
-        Err(LoadError::CoolingDown { retry_in }) => Told::CoolingDown { retry_in },
-        Err(LoadError::Busy) => Told::Busy,
-        Err(other) => panic!("no scenario of both drivers ends in {other:?}"),
-    }
-}
-
 impl Driver for Threads {
     fn new(Setup { policy, capacity, max_loads }: Setup) -> Self {
         let time = ManualTime::new();
@@ -124,7 +110,7 @@ impl Driver for Threads {
             (self.cache.clone(), self.begun.0.clone(), self.answers.0.clone());
         thread::spawn(move || {
             let result = cache.get_or_load_with(&key, move |_| load(&begun));
-            let _ = answers.send((caller, told(result)));
+            let _ = answers.send((caller, result.into()));
         });
         self.settle();
         if self.stats().loads > loads {

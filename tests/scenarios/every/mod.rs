@@ -1,4 +1,4 @@
-//! Scenarios that apply to both drivers, written once.
+//! Scenarios that apply to every driver, written once.
 
 pub(crate) mod failures;
 pub(crate) mod mutations;
@@ -57,7 +57,7 @@ macro_rules! stamp {
         $(
             #[test]
             fn $name() {
-                <$driver as $crate::world::Driver>::watch($crate::both::$module::$name::<$driver>);
+                <$driver as $crate::world::Driver>::watch($crate::every::$module::$name::<$driver>);
             }
         )*
     };
