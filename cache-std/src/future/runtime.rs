@@ -24,8 +24,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// The caller is on no runtime.
     fn sleep(&self, span: Duration) -> Result<Self::Sleep, NoRuntime>;
 
-    /// How a thread finds out whether tasks that are spawned here and now could not run while it is
-    /// blocked; `None` where that is never so.
+    /// How this thread finds out, when it is about to block, whether tasks that are spawned here and now
+    /// could not run meanwhile; `None` where that is never so. It is asked on no other thread.
     fn hangs(&self) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
         None
     }

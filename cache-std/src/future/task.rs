@@ -16,7 +16,8 @@ use super::builder::Tasks;
 use super::refreshes::{Refreshes, Turn};
 use super::runtime::{NoRuntime, Runtime};
 use super::wait::Until;
-use crate::flight::Flight;
+use crate::flight::{Flight, Hangs};
+use crate::primitives::thread;
 use crate::sync::cache::Inner;
 use crate::sync::lead::{Failed, Lead};
 use crate::time::{Signal, Time};
@@ -110,7 +111,7 @@ impl<R: Runtime> Shared<R> {
     ) -> Watch<R> {
         let over = Arc::new(Signal::new());
         inner.tasks.tell(&over);
-        leads.iter().for_each(|lead| lead.flight.runs_as_task(self.runtime.hangs()));
+        note_thread(leads, &self.runtime);
         Watch {
             limit: self.load_limit,
             time: Arc::clone(&inner.time),
@@ -127,6 +128,19 @@ struct Watch<R: Runtime> {
     limit: Duration,
     time: Arc<dyn Time>,
     runtime: R,
+}
+
+/// Notes that these loads are polled on this thread, which must not block to wait for one. Others that
+/// belong to the runtime may: those on which it runs what blocks.
+fn note_thread<K: Eq, V, S: BuildHasher, R: Runtime>(leads: &[Lead<K, V, S>], runtime: &R) {
+    for Lead { flight, .. } in leads {
+        let (here, hangs) = (thread::current().id(), runtime.hangs());
+        flight.runs_as_task(
+            hangs.map(|hangs| -> Hangs {
+                Box::new(move || thread::current().id() == here && hangs())
+            }),
+        );
+    }
 }
 
 /// Waits until a refresh's turn has come; `false` if that does not matter any more.
@@ -152,6 +166,7 @@ async fn run<K, V, S, R, T>(
     R: Runtime,
 {
     let Watch { over, limit, time, runtime } = watch;
+    note_thread(&leads, &runtime); // it may have been started on another
     let mut limit = Until::new(time.now_precisely() + limit);
     let flights: Vec<_> = leads.iter().map(|lead| Arc::clone(&lead.flight)).collect();
     let ended = {

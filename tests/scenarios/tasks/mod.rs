@@ -3,4 +3,16 @@
 use crate::every::{scenarios_of, stamp};
 use crate::world::Tasks;
 
+mod blocking;
+mod calls;
+mod cycles;
+mod dropped;
+mod ends;
+mod limits;
+mod mutations;
+mod once;
+mod runtimes;
+mod spans;
+mod windows;
+
 scenarios_of!(Tasks);
