@@ -1,13 +1,14 @@
 //! One load in progress and those who wait for it.
 
 use core::cell::RefCell;
+use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use cache_core::Lifetime;
 
 use crate::error::{Failure, LoadError};
 use crate::pool::Job;
-use crate::primitives::{Mutex, MutexGuard, PoisonError, ThreadId, thread};
+use crate::primitives::{AtomicUsize, Mutex, MutexGuard, PoisonError, ThreadId, thread};
 use crate::sync::Source;
 use crate::time::Signal;
 
@@ -86,9 +87,18 @@ struct State<V> {
     nudge: Option<Arc<Signal>>,
     /// Where the load runs as a task, of a runtime that this thread may be needed by.
     hangs: Option<Hangs>,
-    /// Set when nobody waits any more, if the load is not to go on then.
-    unwatched: Option<Arc<Signal>>,
+    /// Who waits, if the load is not to go on when nobody does.
+    watchers: Option<Arc<Watchers>>,
 }
+
+/// How many wait for one load, for whichever of its keys.
+pub(crate) struct Watchers {
+    there: AtomicUsize,
+    over: Arc<Signal>,
+}
+
+/// One of those who wait for a load, until it is dropped.
+pub(crate) struct Watcher(Arc<Watchers>);
 
 thread_local! {
     /// The flights whose loaders' futures are being polled on this thread.
@@ -101,6 +111,35 @@ struct Polled(usize);
 impl Drop for Polled {
     fn drop(&mut self) {
         POLLED.with_borrow_mut(|polled| polled.truncate(self.0));
+    }
+}
+
+impl Watchers {
+    /// One that has `over` set when the last who waits has left.
+    pub(crate) fn new(over: &Arc<Signal>) -> Arc<Self> {
+        Arc::new(Self { there: AtomicUsize::new(0), over: Arc::clone(over) })
+    }
+
+    /// One who waits for more than one key, or more than once.
+    pub(crate) fn watcher(self: &Arc<Self>) -> Watcher {
+        self.come();
+        Watcher(Arc::clone(self))
+    }
+
+    fn come(&self) {
+        self.there.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn go(&self) {
+        if self.there.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.over.set();
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.go();
     }
 }
 
@@ -119,7 +158,7 @@ impl<V> Flight<V> {
             queued: None,
             nudge: None,
             hangs: None,
-            unwatched: None,
+            watchers: None,
         };
         Arc::new(Self { state: Mutex::new(state), most })
     }
@@ -186,9 +225,9 @@ impl<V> Flight<V> {
         state.end.is_none() && state.hangs.as_ref().is_some_and(|hangs| hangs())
     }
 
-    /// Has `unwatched` set when the last who waits has left before the end.
-    pub(crate) fn ends_unwatched(&self, unwatched: &Arc<Signal>) {
-        self.lock().unwatched = Some(Arc::clone(unwatched));
+    /// Counts those who wait from now on in `watchers`, until the end.
+    pub(crate) fn count_in(&self, watchers: &Arc<Watchers>) {
+        self.lock().watchers = Some(Arc::clone(watchers));
     }
 
     /// Ends the flight, once, and wakes all who wait.
@@ -200,7 +239,7 @@ impl<V> Flight<V> {
         state.end = Some(end);
         state.runner = None;
         let (waiters, queued) = (core::mem::take(&mut state.waiters), state.queued.take());
-        let left = (state.hangs.take(), state.unwatched.take(), state.nudge.take());
+        let left = (state.hangs.take(), state.watchers.take(), state.nudge.take());
         drop(state);
         waiters.iter().for_each(|signal| signal.set());
         drop((queued, left));
@@ -216,6 +255,9 @@ impl<V> Flight<V> {
             return Joined::Full;
         }
         state.waiters.push(Arc::clone(signal));
+        if let Some(watchers) = &state.watchers {
+            watchers.come();
+        }
         Joined::Waits
     }
 
@@ -226,10 +268,10 @@ impl<V> Flight<V> {
             return;
         };
         state.waiters.swap_remove(at);
-        let unwatched = if state.waiters.is_empty() { state.unwatched.clone() } else { None };
+        let watchers = state.watchers.clone();
         drop(state);
-        if let Some(unwatched) = unwatched {
-            unwatched.set();
+        if let Some(watchers) = watchers {
+            watchers.go();
         }
     }
 
@@ -281,15 +323,20 @@ mod tests {
 
     #[test]
     fn the_last_who_leaves_ends_what_is_not_to_go_on_unwatched() {
-        let (flight, unwatched) = (Flight::<u32>::new(), Arc::new(Signal::new()));
-        flight.ends_unwatched(&unwatched);
+        let (flights, over) = ([Flight::<u32>::new(), Flight::new()], Arc::new(Signal::new()));
+        let watchers = Watchers::new(&over);
+        flights.iter().for_each(|flight| flight.count_in(&watchers));
         let signals = [(); 2].map(|()| Arc::new(Signal::new()));
-        signals.iter().for_each(|signal| assert_eq!(flight.join(signal), Joined::Waits));
-        flight.leave(&signals[0]);
-        flight.leave(&signals[0]);
-        assert!(!unwatched.is_set());
-        flight.leave(&signals[1]);
-        assert!(unwatched.is_set());
+        let watcher = watchers.watcher();
+        for (flight, signal) in flights.iter().zip(&signals) {
+            assert_eq!(flight.join(signal), Joined::Waits);
+        }
+        flights[0].leave(&signals[0]);
+        flights[0].leave(&signals[0]);
+        drop(watcher);
+        assert!(!over.is_set(), "one waits for the other key");
+        flights[1].leave(&signals[1]);
+        assert!(over.is_set());
     }
 
     #[test]

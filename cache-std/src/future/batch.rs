@@ -14,7 +14,7 @@ use cache_core::{Instant, Loaded};
 
 use super::builder::Builder;
 use super::cache::Cache;
-use super::drive::wait_out;
+use super::drive::{unstarted, wait_out};
 use super::hit_or::{HitOr, boxed};
 use super::loading::Answer;
 use super::many::start_batch;
@@ -220,7 +220,8 @@ where
         let leads = new.take();
         let inner = leads.first().and_then(|lead| lead.inner.upgrade());
         if let Some(inner) = inner {
-            start_batch(&*inner, &*tasks, leads, false, &gather.loader);
+            // One that cannot be started is given up: the next reader may try.
+            let _ = start_batch(&*inner, &*tasks, leads, false, &gather.loader);
         }
     }
 }
@@ -257,7 +258,7 @@ where
     {
         let (inner, tasks) = (&self.cache.cache.inner, &self.cache.tasks);
         let call = Call::usual(inner, hash, key, now);
-        let mut reading = Reading::new();
+        let (mut reading, mut _watcher) = (Reading::new(), None);
         loop {
             match call.take(&mut reading, call.step(now, false, &mut None)) {
                 Next::Done(answer) => return answer.map(|served| served.value),
@@ -266,7 +267,10 @@ where
                     return Ok(old.value);
                 }
                 Next::Load(lead, _) => {
-                    start_batch(&**inner, &**tasks, vec![lead], true, &self.gather.loader);
+                    match start_batch(inner, tasks, vec![lead], true, &self.gather.loader) {
+                        Ok(watcher) => _watcher = watcher,
+                        Err(why) => return unstarted(&call, why).map(|served| served.value),
+                    }
                 }
                 Next::Wait => {}
             }

@@ -10,6 +10,7 @@ use super::runtime::Runtime;
 use super::task::{NotStarted, Shared, end_one};
 use super::wait::wait;
 use crate::error::LoadError;
+use crate::flight::Watcher;
 use crate::sync::Previous;
 use crate::sync::call::Call;
 use crate::sync::lead::Lead;
@@ -41,7 +42,7 @@ where
     pub(super) async fn run(self, mut now: Instant) -> Result<Served<V>, LoadError<E>> {
         let Self { call, shared, loader, pins } = self;
         let mut reading = Reading::new();
-        loop {
+        let _watcher = loop {
             let step = call.step(now, pins, &mut None);
             match call.take(&mut reading, step) {
                 Next::Done(answer) => return answer,
@@ -51,12 +52,8 @@ where
                     return Ok(old);
                 }
                 Next::Load(lead, _) => match load(&call, shared, lead, loader) {
-                    Ok(()) => break,
-                    Err(NotStarted::NoRuntime) => {
-                        let old = call.fallback(LoadPart::Cooling);
-                        return old.ok_or(LoadError::NoRuntime);
-                    }
-                    Err(NotStarted::TooMany) => return Err(call.busy()),
+                    Ok(watcher) => break watcher,
+                    Err(not_started) => return unstarted(&call, not_started),
                 },
                 Next::Wait => {}
             }
@@ -64,7 +61,7 @@ where
                 return answer;
             }
             now = call.inner.now();
-        }
+        };
         wait_out(&call, shared, &mut reading).await.unwrap_or(Err(LoadError::GivenUp))
     }
 
@@ -86,7 +83,7 @@ fn load<Q, K, V, R, S, F, Fut, L, E>(
     shared: &Shared<R>,
     lead: Lead<K, V, S>,
     loader: F,
-) -> Result<(), NotStarted>
+) -> Result<Option<Watcher>, NotStarted>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     Q: ?Sized,
@@ -121,6 +118,23 @@ where
 {
     let answer = answer(lead.previous.clone(), loader);
     shared.refresh(call.inner, vec![lead], answer, end_one)
+}
+
+/// What the leader gets of a load that was not started.
+pub(super) fn unstarted<Q, K, V, S, E>(
+    call: &Call<'_, Q, K, V, S>,
+    not_started: NotStarted,
+) -> Result<Served<V>, LoadError<E>>
+where
+    K: Borrow<Q> + Clone + Eq + Hash,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    V: Clone,
+    S: BuildHasher,
+{
+    match not_started {
+        NotStarted::NoRuntime => call.fallback(LoadPart::Cooling).ok_or(LoadError::NoRuntime),
+        NotStarted::TooMany => Err(call.busy()),
+    }
 }
 
 /// The loader's answer. Whatever it does, it does when this is polled.

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use cache_core::{Instant, Loaded};
 
 use super::cache::Cache;
-use super::drive::wait_out;
+use super::drive::{unstarted, wait_out};
 use super::runtime::Runtime;
-use super::task::{Ended, Shared};
+use super::task::{Ended, NotStarted, Shared};
 use crate::error::LoadError;
+use crate::flight::Watcher;
 use crate::sync::cache::Inner;
 use crate::sync::call::Call;
 use crate::sync::lead::{Failed, Lead};
@@ -105,10 +106,14 @@ where
         // Who waited for a load that was given up comes round again.
         while batch.ask(now) {
             let (somebody_waits, leads) = (batch.somebody_waits(), batch.take_leads());
-            if !leads.is_empty() {
-                // What cannot be started is given up, and those who wait are told.
-                start_batch(inner, &self.tasks, leads, somebody_waits, &loader);
-            }
+            let started = match leads.is_empty() {
+                true => Ok(None),
+                false => start_batch(inner, &self.tasks, leads, somebody_waits, &loader),
+            };
+            let _watcher = started.unwrap_or_else(|not_started| {
+                tell_leaders(&mut batch, not_started);
+                None
+            });
             for own in [true, false] {
                 for at in 0..batch.calls.len() {
                     let (call, reading) = &mut batch.calls[at];
@@ -124,14 +129,30 @@ where
     }
 }
 
-/// Starts one load for many keys.
+/// Answers the keys whose load was not started.
+fn tell_leaders<Q, K, V, S, E>(batch: &mut Batch<'_, Q, K, V, S, E>, not_started: NotStarted)
+where
+    K: Borrow<Q> + Clone + Eq + Hash,
+    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    V: Clone,
+    S: BuildHasher,
+{
+    for ((call, reading), answer) in batch.calls.iter().zip(&mut batch.answers) {
+        if answer.is_none() && reading.leads() {
+            *answer = Some(unstarted(call, not_started).map(|served| served.value));
+        }
+    }
+}
+
+/// Starts one load for many keys. What cannot be started is given up.
 pub(super) fn start_batch<K, V, R, S, F, Fut, A, L, E>(
     inner: &Inner<K, V, S>,
     tasks: &Shared<R>,
     leads: Vec<Lead<K, V, S>>,
     somebody_waits: bool,
     loader: &Arc<F>,
-) where
+) -> Result<Option<Watcher>, NotStarted>
+where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     R: Runtime,
@@ -158,9 +179,8 @@ pub(super) fn start_batch<K, V, R, S, F, Fut, A, L, E>(
         };
         land_all(leads, answers);
     };
-    let _ = if somebody_waits {
-        tasks.load(inner, leads, load, end)
-    } else {
-        tasks.refresh(inner, leads, load, end)
-    };
+    if somebody_waits {
+        return tasks.load(inner, leads, load, end);
+    }
+    tasks.refresh(inner, leads, load, end).map(|()| None)
 }

@@ -16,7 +16,7 @@ use super::builder::Tasks;
 use super::refreshes::{Refreshes, Turn};
 use super::runtime::{NoRuntime, Runtime};
 use super::wait::Until;
-use crate::flight::{Flight, Hangs};
+use crate::flight::{Flight, Hangs, Watcher, Watchers};
 use crate::primitives::thread;
 use crate::sync::cache::Inner;
 use crate::sync::lead::{Failed, Lead};
@@ -55,14 +55,15 @@ impl<R: Runtime> Shared<R> {
         }
     }
 
-    /// Starts a load for those who wait for it.
+    /// Starts a load for those who wait for it: the caller, as long as it holds what is returned, and
+    /// those who join.
     pub(super) fn load<K, V, S, T>(
         &self,
         inner: &Inner<K, V, S>,
         leads: Vec<Lead<K, V, S>>,
         load: impl Future<Output = T> + Send + 'static,
         end: impl FnOnce(Vec<Lead<K, V, S>>, Ended<T>) + Send + 'static,
-    ) -> Result<(), NotStarted>
+    ) -> Result<Option<Watcher>, NotStarted>
     where
         K: Clone + Eq + Hash + Send + Sync + 'static,
         V: Clone + Send + Sync + 'static,
@@ -70,10 +71,13 @@ impl<R: Runtime> Shared<R> {
         T: Send + 'static,
     {
         let watch = self.watch(inner, &leads);
-        if self.abandons {
-            leads.iter().for_each(|lead| lead.flight.ends_unwatched(&watch.over));
-        }
-        self.spawn(run(leads, load, watch, end))
+        let watcher = self.abandons.then(|| {
+            let watchers = Watchers::new(&watch.over);
+            leads.iter().for_each(|lead| lead.flight.count_in(&watchers));
+            watchers.watcher()
+        });
+        self.spawn(run(leads, load, watch, end))?;
+        Ok(watcher)
     }
 
     /// Starts a load that nobody waits for, when its turn comes, or somebody comes to wait for it.

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use tokio::time::sleep;
 
 use super::calls::{Answer, Calls, Users, all_told, ask, ask_all, builder, told};
-use crate::world::{Origin, Told, ms, on_paused_time, settled};
+use crate::world::{Origin, Told, ms, on_paused_time, secs, settled};
 
 /// Polls a call so many times, 10 ms apart, and drops it. Whether it ended before.
 async fn ends_within(polls: usize, call: impl Future) -> bool {
@@ -165,5 +165,39 @@ fn a_refresh_that_nobody_watches_goes_on() {
         sleep(ms(50)).await;
         settled().await;
         assert_eq!((cache.get(&1), calls.times()), (Some(2), vec![0]));
+    });
+}
+
+/// One load of two keys: a follower of one of them leaves, the caller waits for both.
+#[test]
+fn a_follower_who_leaves_a_load_of_many_keys_leaves_the_others_waiting() {
+    on_paused_time(async {
+        let cache = builder().abandon_unwatched(true).build().unwrap();
+        let reader = cache.clone();
+        let load = |keys: Vec<u8>| async move {
+            sleep(ms(100)).await;
+            Ok::<_, Origin>(keys.into_iter().map(|key| (key, 7_u32)))
+        };
+        let many = tokio::spawn(async move { reader.get_or_load_many([&1, &2], load).await });
+        settled().await;
+        let follower = ask(&cache, 2, Calls::new().never());
+        settled().await;
+        follower.abort();
+        settled().await;
+        assert_eq!(many.await.unwrap().unwrap(), [Some(7), Some(7)]);
+    });
+}
+
+/// Its old value may not serve any more when the soft time-out has come: the caller waits on.
+#[test]
+fn a_leader_who_has_waited_in_vain_for_its_old_value_goes_on_watching() {
+    on_paused_time(async {
+        let cache = builder().soft_timeout(ms(50)).stale_if_error(ms(10)).abandon_unwatched(true);
+        let (cache, calls) = (cache.build().unwrap(), Calls::new());
+        cache.put(1, 6).await;
+        sleep(secs(60)).await;
+        let caller = ask(&cache, 1, calls.load(ms(100), Ok(7)));
+        assert_eq!((told(caller).await, calls.now()), (Told::Value(7), 60_100));
+        assert_eq!((calls.count(), cache.stats().abandoned), (1, 0));
     });
 }

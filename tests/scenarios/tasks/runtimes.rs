@@ -40,6 +40,12 @@ fn on_no_runtime_hits_work_and_a_miss_is_told_so() {
         assert_eq!(at_once_read(&cache, 1).unwrap(), 1);
         let miss = at_once_read(&cache, 2).unwrap_err();
         assert!(matches!(miss, LoadError::NoRuntime), "{miss:?}");
+        let load =
+            |keys: Vec<u8>| async move { Ok::<_, Origin>(keys.into_iter().map(|key| (key, 9))) };
+        for (key, told) in [1, 2].iter().zip(at_once(cache.get_or_load_each([&1, &2], load))) {
+            let no_runtime = matches!(told, Err(LoadError::NoRuntime));
+            assert!(no_runtime == (*key == 2), "{key}: {told:?}");
+        }
         // What was stale, or kept for errors, serves all the same.
         for age in [60, 10] {
             time.advance(secs(age));
@@ -47,7 +53,7 @@ fn on_no_runtime_hits_work_and_a_miss_is_told_so() {
         }
         assert!(!cache.refresh(&1, || async { Ok::<_, Origin>(9) }));
         let stats = cache.stats();
-        assert_eq!((stats.loads, stats.abandoned, stats.landed), (4, 4, 0));
+        assert_eq!((stats.loads, stats.abandoned, stats.landed), (5, 5, 0));
         // No key is taken by what could not start.
         assert!([1, 2].iter().all(|key| cache.explain(key).flight.is_none()));
         paused().block_on(async {
