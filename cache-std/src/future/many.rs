@@ -11,7 +11,7 @@ use cache_core::{Instant, Loaded};
 use super::cache::Cache;
 use super::drive::{unstarted, wait_out};
 use super::runtime::Runtime;
-use super::task::{Ended, NotStarted, Shared};
+use super::task::{Ended, NotStarted, Shared, failed};
 use crate::error::LoadError;
 use crate::flight::Watcher;
 use crate::sync::cache::Inner;
@@ -174,7 +174,7 @@ where
         let Some(first) = leads.first() else { return };
         let answers = match ended {
             Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(error)) => Err(first.failed(error)),
+            Ok(Err(error)) => Err(failed(first, error)),
             Err(payload) => Err(Failed::panic(&*payload)),
         };
         land_all(leads, answers);

@@ -207,9 +207,22 @@ where
     match ended {
         Ok(Ok(loaded)) => drop(lead.land(loaded)),
         Ok(Err(error)) => {
-            let failed = lead.failed(error);
+            let failed = failed(&lead, error);
             lead.fail(failed);
         }
         Err(payload) => lead.fail(Failed::panic(&*payload)),
     }
+}
+
+/// A loader's error as those who wait are told it. What shows and judges it may panic: then that is
+/// how the load has failed.
+pub(super) fn failed<K, V, S, E>(lead: &Lead<K, V, S>, error: E) -> Failed
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    let failed = catch_unwind(AssertUnwindSafe(|| lead.failed(error)));
+    failed.unwrap_or_else(|payload| Failed::panic(&*payload))
 }

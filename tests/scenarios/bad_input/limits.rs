@@ -176,8 +176,11 @@ fn at_the_limit_of_waiters_a_load_that_was_begun_goes_on_and_lands() {
         let (follower, _unused) = caller(&cache);
         time.until_parked(2);
         // It is granted a load of another key, and may not wait for it.
-        let error = cache.get_or_load(&2, || Ok::<_, Origin>(9)).unwrap_err();
+        let (end, wait) = channel();
+        let load = move || wait.recv().map_err(|_| Origin("the test is over"));
+        let error = cache.get_or_load(&2, load).unwrap_err();
         assert!(error.is_busy(), "{error:?}");
+        end.send(9).unwrap();
         while cache.stats().landed == 0 {
             thread::yield_now();
         }

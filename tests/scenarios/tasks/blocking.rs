@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 
 use advanced_caching::ManualTime;
 use advanced_caching::future::{Cache, LoadError};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking, yield_now};
 
@@ -104,6 +104,31 @@ fn who_would_keep_a_load_from_running_is_told_so() {
             go.send(7).unwrap();
             assert_eq!(told(leader).await, Told::Value(7));
             assert_eq!(cache.blocking().get_or_load(&1, || Ok::<_, Origin>(8)).unwrap(), 7);
+        });
+    });
+}
+
+/// The load was begun on a thread for what blocks, and runs on the one thread of the runtime.
+#[test]
+fn a_load_begun_elsewhere_hangs_when_the_thread_that_runs_it_is_blocked() {
+    within_a_minute(|| {
+        paused().block_on(async {
+            let (time, cache) = cache();
+            let (go, wait) = oneshot::channel();
+            let (reader, here) = (cache.clone(), Handle::current());
+            let load = || async { wait.await.map_err(|_| Origin("the test is over")) };
+            let leader: JoinHandle<Answer> =
+                spawn_blocking(move || here.block_on(reader.get_or_load(&1, load)));
+            until_parked(&time, 2, &leader).await;
+            let here = cache.blocking().get_or_load(&1, || Ok::<_, Origin>(8)).unwrap_err();
+            assert!(matches!(here, LoadError::WouldHang), "{here:?}");
+            let follower = ask_blocking(&cache);
+            until_parked(&time, 3, &follower).await;
+            go.send(7).unwrap();
+            assert_eq!(
+                (told(leader).await, told(follower).await),
+                (Told::Value(7), Told::Value(7))
+            );
         });
     });
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::calls::{Answer, Calls, Users, ask, builder, told};
+use super::calls::{Answer, Calls, Load, Users, ask, builder, told};
 use crate::world::{Told, ms, on_paused_time, secs, settled};
 
 /// A cache with stale values for keys 2 and 3, and one refresh at a time.
@@ -114,5 +114,21 @@ fn two_who_shut_down_are_both_told_and_one_who_goes_away_harms_nobody() {
         gone.abort();
         assert_eq!((one.await.unwrap(), other.await.unwrap(), calls.now()), (Ok(()), Ok(()), 100));
         assert_eq!(told(caller).await, Told::Value(7));
+    });
+}
+
+#[test]
+fn a_shutdown_inside_a_loader_waits_for_itself_to_the_end_of_its_patience() {
+    on_paused_time(async {
+        let (cache, calls) = (builder().build().unwrap(), Calls::new());
+        let inner = cache.clone();
+        let load = move || -> Load {
+            Box::pin(async move {
+                let left = inner.control().shutdown(ms(100)).await.unwrap_err();
+                Ok(left.loads as u32)
+            })
+        };
+        assert_eq!((told(ask(&cache, 1, load)).await, calls.now()), (Told::Value(1), 100));
+        assert_eq!((cache.get(&1), cache.control().shutdown(ms(0)).await), (Some(1), Ok(())));
     });
 }

@@ -5,6 +5,7 @@ use crate::world::Tasks;
 
 mod blocking;
 mod calls;
+mod code;
 mod cycles;
 mod dropped;
 mod ends;

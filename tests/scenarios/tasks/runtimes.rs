@@ -7,6 +7,9 @@ use std::task::{Context, Poll, Waker};
 use advanced_caching::future::{Builder, Cache, LoadError};
 use advanced_caching::{ManualTime, MonotonicTime, Time};
 
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
 use super::calls::{Answer, Calls, Load, Users, ask, told};
 use crate::world::{Origin, Told, ms, paused, secs, settled, within_a_minute};
 
@@ -24,6 +27,19 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("it waits"),
     }
+}
+
+/// A task of this runtime that asks for a key, and has come as far as it can.
+fn ask_on(
+    runtime: &Runtime,
+    cache: &Users,
+    key: u8,
+    load: impl FnOnce() -> Load + Send + 'static,
+) -> JoinHandle<Answer> {
+    let _entered = runtime.enter();
+    let caller = ask(cache, key, load);
+    runtime.block_on(settled());
+    caller
 }
 
 fn at_once_read(cache: &Users, key: u8) -> Answer {
@@ -75,12 +91,8 @@ fn on_no_runtime_who_waits_for_anothers_load_needs_a_clock_that_rings() {
         for (cache, can_wait) in [(rings, true), (silent, false)] {
             let cache = cache.build().unwrap();
             let (go, wait) = tokio::sync::oneshot::channel();
-            let leader = runtime.block_on(async {
-                let load = || -> Load { Box::pin(async { Ok(wait.await.unwrap()) }) };
-                let leader = ask(&cache, 1, load);
-                settled().await;
-                leader
-            });
+            let load = || -> Load { Box::pin(async { Ok(wait.await.unwrap()) }) };
+            let leader = ask_on(&runtime, &cache, 1, load);
             let mut follower = pin!(cache.get_or_load(&1, || async { Ok::<_, Origin>(9) }));
             let first = poll(follower.as_mut());
             if can_wait {
@@ -104,10 +116,8 @@ fn when_a_runtime_ends_a_follower_on_another_takes_over() {
         let (first, second, time) = (paused(), paused(), ManualTime::new());
         let cache = builder(time.clone()).build().unwrap();
         let hangs = || -> Load { Box::pin(std::future::pending()) };
-        let leader = first.block_on(async { ask(&cache, 1, hangs) });
-        first.block_on(settled());
-        let follower = second.block_on(async { ask(&cache, 1, || Box::pin(async { Ok(7) })) });
-        second.block_on(settled());
+        let leader = ask_on(&first, &cache, 1, hangs);
+        let follower = ask_on(&second, &cache, 1, || Box::pin(async { Ok(7) }));
         assert!(!follower.is_finished() && cache.stats().loads == 1);
         drop(first);
         assert_eq!(second.block_on(told(follower)), Told::Value(7));
@@ -135,6 +145,56 @@ fn when_the_runtime_of_a_load_ends_its_caller_elsewhere_is_told() {
             second.block_on(cache.get_or_load(&1, || async { Ok::<_, Origin>(7) })).unwrap(),
             7
         );
+    });
+}
+
+/// The runtime that ends runs one refresh and has another wait for its turn; a third waits on the
+/// runtime that goes on.
+#[test]
+fn when_a_runtime_ends_its_refreshes_give_their_turns_to_those_of_another() {
+    within_a_minute(|| {
+        let (first, second) = (paused(), paused());
+        let windows = builder(ManualTime::new()).stale_while_revalidate(secs(600));
+        let cache = windows.max_refreshes(1).build().unwrap();
+        for key in 1..=3 {
+            at_once(cache.put(key, u32::from(key)));
+            assert!(at_once(cache.expire(&key)));
+        }
+        for (runtime, key) in [(&first, 1), (&first, 2), (&second, 3)] {
+            let hangs = || -> Load { Box::pin(std::future::pending()) };
+            let ends = || -> Load { Box::pin(async { Ok(9) }) };
+            let reader = match key {
+                3 => ask_on(runtime, &cache, key, ends),
+                _ => ask_on(runtime, &cache, key, hangs),
+            };
+            assert_eq!(runtime.block_on(told(reader)), Told::Value(key.into()));
+        }
+        assert_eq!(cache.get(&3), None, "its turn has not come");
+        drop(first);
+        second.block_on(settled());
+        assert_eq!([1, 2, 3].map(|key| cache.get(&key)), [None, None, Some(9)]);
+        assert_eq!((cache.stats().loads, cache.stats().abandoned), (3, 2));
+    });
+}
+
+#[test]
+fn a_thousand_runtimes_that_end_leave_nobody_waiting() {
+    within_a_minute(|| {
+        let (own, cache) = (paused(), builder(ManualTime::new()).build().unwrap());
+        for n in 0..1_000 {
+            let runtime = paused();
+            let hangs = || -> Load { Box::pin(std::future::pending()) };
+            let leader = ask_on(&runtime, &cache, 1, hangs);
+            let ask = |_| ask_on(&own, &cache, 1, move || Box::pin(async move { Ok(n) }));
+            let followers: Vec<_> = (0..3).map(ask).collect();
+            drop(runtime);
+            for follower in followers {
+                assert_eq!(own.block_on(told(follower)), Told::Value(n));
+            }
+            assert!(leader.is_finished() && at_once(cache.invalidate(&1)));
+        }
+        let stats = cache.stats();
+        assert_eq!((stats.loads, stats.abandoned, stats.landed), (2_000, 1_000, 1_000));
     });
 }
 
