@@ -262,7 +262,8 @@ fn followers_of_a_load_that_cannot_land_for_a_panicking_eq_are_answered() {
         time.until_parked(2);
         drop(go);
         let told = leader.join().unwrap();
-        assert!(matches!(told, Ok(7) | Err(LoadError::GivenUp)), "{told:?}");
+        // The follower may have loaded before the leader looks.
+        assert!(matches!(told, Ok(7 | 8) | Err(LoadError::GivenUp)), "{told:?}");
         assert_eq!(follower.join().unwrap(), Some(8), "who waited has loaded");
         assert_eq!(cache.get(&a), Some(8));
     });

@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 
 use tokio::time::sleep;
 
-use super::calls::{Answer, Calls, Users, all_told, ask, ask_all, builder, told};
+use super::calls::{Answer, Calls, Load, Users, all_told, ask, ask_all, builder, told};
 use crate::world::{Origin, Told, ms, on_paused_time, secs, settled};
 
 /// Polls a call so many times, 10 ms apart, and drops it. Whether it ended before.
@@ -118,7 +118,7 @@ fn a_reader_of_many_keys_dropped_after_any_number_of_polls_leaves_nothing_behind
 }
 
 /// A loader that holds a token until it ends or is dropped.
-fn holding(token: &Arc<()>) -> impl FnOnce() -> super::calls::Load + Send + 'static + use<> {
+fn holding(token: &Arc<()>) -> impl FnOnce() -> Load + Send + 'static + use<> {
     let token = Arc::clone(token);
     move || {
         Box::pin(async move {

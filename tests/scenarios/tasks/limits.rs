@@ -3,8 +3,8 @@
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use super::calls::{Answer, Calls, ask, ask_all, builder, told};
-use crate::world::{Told, ms, on_paused_time, secs, settled};
+use super::calls::{Answer, Calls, Users, ask, ask_all, builder, told};
+use crate::world::{Origin, Told, ms, on_paused_time, secs, settled};
 
 #[test]
 fn a_loader_that_never_ends_holds_its_key_for_a_lease_and_its_place_for_the_limit() {
@@ -81,7 +81,7 @@ fn at_the_limit_of_waiters_for_a_key_who_has_an_old_value_is_served() {
 }
 
 /// Reads of stale keys, whose refreshes take 100 ms.
-async fn refresh_stale(keys: std::ops::Range<u8>, most: usize) -> (super::calls::Users, Calls) {
+async fn refresh_stale(keys: std::ops::Range<u8>, most: usize) -> (Users, Calls) {
     let cache = builder().stale_while_revalidate(secs(600)).max_refreshes(most).build().unwrap();
     let calls = Calls::new();
     for key in keys {
@@ -127,7 +127,7 @@ fn a_thread_that_needs_a_queued_refresh_pulls_it_forward() {
         let (cache, calls) = refresh_stale(0..2, 1).await;
         let blocking = cache.blocking().clone();
         let reader = tokio::task::spawn_blocking(move || {
-            let load = || -> Result<u32, crate::world::Origin> { panic!("one is under way") };
+            let load = || -> Result<u32, Origin> { panic!("one is under way") };
             blocking.read(&1).fresh().get_or_load(load)
         });
         while calls.count() < 2 && !reader.is_finished() {
@@ -143,11 +143,10 @@ fn a_thread_that_needs_a_queued_refresh_pulls_it_forward() {
 #[test]
 fn a_refresh_that_finds_no_room_in_the_queue_is_tried_by_the_next_reader() {
     on_paused_time(async {
-        let cache = super::calls::Users::builder().ttl(secs(60)).stale_while_revalidate(secs(600));
-        let cache = cache.time(advanced_caching::future::TokioTime::new()).max_loads(2_000);
-        let cache = cache.max_refreshes(1).build().unwrap();
+        let cache = builder().stale_while_revalidate(secs(600)).max_loads(2_000).max_refreshes(1);
+        let cache = cache.build().unwrap();
         let (calls, room) = (Calls::new(), 1 + 1_024);
-        // All keys there are, over and over: each reading of an invalidated one takes a place more.
+        // Each put voids the refresh of the same key, which keeps its place, and is followed by another.
         for n in 0..room {
             let key = (n % 250) as u8;
             assert!(cache.put(key, 1).await.is_stored() && cache.expire(&key).await);

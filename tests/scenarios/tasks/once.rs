@@ -5,8 +5,8 @@ use std::task::{Context, Waker};
 
 use tokio::time::{advance, sleep};
 
-use super::calls::{Answer, Calls, all_told, ask, ask_all, builder, told};
-use crate::world::{Origin, Told, ms, on_paused_time, secs, settled};
+use super::calls::{Answer, Calls, Load, all_told, ask, ask_all, builder, told};
+use crate::world::{Origin, Told, ms, on_paused_time, panic_quietly, secs, settled};
 
 const DOWN: Origin = Origin("down");
 
@@ -99,7 +99,7 @@ fn s20_after_a_loader_that_panicked_the_next_caller_loads() {
     on_paused_time(async {
         let (cache, calls) = (builder().build().unwrap(), Calls::new());
         // Before there is a future, and while that is polled.
-        let no_future = || -> super::calls::Load { crate::world::panic_quietly("at once") };
+        let no_future = || -> Load { panic_quietly("at once") };
         assert_eq!(told(ask(&cache, 1, no_future)).await, Told::Panicked("at once".into()));
         let first = ask(&cache, 1, calls.panic(ms(10), "later"));
         assert_eq!(told(first).await, Told::Panicked("later".into()));
