@@ -82,6 +82,24 @@ fn on_no_runtime_hits_work_and_a_miss_is_told_so() {
 }
 
 #[test]
+fn on_no_runtime_a_loader_of_many_keys_is_not_called_and_its_callers_are_told() {
+    within_a_minute(|| {
+        let load =
+            |keys: Vec<u8>| async move { Ok::<_, Origin>(keys.into_iter().map(|key| (key, 9))) };
+        let cache = builder(ManualTime::new()).stale_while_revalidate(secs(10)).batch_loader(load);
+        let cache = cache.build().unwrap();
+        assert!(at_once(cache.put(1, 1)).is_stored() && at_once(cache.expire(&1)));
+        assert_eq!(at_once(cache.load(&1)).unwrap(), 1, "a stale value serves");
+        let miss = at_once(cache.load(&2)).unwrap_err();
+        assert!(matches!(miss, LoadError::NoRuntime), "{miss:?}");
+        let misses = at_once(cache.load_many([&2, &3])).unwrap_err();
+        assert!(matches!(misses, LoadError::NoRuntime), "{misses:?}");
+        assert!([1, 2, 3].iter().all(|key| cache.explain(key).flight.is_none()));
+        assert_eq!(paused().block_on(cache.load(&2)).unwrap(), 9);
+    });
+}
+
+#[test]
 fn on_no_runtime_who_waits_for_anothers_load_needs_a_clock_that_rings() {
     within_a_minute(|| {
         let runtime = paused();
