@@ -2,13 +2,15 @@
 
 use core::pin::Pin;
 use core::time::Duration;
+use std::panic::catch_unwind;
 
 use cache_std::future::{NoRuntime, Runtime};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Sleep;
 
 /// The tokio runtime that the caller is on, whichever that is: a cache in a `static` serves one
-/// runtime after another. Its time must be enabled, as `#[tokio::main]` and `enable_all` do.
+/// runtime after another. Its time must be enabled, as `#[tokio::main]` and `enable_all` do: without, loads
+/// run, but who waits for one is told [`NoRuntime`](cache_std::sync::LoadError::NoRuntime).
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs)] // a handle without content, to be written as a value
 pub struct Tokio;
@@ -30,7 +32,9 @@ impl Runtime for Tokio {
     fn sleep(&self, span: Duration) -> Result<Self::Sleep, NoRuntime> {
         let handle = Handle::try_current().map_err(|_| NoRuntime::new())?;
         let _entered = handle.enter();
-        Ok(Box::pin(tokio::time::sleep(span)))
+        // Tokio panics where the runtime's time is not enabled, and has no way to ask.
+        let sleep = catch_unwind(|| Box::pin(tokio::time::sleep(span)));
+        sleep.map_err(|_| NoRuntime::new())
     }
 
     /// Tasks of a runtime with one thread do not run while that thread is blocked.

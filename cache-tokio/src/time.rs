@@ -63,12 +63,13 @@ impl Time for TokioTime {
             let real = MonotonicTime::new();
             return real.wait(signal, real.now() + left);
         };
-        if until == Instant::FAR_FUTURE {
+        let deadline = TokioInstant::now().checked_add(left);
+        let Some(deadline) = deadline.filter(|_| until != Instant::FAR_FUTURE) else {
             return signal.block();
-        }
+        };
         let poked = Arc::clone(signal);
         let timer = handle.spawn(async move {
-            tokio::time::sleep(left).await;
+            tokio::time::sleep_until(deadline).await;
             poked.poke();
         });
         let set = loop {

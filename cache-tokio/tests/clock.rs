@@ -6,6 +6,7 @@ use std::time::Duration;
 use cache_core::{Clock, Instant};
 use cache_std::{Signal, Time};
 use cache_tokio::TokioTime;
+use cache_tokio::future::{Cache, LoadError};
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::advance;
 
@@ -37,4 +38,19 @@ async fn a_signal_ends_a_wait_before_its_time() {
         assert!(waiter.await.unwrap() && time.now() == start);
         assert!(signal.take());
     }
+}
+
+/// A load runs without a timer; only who would have to wait by one is told that there is none.
+#[test]
+fn a_runtime_whose_time_is_not_enabled_costs_nobody_a_panic() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let cache: Cache<u8, u8> = Cache::builder().ttl(Duration::from_secs(60)).build().unwrap();
+    runtime.block_on(async {
+        let told = cache.get_or_load(&1, || async { Ok::<_, String>(7) }).await;
+        assert!(matches!(told, Err(LoadError::NoRuntime)), "{told:?}");
+        while !cache.contains(&1) {
+            yield_now().await;
+        }
+        assert_eq!(cache.get_or_load(&1, || async { Err("not asked") }).await.unwrap(), 7);
+    });
 }

@@ -89,7 +89,12 @@ impl<R: Runtime> Until<R> {
                 Some(By::Sleep(sleep)) => match Pin::new(sleep).poll(context) {
                     // The cache's clock may be behind the runtime's.
                     Poll::Ready(()) => self.by = None,
-                    Poll::Pending => return Poll::Pending,
+                    // A poke may have been seen since the signal was told who waits.
+                    Poll::Pending => match signal.poll(context) {
+                        Poll::Ready(true) => return Poll::Ready(Ok(())),
+                        Poll::Ready(false) => {}
+                        Poll::Pending => return Poll::Pending,
+                    },
                 },
                 Some(By::Alarm { .. }) => match signal.poll(context) {
                     Poll::Ready(true) => return Poll::Ready(Ok(())),

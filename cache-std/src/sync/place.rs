@@ -82,6 +82,10 @@ impl Places {
     /// A signal that is set when, after [`close`](Self::close), the last place has been given back.
     pub(crate) fn watch(&self) -> Arc<Signal> {
         let signal = Arc::new(Signal::new());
+        if self.taken() == 0 {
+            signal.set();
+            return signal;
+        }
         let mut watchers = self.taken.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.push(Arc::clone(&signal));
         drop(watchers);
@@ -146,6 +150,7 @@ mod tests {
         assert!((places.taken(), signal.is_set()) == (1, false));
         drop(two);
         assert!(signal.is_set() && places.watch().is_set());
+        assert!(places.taken.watchers.lock().unwrap().is_empty(), "nobody is left to tell");
     }
 }
 
