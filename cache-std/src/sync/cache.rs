@@ -114,6 +114,21 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         {
             return Some(value);
         }
+        if Plain::<K, V>::MAY_BE {
+            return self.hit_slowly(hash, key, now);
+        }
+        if self.is_bypassed() { None } else { self.tables.hit(hash, key, now) }
+    }
+
+    /// The same for all who are not told at once, where there are such who are: out of their way.
+    #[cold]
+    #[inline(never)]
+    fn hit_slowly<Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+        V: Clone,
+    {
         if self.is_bypassed() { None } else { self.tables.hit(hash, key, now) }
     }
 

@@ -90,7 +90,9 @@ where
         Ok(values)
     }
 
-    /// The values that were hits, and those from the first that was none on.
+    /// The values that were hits, and those from the first that was none on: out of the way of hits.
+    #[cold]
+    #[inline(never)]
     fn load_rest<'q, Q, F, A, R, E>(
         &self,
         mut values: Vec<Option<V>>,
