@@ -251,12 +251,11 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let (table, number, hash) = self.locate::<T>(hash);
-        let (timing, version) = self.timing.read();
-        let Some(rest) = timing.rest(now, hash) else { return Err((key, value)) };
         let mut table = table.lock();
-        if !self.counts.is_zero(number) || !self.timing.is_still(version) {
+        if !self.counts.is_zero(number) {
             return Err((key, value));
         }
+        let Some(rest) = self.timing.read().rest(now, hash) else { return Err((key, value)) };
         self.due.note(rest.gone_at());
         let found = table.find(hash, &key);
         match plain::replace(&mut *table, found, rest, value, weight) {
@@ -312,7 +311,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     {
         let placed = plain::insert(table, found, newcomer, out);
         if matches!(placed, Placed::Stored) && table.house().is_due(now) {
-            plain::sweep(table, &self.timing.read().0, now, T::SWEEP, out);
+            plain::sweep(table, &self.timing.read(), now, T::SWEEP, out);
         }
         placed
     }
@@ -335,7 +334,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             return Err(AskBook);
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        Ok(plain::invalidate(&mut *table, &self.timing.read().0, At { hash, ..here }, out))
+        Ok(plain::invalidate(&mut *table, &self.timing.read(), At { hash, ..here }, out))
     }
 
     /// Both locks, in their order.

@@ -145,7 +145,7 @@ fn with_the_count_asked_before_the_lock_a_put_is_lost() {
             return put_by_book(memory, value);
         }
         let mut table = memory.table::<HeapSet<u8, u8>>(number);
-        let rest = memory.timing.read().0.rest(NOW, hash).unwrap();
+        let rest = memory.timing.read().rest(NOW, hash).unwrap();
         let newcomer = plain::Newcomer { hash, key: KEY, rest, value, weight: 1 };
         let _ = plain::put(&mut *table, newcomer, &mut |_, _, _| {});
     });
@@ -322,10 +322,10 @@ fn a_put_that_meets_another_policy_is_kept_by_that() {
 
 #[test]
 #[should_panic(expected = "old mark")]
-fn without_asking_whether_the_timing_is_still_that_it_is_kept_by_none() {
+fn with_the_timing_read_before_the_lock_it_is_kept_by_none() {
     let put = |memory: &Memory, value| {
         let (_, number, hash) = memory.locate::<HeapSet<u8, u8>>(HASH);
-        let rest = memory.timing.read().0.rest(NOW, hash).unwrap();
+        let rest = memory.timing.read().rest(NOW, hash).unwrap();
         let mut table = memory.table::<HeapSet<u8, u8>>(number);
         if !memory.counts.is_zero(number) {
             drop(table);

@@ -23,7 +23,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             };
             if self.counts.is_zero(number) {
                 let out = &mut |cause, key, value| leaving.take(cause, key, value);
-                plain::sweep(&mut *table, &self.timing.read().0, now, T::SWEEP, out);
+                plain::sweep(&mut *table, &self.timing.read(), now, T::SWEEP, out);
                 return self.due.note(table.house().poll_at());
             }
         }
@@ -75,7 +75,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         let mut table = self.table(number);
         if self.counts.is_zero(number) {
             let looked = table.slots().min(budget);
-            let went = plain::sweep(&mut *table, &self.timing.read().0, now, budget, out);
+            let went = plain::sweep(&mut *table, &self.timing.read(), now, budget, out);
             self.due.note(table.house().poll_at());
             return (looked, went);
         }
@@ -153,7 +153,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             return Err(AskBook);
         }
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let went = plain::sweep(&mut *table, &self.timing.read().0, now, 256, out);
+        let went = plain::sweep(&mut *table, &self.timing.read(), now, 256, out);
         Ok((went, table.house().is_due(now)))
     }
 
