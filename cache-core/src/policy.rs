@@ -220,6 +220,11 @@ impl Policy {
         if let Some(new) = self.windows(windows.stored_at, hash).filter(|_| by_policy) {
             return new;
         }
+        self.follow(old, windows)
+    }
+
+    /// The same for a ttl that is the entry's own.
+    pub(crate) fn follow(&self, old: &Self, windows: Windows) -> Windows {
         let usual = (windows.swr, windows.sie) == (old.swr, old.sie);
         if usual { self.with_own_windows(windows) } else { windows }
     }

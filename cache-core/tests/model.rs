@@ -129,6 +129,8 @@ struct Kept {
     fresh_until: u64,
     swr: u64,
     sie: u64,
+    /// Given with the value, and known to be so: tags are kept for other entries as well.
+    own: bool,
     tag: Option<u8>,
 }
 
@@ -141,7 +143,7 @@ impl Kept {
     fn carry_over(&mut self, old: Usual, new: Usual) {
         if (self.swr, self.sie) == (old.swr, old.sie) {
             (self.swr, self.sie) = (new.swr, new.sie);
-            if self.fresh_until == self.stored_at + old.ttl {
+            if !self.own && self.fresh_until == self.stored_at + old.ttl {
                 self.fresh_until = self.stored_at + new.ttl;
             }
         }
@@ -176,7 +178,8 @@ impl Model {
         let Usual { ttl, swr, sie } = self.usual;
         let swr = terms.swr.unwrap_or(swr);
         let fresh_until = self.now + terms.ttl.unwrap_or(ttl);
-        let kept = Kept { value, stored_at: self.now, fresh_until, swr, sie, tag: terms.tag };
+        let own = (terms.ttl.is_some() || terms.swr.is_some()) && terms.tag.is_none();
+        let kept = Kept { value, stored_at: self.now, fresh_until, swr, sie, own, tag: terms.tag };
         let stored = !terms.no_store && self.now < kept.gone_at();
         if stored {
             self.kept.insert(key, kept);

@@ -143,3 +143,15 @@ fn under_a_policy_that_keeps_nothing_everything_goes() {
     assert_eq!(cache.get(&3, now), Some(&30));
     cache.check_invariants();
 }
+
+#[test]
+fn a_ttl_of_its_own_is_kept_also_where_it_is_the_caches() {
+    let (now, minute) = (Instant::from_secs(100), ms(60_000));
+    let policy = |ttl| Policy::ttl(ttl).jitter_percent(0).stale_if_error(minute).build().unwrap();
+    let mut cache = cache(policy(minute));
+    cache.put(1, Loaded::value(1).ttl(minute), now);
+    cache.put(2, 2, now);
+    cache.set_policy(policy(60 * minute));
+    let left = |key| cache.entry(&key, now).unwrap().remaining(now);
+    assert_eq!((left(1), left(2)), (minute, 60 * minute));
+}

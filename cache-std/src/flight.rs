@@ -172,9 +172,12 @@ impl<V> Flight<V> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves the load where a worker, or a caller who cannot wait for one, takes it.
-    pub(crate) fn queue(&self, job: Job) {
-        self.lock().queued = Some(job);
+    /// Leaves the load where a worker, or a caller who cannot wait for one, takes it. Whether somebody
+    /// waits for it already, and will not look here again.
+    pub(crate) fn queue(&self, job: Job) -> bool {
+        let mut state = self.lock();
+        state.queued = Some(job);
+        !state.waiters.is_empty()
     }
 
     pub(crate) fn take_queued(&self) -> Option<Job> {
@@ -182,8 +185,15 @@ impl<V> Flight<V> {
     }
 
     /// Has `signal` set when somebody comes to need the load before its turn.
+    /// At once, where somebody does already, who will not look here again.
     pub(crate) fn nudge(&self, signal: &Arc<Signal>) {
-        self.lock().nudge = Some(Arc::clone(signal));
+        let mut state = self.lock();
+        let is_needed = !state.waiters.is_empty();
+        state.nudge = Some(Arc::clone(signal)).filter(|_| !is_needed);
+        drop(state);
+        if is_needed {
+            signal.set();
+        }
     }
 
     pub(crate) fn take_nudge(&self) -> Option<Arc<Signal>> {
@@ -225,9 +235,12 @@ impl<V> Flight<V> {
         state.end.is_none() && state.hangs.as_ref().is_some_and(|hangs| hangs())
     }
 
-    /// Counts those who wait from now on in `watchers`, until the end.
+    /// Counts those who wait in `watchers`, until the end.
     pub(crate) fn count_in(&self, watchers: &Arc<Watchers>) {
-        self.lock().watchers = Some(Arc::clone(watchers));
+        let mut state = self.lock();
+        // Some may have joined already.
+        state.waiters.iter().for_each(|_| watchers.come());
+        state.watchers = Some(Arc::clone(watchers));
     }
 
     /// Ends the flight, once, and wakes all who wait.

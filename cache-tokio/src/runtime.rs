@@ -10,7 +10,8 @@ use tokio::time::Sleep;
 
 /// The tokio runtime that the caller is on, whichever that is: a cache in a `static` serves one
 /// runtime after another. Its time must be enabled, as `#[tokio::main]` and `enable_all` do: without, loads
-/// run, but who waits for one is told [`NoRuntime`](cache_std::sync::LoadError::NoRuntime).
+/// run, but who waits for one is told [`NoRuntime`](cache_std::sync::LoadError::NoRuntime). (Tokio panics
+/// in that case, which is caught: the panic hook runs, and a program that aborts on panics does.)
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs)] // a handle without content, to be written as a value
 pub struct Tokio;
@@ -37,10 +38,13 @@ impl Runtime for Tokio {
         sleep.map_err(|_| NoRuntime::new())
     }
 
-    /// Tasks of a runtime with one thread do not run while that thread is blocked.
+    /// Tasks of a runtime with one thread do not run while that thread is blocked. (Nor does one that
+    /// was spawned last on a worker of several, in general; tokio does not say of which that is true.)
     fn hangs(&self) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
         let own = Handle::try_current().ok()?;
-        if own.runtime_flavor() != RuntimeFlavor::CurrentThread {
+        let alone = own.runtime_flavor() == RuntimeFlavor::CurrentThread
+            || own.metrics().num_workers() == 1;
+        if !alone {
             return None;
         }
         let id = own.id();

@@ -65,22 +65,38 @@ impl Time for TokioTime {
         };
         let deadline = TokioInstant::now().checked_add(left);
         let Some(deadline) = deadline.filter(|_| until != Instant::FAR_FUTURE) else {
-            return signal.block();
+            while !signal.block() {} // a poke is no more than that
+            return true;
         };
-        let poked = Arc::clone(signal);
+        // Dropped, it pokes as well: a runtime that ends leaves nobody asleep.
+        let poke = Poke(Arc::clone(signal));
         let timer = handle.spawn(async move {
+            let _poke = poke;
             tokio::time::sleep_until(deadline).await;
-            poked.poke();
         });
         let set = loop {
             if signal.block() {
                 break true;
             }
-            if self.now().has_reached(until) {
+            let now = self.now();
+            if now.has_reached(until) {
                 break signal.is_set();
+            }
+            if timer.is_finished() {
+                let real = MonotonicTime::new();
+                break real.wait(signal, real.now() + until.remaining_at(now));
             }
         };
         timer.abort();
         set
+    }
+}
+
+/// Pokes a signal when it is dropped.
+struct Poke(Arc<Signal>);
+
+impl Drop for Poke {
+    fn drop(&mut self) {
+        self.0.poke();
     }
 }

@@ -46,7 +46,11 @@ fn a_runtime_whose_time_is_not_enabled_costs_nobody_a_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let cache: Cache<u8, u8> = Cache::builder().ttl(Duration::from_secs(60)).build().unwrap();
     runtime.block_on(async {
-        let told = cache.get_or_load(&1, || async { Ok::<_, String>(7) }).await;
+        let load = || async {
+            yield_now().await;
+            Ok::<_, String>(7)
+        };
+        let told = cache.get_or_load(&1, load).await;
         assert!(matches!(told, Err(LoadError::NoRuntime)), "{told:?}");
         while !cache.contains(&1) {
             yield_now().await;

@@ -21,6 +21,9 @@ impl<K, R: Places<K, Record>> Book<K, R> {
     pub fn change_policy(&mut self, policy: Policy) -> Rules {
         let new = self.rules.with_policy(policy);
         let old = core::mem::replace(&mut self.rules, new);
+        // Left by an operation that a key's `Eq` has ended: it speaks of the old policy's deadline, and
+        // its entry goes with the next read.
+        self.displaced = None;
         if !self.rules.keeps_anything() {
             self.clear();
             return old;
@@ -37,8 +40,12 @@ impl<K, R: Places<K, Record>> Book<K, R> {
                 slot.record.tags_seen = self.tags.sequence();
                 *record = Record { windows: slot.windows, ..slot.record };
             }
-            let carry = |windows| self.rules.policy.carry_over(&old.policy, windows, spread);
-            record.windows = record.windows.map(carry);
+            let new = &self.rules.policy;
+            let is_own = record.own && record.label.is_empty();
+            record.windows = record.windows.map(|windows| match is_own {
+                true => new.follow(&old.policy, windows),
+                false => new.carry_over(&old.policy, windows, spread),
+            });
         }
         self.sweep.expect(Instant::ORIGIN);
         old
@@ -65,12 +72,14 @@ pub fn carry_over<K, V, T: Table<K, V>>(
         } else {
             let windows = old.windows(mark, table.times(at), hash);
             let spread = new.spread(hash);
-            let windows = new.policy.carry_over(&old.policy, windows, spread);
-            if new.policy.windows(windows.stored_at, spread) == Some(windows) {
-                mark.moved(new.policy.resting_deadline(&windows), false, false)
-            } else {
+            if mark.has_own_times() {
+                // A ttl that rests beside the entry is its own, also where it is the cache's.
+                let windows = new.policy.follow(&old.policy, windows);
                 let deadline = windows.early_at(new.policy.early_percent());
                 mark.moved(deadline, false, false).with_own_times()
+            } else {
+                let windows = new.policy.carry_over(&old.policy, windows, spread);
+                mark.moved(new.policy.resting_deadline(&windows), false, false)
             }
         };
         if let Some(entry) = table.get_mut(at) {

@@ -130,6 +130,8 @@ struct Gathering<K: Eq, V, S: BuildHasher> {
     leads: Mutex<Option<Vec<Lead<K, V, S>>>>,
     /// It is to come now.
     signal: Arc<Signal>,
+    /// When it is to come at the latest.
+    until: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -157,23 +159,26 @@ where
     S: BuildHasher + Send + Sync + 'static,
     E: fmt::Display + Send + Sync + 'static,
 {
-    /// Has a refresh made with others. One that cannot be is given up: the next reader may try.
+    /// Has a refresh made with others; whether it will be. One that cannot be is given up: the next
+    /// reader may try.
     fn add<R: Runtime>(
         self: &Arc<Self>,
         inner: &Inner<K, V, S>,
         tasks: &Arc<Shared<R>>,
         lead: Lead<K, V, S>,
-    ) {
+    ) -> bool {
         let mut current = lock(&self.current);
         let (flight, mut lead) = (Arc::clone(&lead.flight), Some(lead));
-        if let Some(open) = current.upgrade() {
+        // One whose time has passed waits for a runtime that nobody drives just now.
+        let now = inner.time.now_precisely();
+        if let Some(open) = current.upgrade().filter(|open| !now.has_reached(open.until)) {
             flight.nudge(&open.signal);
             if let Some(all) = open.push(&mut lead) {
                 if all >= self.most {
                     open.signal.set();
                     *current = Weak::new();
                 }
-                return;
+                return true;
             }
         }
         let signal = Arc::new(Signal::new());
@@ -182,14 +187,14 @@ where
         }
         flight.nudge(&signal);
         inner.tasks.tell(&signal);
-        let new = Gathering { leads: Mutex::new(Some(lead.into_iter().collect())), signal };
-        let new = Arc::new(new);
+        let (until, leads) = (now + self.delay, Mutex::new(Some(lead.into_iter().collect())));
+        let new = Arc::new(Gathering { leads, signal, until });
         *current = Arc::downgrade(&new);
         drop(current);
-        let until = Until::new(inner.time.now_precisely() + self.delay);
+        let until = Until::new(until);
         let comes = Comes { gather: Arc::clone(self), tasks: Arc::clone(tasks), new, until };
         // Without a runtime, it is dropped here with what it holds.
-        let _ = tasks.runtime.spawn(comes.run(Arc::clone(&inner.time)));
+        tasks.runtime.spawn(comes.run(Arc::clone(&inner.time))).is_ok()
     }
 }
 
@@ -311,8 +316,7 @@ where
         let call = Call::new(inner, hash, key, inner.contract().refresh());
         match call.take::<E>(&mut Reading::new(), call.step(now, false, &mut None)) {
             Next::Refresh(_, lead) | Next::Load(lead, _) => {
-                self.gather.add(inner, &self.cache.tasks, lead);
-                true
+                self.gather.add(inner, &self.cache.tasks, lead)
             }
             _ => false,
         }

@@ -56,8 +56,10 @@ impl<K, V, R, S> Builder<K, V, R, S> {
         self
     }
 
-    /// Longest that a load may run: then its future is dropped, and its place is free for others. Those
-    /// who waited that long are told that it was given up.
+    /// Longest that a load may run: then its future is dropped, and its place is free for others. Who led
+    /// it is told that it was given up; of those who followed, one loads again. The default is ten times
+    /// the lease that the cache is built with. It is looked at when the load is polled, so on a runtime
+    /// that nobody drives it does not come.
     pub const fn load_limit(mut self, limit: Duration) -> Self {
         self.driver.load_limit = Some(limit);
         self

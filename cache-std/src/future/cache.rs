@@ -47,8 +47,10 @@ impl<K, V, R: Runtime> Cache<K, V, R> {
 }
 
 impl<K, V, R, S> Cache<K, V, R, S> {
-    /// The same cache for threads. Who blocks for a load that runs as a task of the very runtime that
-    /// this thread drives is told so; see [`LoadError::WouldHang`](crate::sync::LoadError::WouldHang).
+    /// The same cache for threads. Who blocks for a load that runs as a task, and is polled by the very
+    /// thread that is to be blocked, is told so where the runtime can tell; see
+    /// [`LoadError::WouldHang`](crate::sync::LoadError::WouldHang). On a worker of several, block within
+    /// what the runtime has for that; a load in the worker's own queue is waited for to the hard time-out.
     pub const fn blocking(&self) -> &sync::Cache<K, V, S> {
         &self.cache
     }

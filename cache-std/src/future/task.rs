@@ -4,7 +4,6 @@ use core::any::Any;
 use core::fmt;
 use core::future::poll_fn;
 use core::hash::{BuildHasher, Hash};
-use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -170,26 +169,41 @@ async fn run<K, V, S, R, T>(
     R: Runtime,
 {
     let Watch { over, limit, time, runtime } = watch;
-    note_thread(&leads, &runtime); // it may have been started on another
     let mut limit = Until::new(time.now_precisely() + limit);
     let flights: Vec<_> = leads.iter().map(|lead| Arc::clone(&lead.flight)).collect();
-    let ended = {
-        let mut load = pin!(load);
-        poll_fn(|context| {
-            if let Poll::Ready(true) = over.poll(context) {
-                return Poll::Ready(None);
-            }
-            let poll = || catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context)));
-            match Flight::polling(&flights, poll) {
-                Ok(Poll::Pending) => {}
-                Ok(Poll::Ready(answer)) => return Poll::Ready(Some(Ok(answer))),
-                Err(payload) => return Poll::Ready(Some(Err(payload))),
-            }
-            // Without a timer there is no limit.
-            limit.poll(&*time, &runtime, &over, context).map(|_| None)
-        })
-        .await
-    };
+    let (mut load, mut polled_by) = (Box::pin(load), None);
+    let ended = poll_fn(|context| {
+        if let Poll::Ready(true) = over.poll(context) {
+            return Poll::Ready(None);
+        }
+        // It may have been started on another thread, and its runtime may be driven from others.
+        if polled_by != Some(thread::current().id()) {
+            note_thread(&leads, &runtime);
+            polled_by = Some(thread::current().id());
+        }
+        let poll = || catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context)));
+        match Flight::polling(&flights, poll) {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(answer)) => return Poll::Ready(Some(Ok(answer))),
+            Err(payload) => return Poll::Ready(Some(Err(payload))),
+        }
+        match limit.poll(&*time, &runtime, &over, context) {
+            Poll::Ready(Ok(())) => Poll::Ready(None),
+            // Without a timer there is no limit; the signal must know who waits all the same.
+            Poll::Ready(Err(NoRuntime)) => match over.poll(context) {
+                Poll::Ready(true) => Poll::Ready(None),
+                Poll::Ready(false) => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Pending,
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    // What the future holds is the loader's, and may panic when it goes. An answer is one all the same.
+    drop(catch_unwind(AssertUnwindSafe(|| drop(load))));
     if let Some(ended) = ended {
         end(leads, ended);
     }

@@ -129,13 +129,17 @@ where
             at_once: at_once.clamp(1, MOST),
             gate: Until::new(inner.time.now_precisely()),
         };
-        let mut ended = true;
+        let (mut ended, mut passed_over) = (true, 0_u32);
         for key in keys {
             if tally.over().is_set() {
                 ended = false;
                 break;
             }
             if !tally.wants(&cache.explain(&key)) {
+                passed_over += 1;
+                if passed_over % 256 == 0 {
+                    let_others_run().await;
+                }
                 continue;
             }
             if !work.room(cache, &tally).await {
@@ -150,6 +154,19 @@ where
         work.drain(&tally).await;
         tally.finish(ended)
     }
+}
+
+/// Comes back to where it was after other tasks had their turn.
+async fn let_others_run() {
+    let mut polled = false;
+    poll_fn(|context| {
+        if core::mem::replace(&mut polled, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn load<K, V, F, Fut, L, E, R, S>(

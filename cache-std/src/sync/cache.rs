@@ -375,7 +375,7 @@ where
         self.inner.tables.purge(self.inner.now())
     }
 
-    /// Whether [`get`](Self::get) would answer. Counts as no use.
+    /// Whether [`get`](Self::get) would answer, the cache not being bypassed. Counts as no use.
     pub fn contains<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,

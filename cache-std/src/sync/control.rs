@@ -45,11 +45,11 @@ impl<K, V, S> Cache<K, V, S> {
 }
 
 impl<K: Eq, V, S> Control<'_, K, V, S> {
-    /// Changes the policy: `change` gets it as it was given, and says what is to be otherwise.
-    /// O(entries), one small lock at a time: reads and writes go on meanwhile, and when this returns,
-    /// the new policy holds for all of them.
+    /// Changes the policy: `change` gets it as it was given, and says what is to be otherwise; once
+    /// more, if somebody else has changed it meanwhile. O(entries), the lock of one table at a time: reads
+    /// and writes of others go on meanwhile, and when this returns, the new policy holds for all of them.
     ///
-    /// What was stored by the cache's own ttl gets the new windows, counted from when it was stored:
+    /// What was stored by the cache's own ttl (or, with tags or an etag, by one that is the same) gets the new windows, counted from when it was stored:
     /// it may be stale at once, or fresh again. What has a ttl of its own, or came from a snapshot or
     /// from a store behind the cache, keeps its ttl, and takes the cache's new windows after it unless
     /// it has its own of those, too. Loads under way keep their time-outs; what they bring is kept by
@@ -75,28 +75,39 @@ impl<K: Eq, V, S> Control<'_, K, V, S> {
     /// A setting that is zero or contradicts another; then nothing has changed.
     pub fn change_policy(
         &self,
-        change: impl FnOnce(PolicyBuilder) -> PolicyBuilder,
+        change: impl Fn(PolicyBuilder) -> PolicyBuilder,
     ) -> Result<(), PolicyError> {
         let inner = &self.cache.inner;
-        let mut finer = inner.finer.lock().unwrap_or_else(PoisonError::into_inner);
-        let policy = change(PolicyBuilder::from(Policy::clone(&inner.policy.load()))).build()?;
-        if inner.ticks {
-            *finer = TickTime::for_policy(&policy);
+        loop {
+            let old = inner.policy.load_full();
+            let policy = Arc::new(change(PolicyBuilder::from(Policy::clone(&old))).build()?);
+            let mut finer = inner.finer.lock().unwrap_or_else(PoisonError::into_inner);
+            if !Arc::ptr_eq(&old, &inner.policy.load()) {
+                continue; // somebody else has changed it meanwhile
+            }
+            if inner.ticks {
+                *finer = TickTime::for_policy(&policy);
+            }
+            let leaving = inner.tables.change_policy(&policy);
+            inner.policy.store(policy);
+            drop(finer);
+            drop(leaving); // may run any code of values and keys
+            return Ok(());
         }
-        inner.tables.change_policy(&policy);
-        inner.policy.store(Arc::new(policy));
-        Ok(())
     }
 
     /// With `true`, reads take nothing from the cache: [`get`](Cache::get) finds nothing, and reads
     /// that may load ask the origin each time, past a store behind the cache, too. Those who ask for
-    /// one key at the same time still share a load. No old value serves when it fails.
+    /// one key at the same time still share a load. No old value serves when it fails. (A warm-up still
+    /// passes over what is fresh.)
     ///
     /// Everything else goes on: what is loaded or put is kept, and what is invalidated goes, so that
     /// nothing outdated is there once this is called with `false`. `peek`, `entry` and the like show
     /// what is kept. A read that overlaps the call may still be answered as before it.
     pub fn bypass(&self, bypass: bool) {
         let inner = &self.cache.inner;
+        // One at a time, so that all of it says the same.
+        let _turn = inner.finer.lock().unwrap_or_else(PoisonError::into_inner);
         inner.bypassed.store(bypass, Ordering::Relaxed);
         inner.ticks_unbypassed.store(inner.ticks && !bypass, Ordering::Relaxed);
         inner.tables.bypass(bypass);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cache_core::{Instant, Loaded};
 
-use super::cache::Cache;
+use super::cache::{Cache, Inner};
 use super::call::Call;
 use super::lead::{Behind, Failed, Lead};
 use super::reading::{Next, Reading};
@@ -260,7 +260,7 @@ where
         let Some((call, _)) = self.calls.first().filter(|_| !leads.is_empty()) else { return };
         let (pool, loader) = (call.inner.pool(), Arc::clone(loader));
         if !somebody_waits {
-            return drop(pool.refresh(queued(leads, loader)));
+            return drop(pool.refresh(queued(call.inner, leads, loader)));
         }
         if self.endless || pool::on_worker() {
             load_all(leads, &*loader);
@@ -303,7 +303,11 @@ impl<K: Eq, V, S: BuildHasher> Drop for Turn<K, V, S> {
 
 /// A batch for the queue of refreshes. It lies in each of its flights as well: whoever needs one of
 /// its keys first takes all of it.
-fn queued<K, V, S, F, A, R, E>(leads: Vec<Lead<K, V, S>>, loader: Arc<F>) -> Job
+fn queued<K, V, S, F, A, R, E>(
+    inner: &Inner<K, V, S>,
+    leads: Vec<Lead<K, V, S>>,
+    loader: Arc<F>,
+) -> Job
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -317,7 +321,10 @@ where
     let queued = Arc::new(Queued(Mutex::new(Some(leads))));
     for flight in flights {
         let (queued, loader) = (Arc::clone(&queued), Arc::clone(&loader));
-        flight.queue(Box::new(move || load_all(queued.take(), &*loader)));
+        if flight.queue(Box::new(move || load_all(queued.take(), &*loader))) {
+            // Somebody has come to wait for it before it was there to be taken.
+            inner.pull_forward(&flight);
+        }
     }
     let turn = Turn(queued);
     Box::new(move || load_all(turn.0.take(), &*loader))

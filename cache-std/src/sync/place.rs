@@ -24,7 +24,7 @@ struct Taken {
     /// How many, and whether they are [`CLOSED`].
     state: AtomicUsize,
     /// Who waits for the last to be given back.
-    watchers: Mutex<Vec<Arc<Signal>>>,
+    watchers: Mutex<Vec<Weak<Signal>>>,
     /// Who is told when they are closed.
     told: Mutex<Vec<Weak<Signal>>>,
 }
@@ -87,7 +87,8 @@ impl Places {
             return signal;
         }
         let mut watchers = self.taken.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        watchers.push(Arc::clone(&signal));
+        watchers.retain(|signal| signal.strong_count() > 0);
+        watchers.push(Arc::downgrade(&signal));
         drop(watchers);
         if self.taken() == 0 {
             signal.set();
@@ -102,7 +103,7 @@ impl Drop for Place {
         if self.taken.state.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1 {
             let mut watchers = self.taken.watchers.lock().unwrap_or_else(PoisonError::into_inner);
             let watchers = core::mem::take(&mut *watchers);
-            watchers.iter().for_each(|signal| signal.set());
+            watchers.iter().filter_map(Weak::upgrade).for_each(|signal| signal.set());
         }
     }
 }
@@ -187,7 +188,7 @@ mod models {
             if places.taken() == 0 {
                 signal.set();
             }
-            places.taken.watchers.lock().unwrap().push(Arc::clone(&signal));
+            places.taken.watchers.lock().unwrap().push(Arc::downgrade(&signal));
             signal
         });
     }

@@ -130,7 +130,10 @@ impl<F> Detached<F> {
         E: fmt::Display + Send + Sync + 'static,
     {
         let flight = Arc::clone(&lead.flight);
-        flight.queue(Box::new(move || drop(lead.run(self.loader))));
+        if flight.queue(Box::new(move || drop(lead.run(self.loader)))) {
+            // Somebody has come to wait for it before it was there to be taken.
+            inner.pull_forward(&flight);
+        }
         let turn = Turn(flight);
         // When too many refreshes wait already, the turn is dropped, and the load given up with it:
         // the next reader may try.

@@ -50,14 +50,19 @@ impl<T> Drive<T> {
     }
 }
 
-/// A run's outcome, or what it panicked with.
+/// A run's outcome, or what it panicked with, at its end or when its future was dropped.
 async fn to_its_end<T>(mut run: Run<T>) -> thread::Result<Result<T, String>> {
-    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
-        Err(payload) => Poll::Ready(Err(payload)),
-    })
-    .await
+    let ended =
+        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+            Err(payload) => Poll::Ready(Err(payload)),
+        })
+        .await;
+    match catch_unwind(AssertUnwindSafe(|| drop(run))) {
+        Err(payload) if !matches!(ended, Ok(Ok(_))) => Err(payload),
+        _ => ended,
+    }
 }
 
 impl<T> Drop for Drive<T> {

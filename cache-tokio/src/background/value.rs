@@ -102,10 +102,10 @@ impl<T: Send + Sync + 'static> Background<T> {
 
     async fn first(&self) -> Result<Arc<T>, NotReady> {
         loop {
-            // The runtime that drove the job may have ended meanwhile.
-            self.shared.is_read();
             // Listened to before looked at, so that nothing can happen unheard in between.
             let bell = self.shared.seat.bell.notified();
+            // The runtime that drove the job may have ended meanwhile.
+            self.shared.is_read();
             if let Some(answer) = self.shared.answer() {
                 return answer;
             }

@@ -40,7 +40,8 @@ pub struct Watcher<T> {
     bell: Option<Pin<Box<OwnedNotified>>>,
 }
 
-/// The job is over: no value will come.
+/// The job is over. A run that was under way when it was stopped may still bring a value, to be had by
+/// [`get`](super::Background::get): nobody is kept waiting for it, as it may hang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped;
@@ -68,12 +69,12 @@ impl<T: Send + Sync + 'static> Watcher<T> {
 
     fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<T>, Stopped>> {
         loop {
-            // The runtime that drove the job may have ended meanwhile.
-            self.shared.is_read();
             // Listened to before looked at, so that nothing can happen unheard in between.
             let seat = &self.shared.seat;
             let bell = || Box::pin(Arc::clone(&seat.bell).notified_owned());
             let bell = self.bell.get_or_insert_with(bell).as_mut();
+            // The runtime that drove the job may have ended meanwhile.
+            self.shared.is_read();
             let is_over = self.shared.scheduler.status(seat).is_none();
             let (values, latest) = self.shared.latest();
             if let Some(value) = latest.filter(|_| values != self.seen) {

@@ -65,6 +65,8 @@ impl Limit {
     /// Bounds one table, of so many, by its part of what is the whole now.
     pub(super) fn apply<K, V, T: Table<K, V>>(&self, number: usize, table: &mut T, tables: usize) {
         let whole = self.whole.load(Ordering::Relaxed);
+        // A loan may have been made since it was looked for.
+        self.recall(number);
         match &self.shares {
             Some(shares) => shares.fit(whole, (number, table), 0),
             None if self.by_weight => table.set_bound(Bound::Weight(whole)),

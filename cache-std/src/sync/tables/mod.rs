@@ -427,9 +427,9 @@ impl<K: Eq, V> Tables<K, V> {
         each!(self, cells => cells.change_every_book(|book| book.invalidate_tag(tag)));
     }
 
-    /// Goes by another policy; one caller at a time.
-    pub(super) fn change_policy(&self, policy: &Policy) {
-        each!(self, cells => cells.change_policy(policy));
+    /// Goes by another policy; one caller at a time. Returns what leaves, to be dropped without a lock.
+    pub(super) fn change_policy(&self, policy: &Policy) -> Vec<Leaving<'_, K, V>> {
+        each!(self, cells => cells.change_policy(policy))
     }
 
     pub(super) fn len(&self) -> usize {

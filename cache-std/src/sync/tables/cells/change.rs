@@ -10,7 +10,9 @@ impl<K: Eq, V, L> Cells<K, V, L> {
     /// then on only hits look at it alone, and they look at marks and at nothing else. Then each book
     /// changes, and its tables follow it, under both locks. So an operation on a table finds its
     /// marks and the rules that it reads them by of the same policy.
-    pub(in super::super) fn change_policy<T>(&self, policy: &Policy)
+    ///
+    /// Returns what leaves, to be dropped without any lock.
+    pub(in super::super) fn change_policy<T>(&self, policy: &Policy) -> Vec<Leaving<'_, K, V>>
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
@@ -20,13 +22,13 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             self.counts.add(number);
             drop(table);
         }
-        for book in 0..self.books.len() {
-            self.change_book::<T>(book, policy);
-        }
+        let books = 0..self.books.len();
+        let leaving = books.map(|book| self.change_book::<T>(book, policy)).collect();
         self.due.note(Instant::ORIGIN);
+        leaving
     }
 
-    pub(super) fn change_book<T>(&self, number: usize, policy: &Policy)
+    pub(super) fn change_book<T>(&self, number: usize, policy: &Policy) -> Leaving<'_, K, V>
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
@@ -45,5 +47,6 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             self.counts.subtract(table);
         }
         drop(ledger);
+        leaving
     }
 }

@@ -317,7 +317,7 @@ fn ages_hold(put: fn(&Memory, u8), change: fn(&Memory)) {
 
 #[test]
 fn a_put_that_meets_another_policy_is_kept_by_that() {
-    ages_hold(put, |memory| memory.change_policy(&longer()));
+    ages_hold(put, |memory| drop(memory.change_policy(&longer())));
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn with_the_timing_read_before_the_lock_it_is_kept_by_none() {
         let newcomer = plain::Newcomer { hash, key: KEY, rest, value, weight: 1 };
         let _ = plain::put(&mut *table, newcomer, &mut |_, _, _| {});
     };
-    ages_hold(put, |memory| memory.change_policy(&longer()));
+    ages_hold(put, |memory| drop(memory.change_policy(&longer())));
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn without_having_every_table_ask_its_book_meanwhile_it_is_kept_by_none_either()
         for book in 0..memory.books.len() {
             // As `change_book` finds them.
             (book..2).step_by(memory.books.len()).for_each(|table| memory.counts.add(table));
-            memory.change_book::<HeapSet<u8, u8>>(book, &longer());
+            drop(memory.change_book::<HeapSet<u8, u8>>(book, &longer()));
         }
     };
     ages_hold(put, change);

@@ -117,7 +117,10 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let mut removed = 0;
-        loop {
+        // To the end of the pass under way, and once round: an entry that waits for its record to be put
+        // right stays due meanwhile.
+        let pieces = 2 * self.table(number).slots() / 256 + 3;
+        for _ in 0..pieces {
             let mut leaving = Leaving::new(self.listener());
             let (went, more) = match self.sweep_alone::<T>(number, now, &mut leaving) {
                 Ok(swept) => swept,
@@ -132,9 +135,10 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             };
             removed += went;
             if !more {
-                return removed;
+                break;
             }
         }
+        removed
     }
 
     /// Sweeps a table under its own lock: how many entries went, and whether there is more to do.
