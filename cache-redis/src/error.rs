@@ -44,6 +44,18 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    pub(crate) const KINDS: usize = Self::Replied as usize + 1;
+
+    /// Its place among the kinds.
+    pub(crate) const fn number(self) -> usize {
+        self as usize
+    }
+
+    /// Whether a connection that had this is of no more use.
+    pub(crate) const fn is_of_the_connection(self) -> bool {
+        matches!(self, Self::Broken | Self::Protocol | Self::ReadOnly | Self::Loading | Self::Auth)
+    }
+
     /// The kind of an error of the client library. Its text is left aside: it may hold addresses.
     pub(crate) fn of(error: &RedisError) -> Self {
         if error.is_timeout() {

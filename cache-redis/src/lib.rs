@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod desk;
+mod driver;
 mod error;
 mod form;
 mod key;
@@ -31,8 +32,9 @@ mod reply;
 mod script;
 mod server;
 mod store;
+mod supervisor;
 
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
-pub use server::{Server, ServerBuilder};
+pub use server::{Connection, Server, ServerBuilder};
 pub use store::{RedisStore, StoreStats};

@@ -37,7 +37,8 @@ impl Link {
 fn unless_of_the_server(answer: &Value) -> Result<(), ServerError> {
     let Value::ServerError(error) = answer else { return Ok(()) };
     match ServerError::of_reply(error.kind(), error.code()) {
-        error @ (ServerError::ReadOnly | ServerError::Loading | ServerError::Auth) => Err(error),
-        _ => Ok(()),
+        // The caller's next step, or a finding about one key.
+        ServerError::Replied | ServerError::WrongType => Ok(()),
+        error => Err(error),
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::conformance::{self, Harness, LeaseHarness, StoreHarness, hostile_bytes};
-use cache_core::store::{Plain, Store, StoreError, Stored};
+use cache_core::store::{AsyncStore, Plain, Store, StoreError, Stored};
 use cache_core::{Instant, Lifetime};
 use cache_redis::{RedisStore, Server};
-use support::{Blocking, PATIENCE, RedisServer};
+use support::{Blocking, PATIENCE, RedisServer, eventually};
 use tokio::runtime::Runtime;
 
 type Texts = RedisStore<String, Plain>;
@@ -45,7 +45,12 @@ impl Default for OneServer {
 impl OneServer {
     fn server(&self) -> Server {
         let address = self.redis.borrow().address();
-        Server::builder(&address).unwrap().operation_timeout(PATIENCE).build().unwrap()
+        Server::builder(&address)
+            .unwrap()
+            .operation_timeout(PATIENCE)
+            .connect_timeout(PATIENCE)
+            .build()
+            .unwrap()
     }
 
     fn placed(&self, server: Server, prefix: &str, namespace: &str) -> Placed {
@@ -58,6 +63,11 @@ impl OneServer {
     fn prefix(&self) -> String {
         self.made.set(self.made.get() + 1);
         format!("test:{}", self.made.get())
+    }
+
+    async fn texts_of(&self, store: &Placed) -> Result<(), StoreError> {
+        let absent = self.key(999);
+        store.texts.store.get(&absent[..], self.now()).await.map(drop)
     }
 
     /// The names of the entries of a store.
@@ -134,6 +144,17 @@ impl StoreHarness for OneServer {
         let names = self.entries(store);
         let name = names.iter().find(|name| name.ends_with(&format!(":{{{key}}}"))).unwrap();
         self.redis.borrow().ask(&["SETRANGE", name, "30", "damaged"]).is_some()
+    }
+
+    fn outage(&self, store: &Placed, on: bool) -> bool {
+        if on {
+            self.redis.borrow_mut().kill();
+        } else {
+            self.redis.borrow_mut().restart();
+            let usable = async || self.texts_of(store).await.is_ok();
+            self.runtime.block_on(eventually("the store is used again", usable));
+        }
+        true
     }
 }
 

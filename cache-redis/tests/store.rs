@@ -15,7 +15,12 @@ const NOW: Instant = Instant::ORIGIN;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn open(redis: &RedisServer) -> Server {
-    Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE).build().unwrap()
+    Server::builder(&redis.address())
+        .unwrap()
+        .operation_timeout(PATIENCE)
+        .connect_timeout(PATIENCE)
+        .build()
+        .unwrap()
 }
 
 fn texts(server: &Server, prefix: &str, namespace: &[u8]) -> Texts {

@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cache_core::store::StoreError;
+use cache_redis::ServerError;
 use tempfile::TempDir;
 
 mod blocking;
+mod proxy;
 
 pub(crate) use blocking::Blocking;
+pub(crate) use proxy::{Proxy, Way};
 
 /// Long enough for a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -140,4 +144,18 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Waits until something is so, on the machine's own time.
+pub(crate) async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !so().await {
+        assert!(Instant::now() < patience, "it never came about that {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The server's error behind a store's.
+pub(crate) fn behind(error: &StoreError) -> Option<ServerError> {
+    core::error::Error::source(error)?.downcast_ref().copied()
 }
