@@ -125,8 +125,8 @@ impl From<ServerError> for StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The address is none that the client library can read, or asks for what was not built in. Its text is not
-    /// shown, since it may hold a password.
+    /// The address is none that the client library can read, or asks for what was not built in. Its text
+    /// is not shown, since it may hold a password.
     Address,
     /// The prefix is empty. It is what keeps the keys apart from those of others on the server.
     EmptyPrefix,

@@ -61,7 +61,8 @@ impl<C> Form<C> {
 
     /// The most bytes of an entry, the header's and the key's included.
     pub(crate) const fn longest(&self, key: &[u8]) -> usize {
-        self.max_value.saturating_add(key.len()).saturating_add(HEADER)
+        let longest = self.max_value.saturating_add(key.len()).saturating_add(HEADER);
+        if longest > isize::MAX as usize { isize::MAX as usize } else { longest }
     }
 
     pub(crate) fn write<V>(

@@ -239,8 +239,8 @@ pub enum Released {
 }
 
 impl Lock {
-    /// Grows with every holder of this name, even if the server forgets everything in between, unless its clock
-    /// was set back meanwhile.
+    /// Grows with every holder of this name, even if the server forgets everything in between, unless
+    /// its clock was set back meanwhile.
     pub fn fence(&self) -> u64 {
         self.hold.fence
     }
@@ -354,5 +354,20 @@ impl core::error::Error for AcquireError {
 impl core::error::Error for ExtendError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         if let Self::Store(error) = self { Some(error) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_counts_on_less_than_the_server_keeps() {
+        let asked = Instant::now();
+        let counted = |ttl| valid_until(asked, ttl).duration_since(asked);
+        assert_eq!(counted(Duration::from_secs(10)), Duration::from_millis(9_898));
+        assert_eq!(counted(Duration::from_millis(2)), Duration::ZERO);
+        assert_eq!(counted(Duration::ZERO), Duration::ZERO);
+        assert!(counted(Duration::MAX) < form::FOR_EVER);
     }
 }

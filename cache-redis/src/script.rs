@@ -51,7 +51,8 @@ macro_rules! script {
 }
 
 /// The namespace's version: the one that is kept, or with `new` a next one, which is above all before
-/// and not below the server's time in microseconds. So a number is not used again, even when the key was lost.
+/// and not below the server's time in microseconds. So a number is not used again, even when the key was
+/// lost.
 pub(crate) static VERSION: Script = script!(
     "local kept = redis.call('GET', KEYS[1])
      if not (kept and #kept <= 16 and string.match(kept, '^%d+$')) then kept = nil end
@@ -63,9 +64,9 @@ pub(crate) static VERSION: Script = script!(
      return text"
 );
 
-/// A lease where there is none: answers its number, which is above all before, and not below the server's time
-/// in microseconds, so that a server which forgot everything goes on from there. The number outlives the
-/// lease by the time that clocks may be set back.
+/// A lease where there is none: answers its number, which is above all before, and not below the server's
+/// time in microseconds, so that a server which forgot everything goes on from there. The number outlives
+/// the lease by the time that clocks may be set back.
 pub(crate) static ACQUIRE: Script = script!(
     "if redis.call('EXISTS', KEYS[1]) == 1 then return false end
      local time = redis.call('TIME')

@@ -19,12 +19,15 @@ use crate::supervisor::{Gate, Terms};
 /// A Redis server of version 6 or later, reached by one connection that all who hold a clone share.
 ///
 /// The connection is made with the first operation, and made again whenever it ends. While it is down,
-/// operations fail at once. A server that is connected but does not answer is noticed by a heartbeat, and by
-/// operations in a row that get no answer. No operation takes longer than its time-out, whatever it waits for, and
-/// none is sent twice.
+/// operations fail at once. A server that is connected but does not answer is noticed by a heartbeat, and
+/// by operations in a row that get no answer. No operation takes longer than its time-out, whatever it
+/// waits for, and none is sent again on another connection.
 ///
-/// The connection lives on the tokio runtime of the first operation, and when that has ended, on that of the next.
-/// Runtimes must have their timers enabled, as `#[tokio::main]` has.
+/// The connection lives on the tokio runtime of the first operation, which must go on running, and when
+/// that has ended, on that of the next. Runtimes must have their timers enabled, as `#[tokio::main]` has.
+///
+/// A Redis user needs these commands on the prefix's keys: `get set pttl getrange unlink scan eval evalsha
+/// time exists pexpire del`, and `hello auth ping`.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,

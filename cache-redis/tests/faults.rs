@@ -147,6 +147,18 @@ async fn a_connection_that_swallows_everything_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_connection_that_ends_is_noticed_though_nobody_asks() {
+    let mut redis = RedisServer::start();
+    let hour = Duration::from_secs(3_600);
+    let builder = Server::builder(&redis.address()).unwrap().heartbeat(hour);
+    let store = Texts::new(&builder.build().unwrap(), "app", Plain).unwrap();
+    used_again(&store).await;
+    let lost = store.server().connections_lost();
+    redis.kill();
+    eventually("it is noticed", async || store.server().connections_lost() > lost).await;
+}
+
+#[tokio::test]
 async fn a_slow_path_costs_a_caller_no_more_than_its_timeout() {
     let redis = RedisServer::start();
     let proxy = Proxy::before(&redis.socket());

@@ -86,6 +86,16 @@ async fn a_renewed_lock_outlives_its_ttl_until_it_is_taken_away() {
 }
 
 #[tokio::test]
+async fn who_is_told_that_it_is_lost_counts_on_it_no_more() {
+    let redis = RedisServer::start();
+    let held = open(&redis).acquire("a", LockOptions::new(MINUTE * 60)).await.unwrap();
+    redis.ask(&["DEL", "app:default:k:{a}"]).unwrap();
+    assert!(matches!(held.extend(MINUTE * 60).await, Err(ExtendError::Lost)));
+    assert_eq!(held.valid_for(), Duration::ZERO);
+    timeout(PATIENCE, held.lost()).await.expect("it ends at once");
+}
+
+#[tokio::test]
 async fn fences_grow_even_if_the_server_forgets() {
     let mut redis = RedisServer::start();
     let mut last = 0;

@@ -156,6 +156,78 @@ fn a_hundred_clients_come_back_spread_over_the_whole_delay() {
     assert!((0..10).all(in_each_tenth), "{at:?}");
 }
 
+/// A thousand callers a second, on a server that hangs for five seconds from the start on, and then is
+/// well. Everything takes as long as it may.
+#[derive(Default)]
+struct Hang {
+    held: u32,
+    failed_at_once: u32,
+    connects: u32,
+    /// When the first caller was served after it was well.
+    served_at: Option<Instant>,
+}
+
+const WELL_AT: Instant = Instant::from_secs(1_005);
+
+fn hang(seed: u64) -> Hang {
+    let mut machine = new(seed);
+    machine.poll(START);
+    machine.handle(Event::Connected, START);
+    let mut seen = Hang::default();
+    let mut due: Vec<(Instant, Event)> = vec![];
+    for millis in 0..6_000 {
+        let now = START + Duration::from_millis(millis);
+        let well = now.has_reached(WELL_AT);
+        due.retain(|(at, event)| {
+            let over = now.has_reached(*at);
+            if over {
+                machine.handle(*event, now);
+            }
+            !over
+        });
+        let (waits, ends) = if well { (1, true) } else { (200, false) };
+        match machine.poll(now) {
+            Some(Action::Heartbeat(epoch)) => {
+                let event = if ends { Event::Alive(epoch) } else { Event::Missed(epoch) };
+                due.push((now + Duration::from_millis(waits), event));
+            }
+            Some(Action::Connect) if ends => due.push((now, Event::Connected)),
+            Some(Action::Connect) => {
+                let event = Event::NotConnected(ServerError::Down);
+                due.push((now + Duration::from_millis(500), event));
+            }
+            None => {}
+        }
+        seen.connects += u32::from(due.iter().any(|(at, event)| {
+            *at == now + Duration::from_millis(500) && matches!(event, Event::NotConnected(_))
+        }));
+        match machine.gate() {
+            Gate::Open(_) if well => {
+                seen.served_at.get_or_insert(now);
+            }
+            Gate::Open(epoch) => {
+                seen.held += 1;
+                let timed_out = Event::Failed(epoch, ServerError::TimedOut);
+                due.push((now + Duration::from_millis(200), timed_out));
+            }
+            _ => seen.failed_at_once += 1,
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_hang_holds_few_callers_and_is_over_soon_after_its_end() {
+    for seed in 0..100 {
+        let seen = hang(seed);
+        assert!(seen.held <= 300, "{} callers were held", seen.held);
+        assert!(seen.failed_at_once >= 4_700);
+        assert!(seen.connects <= 10, "{} connections were tried", seen.connects);
+        let after = seen.served_at.expect("served").saturating_since(WELL_AT);
+        assert!(after <= SECOND, "served {after:?} after its end");
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Pass(u64),
