@@ -126,6 +126,14 @@ impl RedisServer {
     }
 }
 
+/// Asks whether the server on a socket is there, and waits for the answer.
+pub(crate) fn ping(socket: &Path) -> std::io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"PING\r\n")?;
+    stream.read_exact(&mut [0; 7])
+}
+
 /// The address of a socket.
 pub(crate) fn address(socket: &Path) -> String {
     format!("unix://{}", socket.display())
