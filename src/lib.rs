@@ -34,6 +34,12 @@ pub mod future {
     pub use cache_tokio::{Tokio, TokioTime};
 }
 
+/// Entries, leases and locks in a Redis server, for tasks on tokio.
+#[cfg(feature = "redis")]
+pub mod redis {
+    pub use cache_redis::*;
+}
+
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use cache_std::CoarseTime;
 #[cfg(feature = "chaos")]

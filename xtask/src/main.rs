@@ -49,11 +49,12 @@ fn test(parts: &[&str]) -> ExitCode {
         eprintln!("xtask: there is no part `{unknown}`; the parts are {known}");
         return ExitCode::from(2);
     }
-    if let Err(missing) = needs::for_tests() {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let redis = || if wanted("redis") { needs::for_redis() } else { Ok(()) };
+    if let Err(missing) = needs::for_tests().and_then(|()| redis()) {
         eprintln!("xtask: {missing}");
         return ExitCode::from(2);
     }
-    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let steps = steps::all().into_iter().filter(|step| wanted(step.part)).collect();
     if run::run(steps) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -37,6 +37,14 @@ const TEST: &[Need] = &[
     Need { what: "git", probe: &["git", "--version"], packages: &["git"], component: None },
 ];
 
+/// What the tests of `cache-redis` start servers of.
+const REDIS: Need = Need {
+    what: "redis-server (for the tests of cache-redis)",
+    probe: &["redis-server", "--version"],
+    packages: &["redis-server"],
+    component: None,
+};
+
 const VALGRIND: Need = Need {
     what: "valgrind",
     probe: &["valgrind", "--version"],
@@ -50,6 +58,14 @@ const VALGRIND: Need = Need {
 /// One line that says what to install.
 pub(crate) fn for_tests() -> Result<(), String> {
     TEST.iter().try_for_each(provide)
+}
+
+/// Sees to it that the tests can start Redis servers.
+///
+/// # Errors
+/// One line that says what to install.
+pub(crate) fn for_redis() -> Result<(), String> {
+    provide(&REDIS)
 }
 
 /// Sees to it that instructions can be counted.

@@ -4,8 +4,8 @@ use crate::checks;
 
 /// The names by which parts can be run alone, in the order in which they run.
 pub(crate) const PARTS: &[&str] = &[
-    "lints", "core", "std", "tokio", "models", "facade", "benches", "no-std", "docs", "deps",
-    "tour", "examples", "sim", "fuzz",
+    "lints", "core", "std", "tokio", "redis", "models", "facade", "benches", "no-std", "docs",
+    "deps", "tour", "examples", "sim", "fuzz",
 ];
 
 /// One thing that must pass.
@@ -38,7 +38,8 @@ const CORE_FEATURES: &[&str] = &[
 ];
 
 /// Packages that are linted, documented and tested as a whole.
-const LIBRARIES: &[&str] = &["cache-core", "cache-std", "cache-tokio", "advanced-caching"];
+const LIBRARIES: &[&str] =
+    &["cache-core", "cache-std", "cache-tokio", "cache-redis", "advanced-caching"];
 
 /// Every step, in order.
 pub(crate) fn all() -> Vec<Step> {
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Step> {
     steps.extend(core());
     steps.extend(std());
     steps.extend(tokio());
+    steps.extend(redis());
     steps.extend(models());
     steps.extend(facade());
     steps.extend(benches());
@@ -109,6 +111,15 @@ fn tokio() -> Vec<Step> {
     ]
 }
 
+/// Against servers that the tests start themselves.
+fn redis() -> Vec<Step> {
+    let test = "cargo test --locked -p cache-redis";
+    vec![
+        command("redis", "cache-redis tests", &format!("{test} --lib --tests")),
+        command("redis", "cache-redis doc tests", &format!("{test} --doc")),
+    ]
+}
+
 /// Locks, flights and waits under schedulers that try many interleavings, and reads without a lock
 /// under a model of memory that tries many orders; in target folders of their own, since the flags would rebuild everything
 /// else.
@@ -128,7 +139,7 @@ fn models() -> Vec<Step> {
 }
 
 fn facade() -> Vec<Step> {
-    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std", "tokio", "chaos", "json"]
+    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std", "tokio", "redis", "chaos", "json"]
         .iter()
         .map(|features| {
             let words = format!(

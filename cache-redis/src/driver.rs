@@ -1,0 +1,259 @@
+//! The supervisor's hands: makes connections, asks whether they live, and lends them to operations.
+
+use core::future::poll_fn;
+use core::pin::{Pin, pin};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::task::Poll;
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use cache_core::Instant;
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::error::ServerError;
+use crate::link::Link;
+use crate::random;
+use crate::reply;
+use crate::supervisor::{Action, Epoch, Event, Gate, Supervisor, Terms};
+
+/// What the driver and those who use its connections share.
+pub(crate) struct Core {
+    client: Client,
+    connect: Duration,
+    answer: Duration,
+    origin: tokio::time::Instant,
+    inner: Mutex<Inner>,
+    /// Whether something failed since the last answer, which is then worth telling.
+    troubled: AtomicBool,
+    /// Wakes the driver.
+    told: Notify,
+    /// Wakes operations that wait for the first connection.
+    moved: watch::Sender<()>,
+}
+
+struct Inner {
+    machine: Supervisor,
+    connection: Option<MultiplexedConnection>,
+    driver: Option<JoinHandle<()>>,
+}
+
+type Work = Pin<Box<dyn Future<Output = (Event, Option<MultiplexedConnection>)> + Send>>;
+
+impl Core {
+    pub(crate) fn new(client: Client, terms: Terms, connect: Duration, answer: Duration) -> Self {
+        let machine = Supervisor::new(terms, random::seed());
+        Self {
+            client,
+            connect,
+            answer,
+            origin: tokio::time::Instant::now(),
+            inner: Mutex::new(Inner { machine, connection: None, driver: None }),
+            troubled: AtomicBool::new(false),
+            told: Notify::new(),
+            moved: watch::Sender::new(()),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::ORIGIN + self.origin.elapsed()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn gate(&self) -> Gate {
+        self.lock().machine.gate()
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lock().machine.lost()
+    }
+
+    /// The connection, at once; only before the first one was tried, when that has been.
+    pub(crate) async fn open(
+        self: &Arc<Self>,
+    ) -> Result<(Epoch, MultiplexedConnection), ServerError> {
+        let mut moved = self.moved.subscribe();
+        loop {
+            match self.try_open()? {
+                Some(open) => return Ok(open),
+                None => moved.changed().await.map_err(|_| ServerError::Down)?,
+            }
+        }
+    }
+
+    fn try_open(self: &Arc<Self>) -> Result<Option<(Epoch, MultiplexedConnection)>, ServerError> {
+        let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
+        let mut inner = self.lock();
+        if inner.driver.as_ref().is_none_or(JoinHandle::is_finished) {
+            // The first operation, or the first since the runtime of those before has ended.
+            inner.machine.restart();
+            inner.connection = None;
+            inner.driver = Some(runtime.spawn(drive(Arc::clone(self))));
+        }
+        match (inner.machine.gate(), &inner.connection) {
+            (Gate::Open(epoch), Some(connection)) => Ok(Some((epoch, connection.clone()))),
+            (Gate::Shut(reason), _) => Err(reason),
+            (Gate::Starting, _) => Ok(None),
+            (Gate::Open(_), None) => Err(ServerError::Down),
+        }
+    }
+
+    /// Tells how an operation ended.
+    pub(crate) fn report(&self, epoch: Epoch, outcome: Result<(), ServerError>) {
+        match outcome {
+            Ok(()) if self.troubled.load(Relaxed) => {
+                self.troubled.store(false, Relaxed);
+                self.tell(Event::Answered(epoch), None);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.troubled.store(true, Relaxed);
+                self.tell(Event::Failed(epoch, error), None);
+            }
+        }
+    }
+
+    /// Tells the supervisor, and lets go of a connection that it gave up. A connection that was made is
+    /// at hand before anybody sees that there is one.
+    fn tell(&self, event: Event, made: Option<MultiplexedConnection>) {
+        let now = self.now();
+        let given_up = {
+            let mut inner = self.lock();
+            let before = inner.machine.gate();
+            inner.machine.handle(event, now);
+            match inner.machine.gate() {
+                gate if gate == before => return,
+                Gate::Open(_) => std::mem::replace(&mut inner.connection, made),
+                _ => inner.connection.take(),
+            }
+        };
+        drop(given_up);
+        self.moved.send_replace(());
+        self.told.notify_one();
+    }
+
+    /// Ends the driver.
+    pub(crate) fn stop(&self) {
+        if let Some(driver) = self.lock().driver.take() {
+            driver.abort();
+        }
+    }
+
+    async fn connect(self: Arc<Self>) -> (Event, Option<MultiplexedConnection>) {
+        let epoch = self.lock().machine.next_epoch();
+        let made = timeout(self.connect, self.greet(epoch)).await;
+        match made.unwrap_or(Err(ServerError::Down)) {
+            Ok(connection) => (Event::Connected, Some(connection)),
+            Err(ServerError::TimedOut | ServerError::Broken) => {
+                (Event::NotConnected(ServerError::Down), None)
+            }
+            Err(error) => (Event::NotConnected(error), None),
+        }
+    }
+
+    /// A connection whose server has answered, and which tells when it ends.
+    async fn greet(self: &Arc<Self>, epoch: Epoch) -> Result<MultiplexedConnection, ServerError> {
+        let core = Arc::downgrade(self);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_push_sender(move |push: PushInfo| ended(&core, epoch, &push));
+        let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = made.map_err(|error| ServerError::of(&error))?;
+        ping(connection.clone()).await?;
+        Ok(connection)
+    }
+
+    async fn heartbeat(
+        self: Arc<Self>,
+        epoch: Epoch,
+        connection: MultiplexedConnection,
+    ) -> (Event, Option<MultiplexedConnection>) {
+        let event = match timeout(self.answer, ping(connection)).await {
+            Ok(Err(error)) if error.is_of_the_connection() => Event::Failed(epoch, error),
+            Ok(_) => Event::Alive(epoch),
+            Err(_) => Event::Missed(epoch),
+        };
+        (event, None)
+    }
+
+    /// What the supervisor wants done, and when it wants to be asked again.
+    fn next(self: &Arc<Self>) -> (Option<Work>, Option<Instant>) {
+        let mut inner = self.lock();
+        let work: Option<Work> = match inner.machine.poll(self.now()) {
+            Some(Action::Connect) => Some(Box::pin(Arc::clone(self).connect())),
+            Some(Action::Heartbeat(epoch)) => {
+                let connection = inner.connection.clone();
+                connection.map(|connection| {
+                    Box::pin(Arc::clone(self).heartbeat(epoch, connection)) as Work
+                })
+            }
+            None => None,
+        };
+        (work, inner.machine.poll_at())
+    }
+}
+
+fn ended(core: &Weak<Core>, epoch: Epoch, push: &PushInfo) -> Result<(), SendError> {
+    if push.kind == PushKind::Disconnection
+        && let Some(core) = core.upgrade()
+    {
+        core.report(epoch, Err(ServerError::Broken));
+    }
+    Ok(())
+}
+
+async fn ping(connection: MultiplexedConnection) -> Result<(), ServerError> {
+    reply::value(Link::new(connection).ask(&redis::cmd("PING")).await?).map(drop)
+}
+
+/// Does what the supervisor wants, one thing at a time. What is under way is dropped when the supervisor
+/// wants something else: then it belongs to a connection that was given up.
+async fn drive(core: Arc<Core>) {
+    let mut under_way: Option<Work> = None;
+    loop {
+        let (work, at) = core.next();
+        if work.is_some() {
+            under_way = work;
+        }
+        let left = at.map(|at| at.saturating_since(core.now()));
+        let done = until(under_way.as_mut(), core.told.notified(), left).await;
+        if let Some((event, made)) = done {
+            under_way = None;
+            core.tell(event, made);
+        }
+    }
+}
+
+/// What the work came to, unless there is news or the time is over before.
+async fn until<T>(
+    mut work: Option<&mut Pin<Box<dyn Future<Output = T> + Send>>>,
+    news: impl Future<Output = ()>,
+    left: Option<Duration>,
+) -> Option<T> {
+    let mut news = pin!(news);
+    let mut over = pin!(async {
+        match left {
+            Some(left) => sleep(left).await,
+            None => core::future::pending().await,
+        }
+    });
+    poll_fn(|context| {
+        if let Some(work) = &mut work
+            && let Poll::Ready(done) = work.as_mut().poll(context)
+        {
+            return Poll::Ready(Some(done));
+        }
+        let woken =
+            news.as_mut().poll(context).is_ready() || over.as_mut().poll(context).is_ready();
+        if woken { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await
+}

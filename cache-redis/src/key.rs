@@ -1,0 +1,242 @@
+//! Names in Redis: which key an entry, its lease and its fence have.
+//!
+//! `prefix:namespace:kind:{key}`, and `prefix:namespace:v` for the number of the namespace's version.
+//! Bytes other than letters, digits and `-_.~/@` are written as `%` and two hexadecimal digits; only
+//! the prefix keeps its colons. So the first brace opens the key, and what stands before it is read from its
+//! end: kind, namespace, prefix. No two names are the same unless all their parts are.
+//!
+//! What stands between the braces is what Redis Cluster hashes: an entry and its lease share a slot.
+
+use cache_core::store::StoreError;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An entry, written under this version of the namespace.
+    Entry(u64),
+    /// The lease of an entry.
+    Lease,
+    /// The number of the newest lease.
+    LeaseFence,
+    /// A lock.
+    Lock,
+    /// The number of the newest holder.
+    LockFence,
+}
+
+/// The names of one namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    /// `prefix:namespace:`
+    stem: Vec<u8>,
+    max_key: usize,
+}
+
+impl Names {
+    pub(crate) fn new(prefix: &[u8], namespace: &[u8], max_key: usize) -> Self {
+        let mut stem = Vec::with_capacity(prefix.len() + namespace.len() + 2);
+        escape(prefix, b":", &mut stem);
+        stem.push(b':');
+        escape(namespace, b"", &mut stem);
+        stem.push(b':');
+        Self { stem, max_key }
+    }
+
+    /// The name of what belongs to `key`.
+    pub(crate) fn of(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        if key.len() > self.max_key {
+            return Err(StoreError::too_large(key.len(), self.max_key));
+        }
+        let mut name = self.stem.clone();
+        match kind {
+            Kind::Entry(version) => name.extend_from_slice(format!("e{version}").as_bytes()),
+            Kind::Lease => name.push(b'l'),
+            Kind::LeaseFence => name.extend_from_slice(b"lf"),
+            Kind::Lock => name.push(b'k'),
+            Kind::LockFence => name.extend_from_slice(b"kf"),
+        }
+        name.extend_from_slice(b":{");
+        escape_key(key, &mut name);
+        name.push(b'}');
+        Ok(name)
+    }
+
+    /// Where the number of the namespace's version is kept.
+    pub(crate) fn version(&self) -> Vec<u8> {
+        [&self.stem[..], b"v"].concat()
+    }
+
+    /// A pattern for Redis that all entries' names fit, of every version. Nothing in it but its end is
+    /// special to Redis.
+    pub(crate) fn entries(&self) -> Vec<u8> {
+        [&self.stem[..], b"e*"].concat()
+    }
+
+    /// The version of an entry's name; `None` for other names.
+    pub(crate) fn entry_version(&self, name: &[u8]) -> Option<u64> {
+        let kind = name.strip_prefix(&self.stem[..])?.strip_prefix(b"e")?;
+        let digits = kind.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, rest) = kind.split_at(digits);
+        let named = rest.starts_with(b":{") && rest.ends_with(b"}");
+        if named { std::str::from_utf8(number).ok()?.parse().ok() } else { None }
+    }
+}
+
+/// A pair of empty braces would make Redis Cluster hash the whole name, so the empty key is a lone
+/// `%`, which stands for no other.
+fn escape_key(key: &[u8], out: &mut Vec<u8>) {
+    if key.is_empty() {
+        out.push(b'%');
+    } else {
+        escape(key, b"", out);
+    }
+}
+
+fn escape(part: &[u8], also_plain: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in part.iter().copied() {
+        let plain = byte.is_ascii_alphanumeric() || b"-_.~/@".contains(&byte);
+        if plain || also_plain.contains(&byte) {
+            out.push(byte);
+        } else {
+            let digit = |nibble: u8| HEX[usize::from(nibble & 15)];
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LONGEST: usize = 2 << 20;
+
+    fn name(prefix: &[u8], namespace: &[u8], kind: Kind, key: &[u8]) -> Vec<u8> {
+        Names::new(prefix, namespace, LONGEST).of(kind, key).unwrap()
+    }
+
+    fn unescape(part: &[u8]) -> Vec<u8> {
+        let mut out = vec![];
+        let mut rest = part;
+        while let [byte, tail @ ..] = rest {
+            let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+            match hex {
+                Some(hex) if *byte == b'%' => {
+                    out.push(u8::from_str_radix(hex, 16).unwrap());
+                    rest = &tail[2..];
+                }
+                _ if *byte == b'%' => rest = tail,
+                _ => {
+                    out.push(*byte);
+                    rest = tail;
+                }
+            }
+        }
+        out
+    }
+
+    /// Prefix, namespace, kind and key of a name: a name that can be read back is no other's.
+    fn parts(name: &[u8]) -> [Vec<u8>; 4] {
+        let open = name.iter().position(|byte| *byte == b'{').unwrap();
+        let key = &name[open + 1..name.len() - 1];
+        let mut before = name[..open - 1].rsplitn(3, |byte| *byte == b':');
+        let [kind, namespace, prefix] = [(); 3].map(|()| before.next().unwrap());
+        [unescape(prefix), unescape(namespace), kind.to_vec(), unescape(key)]
+    }
+
+    /// Bytes that are likely to be mixed up.
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        let byte =
+            prop_oneof![prop::sample::select(b":{}*?[]\\^%0ev1lk\0 \xff".to_vec()), any::<u8>(),];
+        prop::collection::vec(byte, 0..6)
+    }
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        prop_oneof![
+            any::<u64>().prop_map(Kind::Entry),
+            Just(Kind::Lease),
+            Just(Kind::LeaseFence),
+            Just(Kind::Lock),
+            Just(Kind::LockFence),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_read_back_to_its_parts(
+            prefix in part(), namespace in part(), kind in kind(), key in part(),
+        ) {
+            let name = name(&prefix, &namespace, kind, &key);
+            let [found_prefix, found_namespace, found_kind, found_key] = parts(&name);
+            prop_assert_eq!((found_prefix, found_namespace, found_key), (prefix, namespace, key));
+            let expected = match kind {
+                Kind::Entry(version) => format!("e{version}"),
+                Kind::Lease => "l".into(),
+                Kind::LeaseFence => "lf".into(),
+                Kind::Lock => "k".into(),
+                Kind::LockFence => "kf".into(),
+            };
+            prop_assert_eq!(found_kind, expected.into_bytes());
+        }
+
+        #[test]
+        fn equal_names_have_equal_parts(
+            a in (part(), part(), kind(), part()), b in (part(), part(), kind(), part()),
+        ) {
+            let same = name(&a.0, &a.1, a.2, &a.3) == name(&b.0, &b.1, b.2, &b.3);
+            prop_assert_eq!(same, a == b);
+        }
+
+        #[test]
+        fn a_pattern_of_one_namespace_means_itself(prefix in part(), namespace in part()) {
+            let pattern = Names::new(&prefix, &namespace, LONGEST).entries();
+            let special = pattern.iter().filter(|byte| b"*?[]\\^".contains(byte)).count();
+            prop_assert_eq!((special, pattern.last()), (1, Some(&b'*')));
+        }
+
+        #[test]
+        fn what_belongs_to_a_key_shares_a_slot(key in part(), a in kind(), b in kind()) {
+            let tag = |name: Vec<u8>| {
+                let open = name.iter().position(|byte| *byte == b'{').unwrap();
+                let close = name[open..].iter().position(|byte| *byte == b'}').unwrap();
+                name[open + 1..open + close].to_vec()
+            };
+            let (one, other) = (tag(name(b"p", b"n", a, &key)), tag(name(b"p", b"n", b, &key)));
+            prop_assert!(!one.is_empty() && one == other);
+        }
+
+        #[test]
+        fn no_names_of_others_are_taken_for_entries(
+            prefix in part(), namespace in part(), kind in kind(), key in part(),
+        ) {
+            let names = Names::new(b"p", b"n", LONGEST);
+            let ours = prefix == b"p" && namespace == b"n";
+            let expected = match kind {
+                Kind::Entry(version) if ours => Some(version),
+                _ => None,
+            };
+            let found = names.entry_version(&name(&prefix, &namespace, kind, &key));
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(names.entry_version(&key), None);
+            prop_assert_eq!(names.entry_version(&names.version()), None);
+        }
+    }
+
+    #[test]
+    fn names_are_what_they_always_were() {
+        let entry = name(b"app:eu", b"users", Kind::Entry(7), b"a:b {c}");
+        assert_eq!(entry, b"app:eu:users:e7:{a%3Ab%20%7Bc%7D}");
+        assert_eq!(name(b"app", b"", Kind::Lease, b""), b"app::l:{%}");
+        assert_eq!(Names::new(b"app", b"users", 9).version(), b"app:users:v");
+    }
+
+    #[test]
+    fn keys_of_a_mebibyte_differ_and_longer_ones_are_refused() {
+        let long = |last: u8| [vec![b'x'; (1 << 20) - 1], vec![last]].concat();
+        let [a, b] = [0, 1].map(|last| name(b"p", b"n", Kind::Lease, &long(last)));
+        assert_ne!(a, b);
+        let refused = Names::new(b"p", b"n", 4).of(Kind::Lease, b"12345");
+        assert!(matches!(refused, Err(StoreError::TooLarge { size: 5, limit: 4, .. })));
+    }
+}

@@ -1,0 +1,40 @@
+//! `advanced-caching` over Redis: entries shared by processes, on one server.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use cache_redis::{RedisStore, Server};
+//! use cache_core::store::{AsyncStore, Plain};
+//! use cache_core::{Instant, Lifetime};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::open("redis://localhost")?;
+//! let names = RedisStore::<String, _>::new(&server, "shop", Plain)?.namespace("names");
+//!
+//! let hour = Lifetime::fresh_for(Duration::from_secs(3_600));
+//! names.put(&42_u64, &"Ada".to_owned(), hour, Instant::ORIGIN).await?;
+//! let found = names.get(&42_u64, Instant::ORIGIN).await?.expect("put just now");
+//! assert_eq!(found.value, "Ada");
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod desk;
+mod driver;
+mod error;
+mod form;
+mod key;
+mod link;
+mod lock;
+mod random;
+mod reply;
+mod script;
+mod server;
+mod store;
+mod supervisor;
+
+pub use error::{BuildError, ServerError};
+pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
+pub use server::{Connection, Server, ServerBuilder};
+pub use store::{RedisStore, StoreStats};

@@ -1,0 +1,36 @@
+//! Numbers that nobody can guess, and numbers that are only spread.
+
+/// A token that no other has. `None` where the operating system gives no random bytes.
+pub(crate) fn token() -> Option<[u8; 16]> {
+    let mut token = [0; 16];
+    getrandom::fill(&mut token).ok()?;
+    Some(token)
+}
+
+/// A seed of this process's own; a fixed one where the operating system gives none.
+pub(crate) fn seed() -> u64 {
+    getrandom::u64().unwrap_or(1)
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014), to spread delays.
+#[derive(Clone, Debug)]
+pub(crate) struct Spread(u64);
+
+impl Spread {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Evenly from 0 up to `limit`, `limit` left out unless it is 0.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        let product = u128::from(self.next()) * u128::from(limit);
+        (product >> 64) as u64
+    }
+}

@@ -1,0 +1,59 @@
+//! Answers of the server, read.
+
+use redis::{ServerErrorKind, Value};
+
+use crate::error::ServerError;
+
+/// The answer, unless it is an error.
+pub(crate) fn value(answer: Value) -> Result<Value, ServerError> {
+    match answer {
+        Value::ServerError(error) => Err(ServerError::of_reply(error.kind(), error.code())),
+        other => Ok(other),
+    }
+}
+
+pub(crate) fn is_unknown_script(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
+}
+
+pub(crate) fn bytes(answer: Value) -> Result<Vec<u8>, ServerError> {
+    match value(answer)? {
+        Value::BulkString(bytes) => Ok(bytes),
+        Value::SimpleString(text) => Ok(text.into_bytes()),
+        Value::Nil => Ok(vec![]),
+        _ => Err(ServerError::Protocol),
+    }
+}
+
+pub(crate) fn integer(answer: Value) -> Result<i64, ServerError> {
+    match value(answer)? {
+        Value::Int(number) => Ok(number),
+        _ => Err(ServerError::Protocol),
+    }
+}
+
+/// The number that a text says; `None` where there is none, or another text.
+pub(crate) fn number(answer: Value) -> Result<Option<u64>, ServerError> {
+    let bytes = bytes(answer)?;
+    Ok(std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()))
+}
+
+/// Whether the answer is `OK`; `false` for nothing.
+pub(crate) fn done(answer: Value) -> Result<bool, ServerError> {
+    match value(answer)? {
+        Value::Okay => Ok(true),
+        Value::Nil => Ok(false),
+        _ => Err(ServerError::Protocol),
+    }
+}
+
+/// The next cursor and the names of a step of `SCAN`.
+pub(crate) fn scan(answer: Value) -> Result<(u64, Vec<Vec<u8>>), ServerError> {
+    let Value::Array(parts) = value(answer)? else { return Err(ServerError::Protocol) };
+    let Ok([cursor, Value::Array(names)]) = <[Value; 2]>::try_from(parts) else {
+        return Err(ServerError::Protocol);
+    };
+    let cursor = number(cursor)?.ok_or(ServerError::Protocol)?;
+    let names: Result<_, _> = names.into_iter().map(bytes).collect();
+    Ok((cursor, names?))
+}

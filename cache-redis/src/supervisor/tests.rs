@@ -1,0 +1,312 @@
+use super::*;
+use proptest::prelude::*;
+
+const START: Instant = Instant::from_secs(1_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn new(seed: u64) -> Supervisor {
+    Supervisor::new(Terms::DEFAULT, seed)
+}
+
+/// One that is connected, at [`START`].
+fn connected() -> Supervisor {
+    let mut machine = new(1);
+    assert_eq!(machine.poll(START), Some(Action::Connect));
+    machine.handle(Event::Connected, START);
+    machine
+}
+
+/// When the next connection is tried.
+fn retry_at(machine: &mut Supervisor) -> Instant {
+    let at = machine.poll_at().expect("it waits");
+    assert_eq!(machine.poll(at), Some(Action::Connect));
+    at
+}
+
+#[test]
+fn operations_wait_for_the_first_connection_alone() {
+    let mut machine = new(1);
+    assert_eq!(machine.gate(), Gate::Starting);
+    assert_eq!(machine.poll(START), Some(Action::Connect));
+    assert_eq!((machine.poll(START), machine.poll_at()), (None, None), "once");
+    machine.handle(Event::NotConnected(ServerError::Refused), START);
+    assert_eq!(machine.gate(), Gate::Shut(ServerError::Refused));
+    let at = retry_at(&mut machine);
+    assert_eq!(machine.gate(), Gate::Shut(ServerError::Refused), "while it is tried");
+    machine.handle(Event::Connected, at);
+    assert_eq!(machine.gate(), Gate::Open(1));
+}
+
+#[test]
+fn two_heartbeats_without_an_answer_give_it_up() {
+    let mut machine = connected();
+    let mut now = START;
+    for missed in [true, false, true, true] {
+        assert_eq!(machine.gate(), Gate::Open(1));
+        now = machine.poll_at().unwrap();
+        assert_eq!(machine.poll(now), Some(Action::Heartbeat(1)));
+        assert_eq!(machine.poll_at(), None, "one at a time");
+        machine.handle(if missed { Event::Missed(1) } else { Event::Alive(1) }, now);
+    }
+    assert_eq!((machine.gate(), machine.lost()), (Gate::Shut(ServerError::Down), 1));
+    assert_eq!(now, START + SECOND, "every quarter of a second");
+}
+
+#[test]
+fn twenty_timeouts_in_a_row_give_it_up_and_an_answer_between_does_not() {
+    let timed_out = Event::Failed(1, ServerError::TimedOut);
+    let mut machine = connected();
+    for event in [[timed_out; 19].as_slice(), &[Event::Answered(1)], &[timed_out; 19]].concat() {
+        machine.handle(event, START);
+    }
+    assert_eq!(machine.gate(), Gate::Open(1));
+    machine.handle(timed_out, START);
+    assert_eq!(machine.gate(), Gate::Shut(ServerError::Down));
+}
+
+#[test]
+fn only_errors_that_concern_the_connection_give_it_up() {
+    use ServerError::*;
+    for error in [OutOfMemory, WrongType, Denied, Replied, Busy, Cleared] {
+        let mut machine = connected();
+        machine.handle(Event::Failed(1, error), START);
+        assert_eq!(machine.gate(), Gate::Open(1), "{error:?}");
+    }
+    for (error, reason) in
+        [(Broken, Down), (Protocol, Down), (ReadOnly, ReadOnly), (Loading, Loading), (Auth, Auth)]
+    {
+        let mut machine = connected();
+        machine.handle(Event::Failed(1, error), START);
+        assert_eq!(machine.gate(), Gate::Shut(reason), "{error:?}");
+    }
+}
+
+#[test]
+fn what_is_told_late_of_an_earlier_connection_does_not_count() {
+    let mut machine = connected();
+    machine.handle(Event::Failed(1, ServerError::Broken), START);
+    let at = retry_at(&mut machine);
+    machine.handle(Event::Connected, at);
+    for late in [Event::Failed(1, ServerError::Broken), Event::Missed(1), Event::Missed(1)] {
+        machine.handle(late, at);
+    }
+    machine.handle(Event::NotConnected(ServerError::Refused), at);
+    assert_eq!((machine.gate(), machine.lost()), (Gate::Open(2), 1));
+}
+
+#[test]
+fn delays_double_to_a_limit_and_begin_anew_when_it_lives() {
+    let mut longest = [Duration::ZERO; 8];
+    for seed in 0..500 {
+        let mut machine = new(seed);
+        let mut now = START;
+        machine.poll(now);
+        for longest in &mut longest {
+            machine.handle(Event::NotConnected(ServerError::Refused), now);
+            let at = retry_at(&mut machine);
+            *longest = (*longest).max(at.saturating_since(now));
+            now = at;
+        }
+    }
+    let limits = [25, 50, 100, 200, 400, 500, 500, 500].map(Duration::from_millis);
+    for (longest, limit) in longest.into_iter().zip(limits) {
+        assert!(longest <= limit && longest > limit * 9 / 10, "{longest:?} of {limit:?}");
+    }
+    let mut machine = connected();
+    machine.failures = 9;
+    let at = machine.poll_at().unwrap();
+    machine.poll(at);
+    machine.handle(Event::Alive(1), at);
+    machine.handle(Event::Failed(1, ServerError::Broken), at);
+    assert!(retry_at(&mut machine).saturating_since(at) <= Duration::from_millis(25));
+}
+
+/// A connection that is made and breaks at once must not be made again without pause.
+#[test]
+fn a_connection_that_lives_for_no_heartbeat_does_not_shorten_the_delays() {
+    let mut machine = new(3);
+    let mut now = START;
+    machine.poll(now);
+    for _ in 0..8 {
+        machine.handle(Event::Connected, now);
+        let Gate::Open(epoch) = machine.gate() else { panic!("it is up") };
+        machine.handle(Event::Failed(epoch, ServerError::ReadOnly), now);
+        now = retry_at(&mut machine);
+    }
+    assert!(machine.failures == 8);
+}
+
+#[test]
+fn a_hundred_clients_come_back_spread_over_the_whole_delay() {
+    let mut at: Vec<_> = (0..100_u64)
+        .map(|n| {
+            let mut machine = new(n.wrapping_mul(0x1234_5678_9abc_def1));
+            machine.poll(START);
+            machine.failures = 10;
+            machine.handle(Event::NotConnected(ServerError::Refused), START);
+            retry_at(&mut machine).saturating_since(START)
+        })
+        .collect();
+    at.sort();
+    assert!(at[99].saturating_sub(at[0]) >= Duration::from_millis(400), "{at:?}");
+    let in_each_tenth = |n: u32| {
+        let (from, to) = (Duration::from_millis(50) * n, Duration::from_millis(50) * (n + 1));
+        at.iter().any(|delay| (from..to).contains(delay))
+    };
+    assert!((0..10).all(in_each_tenth), "{at:?}");
+}
+
+/// A thousand callers a second, on a server that hangs for five seconds from the start on, and then is
+/// well. Everything takes as long as it may.
+#[derive(Default)]
+struct Hang {
+    held: u32,
+    failed_at_once: u32,
+    connects: u32,
+    /// When the first caller was served after it was well.
+    served_at: Option<Instant>,
+}
+
+const WELL_AT: Instant = Instant::from_secs(1_005);
+
+fn hang(seed: u64) -> Hang {
+    let mut machine = new(seed);
+    machine.poll(START);
+    machine.handle(Event::Connected, START);
+    let mut seen = Hang::default();
+    let mut due: Vec<(Instant, Event)> = vec![];
+    for millis in 0..6_000 {
+        let now = START + Duration::from_millis(millis);
+        let well = now.has_reached(WELL_AT);
+        due.retain(|(at, event)| {
+            let over = now.has_reached(*at);
+            if over {
+                machine.handle(*event, now);
+            }
+            !over
+        });
+        let (waits, ends) = if well { (1, true) } else { (200, false) };
+        match machine.poll(now) {
+            Some(Action::Heartbeat(epoch)) => {
+                let event = if ends { Event::Alive(epoch) } else { Event::Missed(epoch) };
+                due.push((now + Duration::from_millis(waits), event));
+            }
+            Some(Action::Connect) if ends => due.push((now, Event::Connected)),
+            Some(Action::Connect) => {
+                let event = Event::NotConnected(ServerError::Down);
+                due.push((now + Duration::from_millis(500), event));
+            }
+            None => {}
+        }
+        seen.connects += u32::from(due.iter().any(|(at, event)| {
+            *at == now + Duration::from_millis(500) && matches!(event, Event::NotConnected(_))
+        }));
+        match machine.gate() {
+            Gate::Open(_) if well => {
+                seen.served_at.get_or_insert(now);
+            }
+            Gate::Open(epoch) => {
+                seen.held += 1;
+                let timed_out = Event::Failed(epoch, ServerError::TimedOut);
+                due.push((now + Duration::from_millis(200), timed_out));
+            }
+            _ => seen.failed_at_once += 1,
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_hang_holds_few_callers_and_is_over_soon_after_its_end() {
+    for seed in 0..100 {
+        let seen = hang(seed);
+        assert!(seen.held <= 300, "{} callers were held", seen.held);
+        assert!(seen.failed_at_once >= 4_700);
+        assert!(seen.connects <= 10, "{} connections were tried", seen.connects);
+        let after = seen.served_at.expect("served").saturating_since(WELL_AT);
+        assert!(after <= SECOND, "served {after:?} after its end");
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Pass(u64),
+    Poll,
+    Tell(Event),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    use ServerError::*;
+    let error = prop::sample::select(vec![
+        TimedOut,
+        Broken,
+        ReadOnly,
+        Loading,
+        Auth,
+        OutOfMemory,
+        Refused,
+        Protocol,
+    ]);
+    let event = prop_oneof![
+        Just(Event::Connected),
+        error.clone().prop_map(Event::NotConnected),
+        (0..4_u64).prop_map(Event::Alive),
+        (0..4_u64).prop_map(Event::Missed),
+        (0..4_u64).prop_map(Event::Answered),
+        (0..4_u64, error).prop_map(|(epoch, error)| Event::Failed(epoch, error)),
+    ];
+    prop_oneof![
+        (0..600_000_000_u64).prop_map(Step::Pass),
+        Just(Step::Pass(u64::MAX)),
+        Just(Step::Poll),
+        event.prop_map(Step::Tell),
+    ]
+}
+
+proptest! {
+    /// Whatever is told in whatever order: epochs only grow, a connection is asked for only where there is
+    /// none, and there is always something to wait for.
+    #[test]
+    fn no_order_of_events_stops_it(
+        seed in any::<u64>(), steps in prop::collection::vec(steps(), 0..200),
+    ) {
+        let mut machine = new(seed);
+        let (mut now, mut epoch, mut under_way) = (START, 0, 0_u32);
+        for step in steps {
+            match step {
+                Step::Pass(nanos) => now = now + Duration::from_nanos(nanos),
+                Step::Poll => {
+                    let open = matches!(machine.gate(), Gate::Open(_));
+                    let action = machine.poll(now);
+                    prop_assert_eq!(open, matches!(action, Some(Action::Heartbeat(_)))
+                        || open && action.is_none());
+                    under_way += u32::from(action == Some(Action::Connect));
+                }
+                Step::Tell(event) => {
+                    if matches!(event, Event::Connected | Event::NotConnected(_)) {
+                        if under_way == 0 {
+                            continue;
+                        }
+                        under_way -= 1;
+                    }
+                    machine.handle(event, now);
+                }
+            }
+            prop_assert!(under_way <= 1);
+            prop_assert_eq!(machine.poll_at().is_some(), under_way == 0 && !machine.asks());
+            if let Gate::Open(now) = machine.gate() {
+                prop_assert!(now >= epoch);
+                epoch = now;
+            }
+            if let State::Waiting { until, .. } = machine.state {
+                prop_assert!(until.saturating_since(now) <= Terms::DEFAULT.auth_delay);
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    const fn asks(&self) -> bool {
+        matches!(self.state, State::Up(Up { asking: true, .. }))
+    }
+}

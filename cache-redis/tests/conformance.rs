@@ -1,0 +1,280 @@
+//! The rules for stores and leases, against a real server.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cache_core::conformance::{
+    self, Harness, LeaseHarness, Report, StoreHarness, Violation, hostile_bytes,
+};
+use cache_core::store::{AsyncStore, Plain, Store, StoreError, Stored};
+use cache_core::{Instant, Lifetime};
+use cache_redis::{RedisStore, Server};
+use support::{Blocking, PATIENCE, RedisServer, eventually};
+use tokio::runtime::Runtime;
+
+type Texts = RedisStore<String, Plain>;
+
+/// A server, and a clock that goes with the real one.
+struct OneServer {
+    redis: Rc<RefCell<RedisServer>>,
+    runtime: Arc<Runtime>,
+    made: Cell<u64>,
+    started: std::time::Instant,
+    unit: Duration,
+}
+
+/// A store, and what it was made with.
+struct Placed {
+    texts: Blocking<Texts>,
+    server: Server,
+    prefix: String,
+}
+
+impl OneServer {
+    fn new(unit: Duration) -> Self {
+        Self {
+            unit,
+            redis: Rc::new(RefCell::new(RedisServer::start())),
+            runtime: Arc::new(Runtime::new().unwrap()),
+            made: Cell::new(0),
+            started: std::time::Instant::now(),
+        }
+    }
+
+    fn server(&self) -> Server {
+        let address = self.redis.borrow().address();
+        Server::builder(&address)
+            .unwrap()
+            .operation_timeout(PATIENCE)
+            .connect_timeout(PATIENCE)
+            .build()
+            .unwrap()
+    }
+
+    fn placed(&self, server: Server, prefix: &str, namespace: &str) -> Placed {
+        let store = Texts::new(&server, prefix, Plain).unwrap().namespace(namespace);
+        let store = store.max_value_bytes(1_000).max_key_bytes(1 << 20);
+        let texts = Blocking { store, runtime: Arc::clone(&self.runtime) };
+        Placed { texts, server, prefix: prefix.into() }
+    }
+
+    fn prefix(&self) -> String {
+        self.made.set(self.made.get() + 1);
+        format!("test:{}", self.made.get())
+    }
+
+    async fn texts_of(&self, store: &Placed) -> Result<(), StoreError> {
+        let absent = self.key(999);
+        store.texts.store.get(&absent[..], self.now()).await.map(drop)
+    }
+
+    /// The names of the entries of a store.
+    fn entries(&self, store: &Placed) -> Vec<String> {
+        let stem = format!("{}:main:e", store.prefix);
+        let names = self.redis.borrow().names();
+        names.into_iter().filter(|name| name.starts_with(&stem)).collect()
+    }
+}
+
+impl Harness for OneServer {
+    type Key = [u8];
+
+    fn key(&self, n: u64) -> Vec<u8> {
+        format!("key {n}").into_bytes()
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_secs(1_000) + self.started.elapsed()
+    }
+
+    fn advance(&self, span: Duration) -> Instant {
+        std::thread::sleep(span);
+        self.now()
+    }
+
+    fn unit(&self) -> Duration {
+        self.unit
+    }
+
+    fn tolerance(&self) -> Duration {
+        self.unit / 7
+    }
+
+    fn hostile_keys(&self) -> Vec<Vec<u8>> {
+        hostile_bytes()
+    }
+}
+
+impl StoreHarness for OneServer {
+    type Value = String;
+    type Store = Placed;
+
+    fn make(&self) -> Placed {
+        self.placed(self.server(), &self.prefix(), "main")
+    }
+
+    fn value(&self, n: u64) -> String {
+        format!("value {n}")
+    }
+
+    fn none_value(&self) -> Option<String> {
+        Some(String::new())
+    }
+
+    fn oversized_value(&self) -> Option<String> {
+        Some("x".repeat(1_001))
+    }
+
+    fn another(&self, store: &Placed) -> Option<Placed> {
+        Some(self.placed(self.server(), &store.prefix, "main"))
+    }
+
+    fn neighbour(&self, store: &Placed) -> Option<Placed> {
+        Some(self.placed(store.server.clone(), &store.prefix, "beside"))
+    }
+
+    fn held(&self, store: &Placed) -> Option<usize> {
+        Some(self.entries(store).len())
+    }
+
+    fn corrupt(&self, store: &Placed, key: &[u8]) -> bool {
+        let key = String::from_utf8_lossy(key).replace(' ', "%20");
+        let names = self.entries(store);
+        let name = names.iter().find(|name| name.ends_with(&format!(":{{{key}}}"))).unwrap();
+        self.redis.borrow().ask(&["SETRANGE", name, "30", "damaged"]).is_some()
+    }
+
+    fn outage(&self, store: &Placed, on: bool) -> bool {
+        if on {
+            self.redis.borrow_mut().kill();
+        } else {
+            self.redis.borrow_mut().restart();
+            let usable = async || self.texts_of(store).await.is_ok();
+            self.runtime.block_on(eventually("the store is used again", usable));
+        }
+        true
+    }
+}
+
+impl Store<[u8], String> for Placed {
+    fn get(&self, key: &[u8], now: Instant) -> Result<Option<Stored<String>>, StoreError> {
+        self.texts.get(key, now)
+    }
+
+    fn put(&self, key: &[u8], v: &String, life: Lifetime, now: Instant) -> Result<(), StoreError> {
+        self.texts.put(key, v, life, now)
+    }
+
+    fn remove(&self, key: &[u8], now: Instant) -> Result<bool, StoreError> {
+        Store::<[u8], String>::remove(&self.texts, key, now)
+    }
+
+    fn get_many(
+        &self,
+        keys: &[&[u8]],
+        now: Instant,
+        found: &mut dyn FnMut(usize, Stored<String>),
+    ) -> Result<(), StoreError> {
+        self.texts.get_many(keys, now, found)
+    }
+
+    fn put_if_absent(
+        &self,
+        key: &[u8],
+        value: &String,
+        life: Lifetime,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        self.texts.put_if_absent(key, value, life, now)
+    }
+
+    fn clear(&self, now: Instant) -> Result<(), StoreError> {
+        Store::<[u8], String>::clear(&self.texts, now)
+    }
+
+    fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
+        Store::<[u8], String>::purge(&self.texts, now, budget)
+    }
+}
+
+impl LeaseHarness for OneServer {
+    type Leases = Blocking<Texts>;
+
+    fn make(&self) -> Blocking<Texts> {
+        self.placed(self.server(), &self.prefix(), "main").texts
+    }
+
+    fn another(&self, leases: &Blocking<Texts>) -> Option<Blocking<Texts>> {
+        let _ = leases;
+        let prefix = format!("test:{}", self.made.get());
+        Some(self.placed(self.server(), &prefix, "main").texts)
+    }
+}
+
+/// How long the machine kept waiting who wanted to do a little: sleep for a while, and ask the server
+/// whether it is there.
+struct Watch {
+    ended: Arc<AtomicBool>,
+    longest: JoinHandle<Duration>,
+}
+
+impl Watch {
+    fn over(socket: PathBuf) -> Self {
+        const PAUSE: Duration = Duration::from_millis(2);
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ended);
+        let longest = std::thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            while !seen.load(Relaxed) {
+                let began = std::time::Instant::now();
+                std::thread::sleep(PAUSE);
+                let _ = support::ping(&socket);
+                longest = longest.max(began.elapsed().saturating_sub(PAUSE));
+            }
+            longest
+        });
+        Self { ended, longest }
+    }
+
+    fn end(self) -> Duration {
+        self.ended.store(true, Relaxed);
+        self.longest.join().unwrap()
+    }
+}
+
+/// Checks rules that sleep in real time. A rule that seems broken counts only if the machine kept time;
+/// where it did not, everything is checked again, more slowly.
+fn conforms(check: impl Fn(&OneServer) -> Result<Report, Violation>) {
+    let mut unit = Duration::from_millis(150);
+    loop {
+        let harness = OneServer::new(unit);
+        let watch = Watch::over(harness.redis.borrow().socket());
+        let answer = check(&harness);
+        let stalled = watch.end() > harness.tolerance() / 2;
+        match answer {
+            Ok(report) => return println!("{report}"),
+            Err(broken) if !stalled || unit > SLOWEST => panic!("{broken}"),
+            Err(broken) => println!("again, for the machine stalled: {broken}"),
+        }
+        unit *= 2;
+    }
+}
+
+const SLOWEST: Duration = Duration::from_secs(4);
+
+#[test]
+fn the_leases_conform() {
+    conforms(conformance::leases);
+}
+
+#[test]
+fn the_store_conforms() {
+    conforms(conformance::store);
+}

@@ -1,0 +1,133 @@
+//! Locks: who holds one, how long, and what the late ones can do.
+
+mod support;
+
+use std::time::Duration;
+
+use cache_redis::{AcquireError, BuildError, ExtendError, LockOptions, Locks, Released, Server};
+use support::{PATIENCE, RedisServer, eventually};
+use tokio::time::timeout;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(60);
+
+fn open(redis: &RedisServer) -> Locks {
+    let builder = Server::builder(&redis.address())
+        .unwrap()
+        .operation_timeout(PATIENCE)
+        .connect_timeout(PATIENCE);
+    Locks::new(&builder.build().unwrap(), "app").unwrap()
+}
+
+const fn minute() -> LockOptions {
+    LockOptions::new(MINUTE)
+}
+
+#[tokio::test]
+async fn one_at_a_time_and_names_are_apart() {
+    let redis = RedisServer::start();
+    let [one, other] = [(); 2].map(|()| open(&redis));
+    let held = one.acquire("a", minute()).await.unwrap();
+    assert!(matches!(other.acquire("a", minute()).await, Err(AcquireError::Held)));
+    let _beside = other.acquire("b", minute()).await.unwrap();
+    let _elsewhere = other.clone().namespace("a").acquire("a", minute()).await.unwrap();
+    assert_eq!(held.release().await.unwrap(), Released::Released);
+    let again = other.acquire("a", minute()).await.unwrap();
+    assert!(again.valid_for() > MINUTE / 2 && again.valid_for() < MINUTE);
+}
+
+/// The seed of many bugs: a holder that is late removes what is not its own any more.
+#[tokio::test]
+async fn a_late_holder_ends_nobody_elses() {
+    let redis = RedisServer::start();
+    let [one, other] = [(); 2].map(|()| open(&redis));
+    let late = one.acquire("a", LockOptions::new(SHORT)).await.unwrap();
+    timeout(PATIENCE, late.lost()).await.expect("its time is over");
+    assert_eq!(late.valid_for(), Duration::ZERO);
+    let next = other.acquire("a", minute().wait(PATIENCE)).await.unwrap();
+    assert!(next.fence() > late.fence());
+    assert!(matches!(late.extend(MINUTE).await, Err(ExtendError::Lost)));
+    assert_eq!(late.release().await.unwrap(), Released::AlreadyLost);
+    assert!(matches!(one.acquire("a", minute()).await, Err(AcquireError::Held)));
+    assert_eq!(next.release().await.unwrap(), Released::Released);
+}
+
+#[tokio::test]
+async fn who_waits_gets_it_when_it_is_dropped() {
+    let redis = RedisServer::start();
+    let [one, other] = [(); 2].map(|()| open(&redis));
+    let held = one.acquire("a", minute()).await.unwrap();
+    let waiting = tokio::spawn(async move { other.acquire("a", minute().wait(PATIENCE)).await });
+    tokio::task::yield_now().await;
+    drop(held);
+    let next = waiting.await.unwrap();
+    assert!(next.is_ok(), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_renewed_lock_outlives_its_ttl_until_it_is_taken_away() {
+    let redis = RedisServer::start();
+    let [one, other] = [(); 2].map(|()| open(&redis));
+    let held = one.acquire("a", LockOptions::new(Duration::from_secs(3)).renew()).await.unwrap();
+    for _ in 0..2 {
+        let mut least = held.valid_for();
+        eventually("it is renewed", async || {
+            let left = held.valid_for();
+            let renewed = left > least;
+            least = left;
+            renewed
+        })
+        .await;
+    }
+    assert!(matches!(other.acquire("a", minute()).await, Err(AcquireError::Held)));
+    redis.ask(&["DEL", "app:default:k:{a}"]).unwrap();
+    timeout(PATIENCE, held.lost()).await.expect("the next renewal finds it gone");
+    assert_eq!(held.release().await.unwrap(), Released::AlreadyLost);
+}
+
+#[tokio::test]
+async fn who_is_told_that_it_is_lost_counts_on_it_no_more() {
+    let redis = RedisServer::start();
+    let held = open(&redis).acquire("a", LockOptions::new(MINUTE * 60)).await.unwrap();
+    redis.ask(&["DEL", "app:default:k:{a}"]).unwrap();
+    assert!(matches!(held.extend(MINUTE * 60).await, Err(ExtendError::Lost)));
+    assert_eq!(held.valid_for(), Duration::ZERO);
+    timeout(PATIENCE, held.lost()).await.expect("it ends at once");
+}
+
+#[tokio::test]
+async fn fences_grow_even_if_the_server_forgets() {
+    let mut redis = RedisServer::start();
+    let mut last = 0;
+    for round in 0..6 {
+        let lock = open(&redis).acquire("a", minute()).await.unwrap();
+        assert!(lock.fence() > last, "{} after {last}", lock.fence());
+        last = lock.fence();
+        match round {
+            1 => drop(redis.ask(&["FLUSHALL"])),
+            3 => redis.restart(),
+            _ => assert_eq!(lock.release().await.unwrap(), Released::Released),
+        }
+    }
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_sent_again() {
+    let redis = RedisServer::start();
+    let locks = open(&redis);
+    locks.acquire("a", minute()).await.unwrap().release().await.unwrap();
+    redis.ask(&["SCRIPT", "FLUSH", "SYNC"]).unwrap();
+    let lock = locks.acquire("a", minute()).await.unwrap();
+    assert_eq!(lock.release().await.unwrap(), Released::Released);
+}
+
+#[test]
+fn without_a_runtime_nothing_panics() {
+    let server = Server::open("redis://localhost").unwrap();
+    assert_eq!(Locks::new(&server, "").map(drop).unwrap_err(), BuildError::EmptyPrefix);
+    let locks = Locks::new(&server, "app").unwrap();
+    let mut attempt = Box::pin(locks.acquire("a", minute()));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let answer = Future::poll(attempt.as_mut(), &mut context);
+    assert!(matches!(answer, std::task::Poll::Ready(Err(AcquireError::NoRuntime))));
+}

@@ -1,0 +1,299 @@
+//! What a store does beyond the rules for all stores: names, expiries, clears, bytes of others.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::store::{AsyncLeases, AsyncStore, Plain, StoreError};
+use cache_core::{Freshness, Instant, Lifetime};
+use cache_redis::{BuildError, RedisStore, Server, ServerError};
+use support::{PATIENCE, RedisServer, behind};
+
+type Texts = RedisStore<String, Plain>;
+
+const NOW: Instant = Instant::ORIGIN;
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn open(redis: &RedisServer) -> Server {
+    Server::builder(&redis.address())
+        .unwrap()
+        .operation_timeout(PATIENCE)
+        .connect_timeout(PATIENCE)
+        .build()
+        .unwrap()
+}
+
+fn texts(server: &Server, prefix: &str, namespace: &[u8]) -> Texts {
+    Texts::new(server, prefix, Plain).unwrap().namespace(namespace)
+}
+
+async fn put(store: &Texts, key: &[u8], value: &str) -> Result<(), StoreError> {
+    store.put(key, &value.to_owned(), Lifetime::fresh_for(MINUTE), NOW).await
+}
+
+async fn get(store: &Texts, key: &[u8]) -> Option<String> {
+    store.get(key, NOW).await.unwrap().map(|found| found.value)
+}
+
+/// The name of the only entry.
+fn only(redis: &RedisServer) -> String {
+    let mut names = redis.names();
+    names.retain(|name| name.contains(":e"));
+    assert_eq!(names.len(), 1, "{names:?}");
+    names.remove(0)
+}
+
+/// The number that Redis answers.
+fn number(redis: &RedisServer, command: &[&str]) -> i64 {
+    redis.ask(command).unwrap().trim_start_matches(':').trim_end().parse().unwrap()
+}
+
+#[tokio::test]
+async fn no_key_of_one_namespace_is_reached_from_another() {
+    let redis = RedisServer::start();
+    let server = open(&redis);
+    let parts: [&[u8]; 9] = [b"", b":", b"a:b", b"a", b"{a}", b"*", b"a\0", b"\xff\xfe", b"%3A"];
+    let mut stores = vec![];
+    for prefix in ["a", "a:", "a:b", "*", "{a}"] {
+        for namespace in parts {
+            stores.push(texts(&server, prefix, namespace).max_key_bytes(2 << 20));
+        }
+    }
+    let long = vec![b'{'; 1 << 20];
+    // The longest key in a few of them: it takes its time.
+    let keys = |n: usize| parts.into_iter().chain((n < 5).then_some(&long[..]));
+    for (n, store) in stores.iter().enumerate() {
+        for (k, key) in keys(n).enumerate() {
+            put(store, key, &format!("{n}/{k}")).await.unwrap();
+        }
+    }
+    stores[3].clear_all().await;
+    for (n, store) in stores.iter().enumerate() {
+        for (k, key) in keys(n).enumerate() {
+            let expected = (n != 3).then(|| format!("{n}/{k}"));
+            assert_eq!(get(store, key).await, expected);
+        }
+    }
+}
+
+/// Methods that do not depend on the type of the key, called without naming it.
+trait Whole {
+    async fn clear_all(&self);
+    async fn purge_some(&self, budget: usize) -> usize;
+}
+
+impl Whole for Texts {
+    async fn clear_all(&self) {
+        AsyncStore::<[u8], String>::clear(self, NOW).await.unwrap();
+    }
+
+    async fn purge_some(&self, budget: usize) -> usize {
+        AsyncStore::<[u8], String>::purge(self, NOW, budget).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn every_entry_expires_with_its_last_window() {
+    let redis = RedisServer::start();
+    let server = open(&redis);
+    let store = texts(&server, "app", b"");
+    let windows = Lifetime::fresh_for(MINUTE)
+        .stale_while_revalidate(MINUTE)
+        .stale_if_error(MINUTE * 5)
+        .aged(MINUTE / 2);
+    let ten_years = 10 * 365 * 24 * 3_600_000;
+    let lives = [
+        (windows, 330_000),
+        (Lifetime::fresh_for(Duration::MAX), ten_years),
+        (Lifetime::fresh_for(Duration::from_millis(999_999)), 999_999),
+    ];
+    for (life, expected) in lives {
+        store.put("key", &"value".to_owned(), life, NOW).await.unwrap();
+        let left = number(&redis, &["PTTL", &only(&redis)]);
+        assert!((1..=expected).contains(&left) && left > expected - 30_000, "{left}");
+    }
+}
+
+#[tokio::test]
+async fn an_age_is_told_by_the_server_and_a_persisted_entry_is_stale() {
+    let redis = RedisServer::start();
+    let server = open(&redis);
+    let store = texts(&server, "app", b"");
+    let life = Lifetime::fresh_for(MINUTE * 10).stale_while_revalidate(MINUTE);
+    store.put("key", &"value".to_owned(), life, NOW).await.unwrap();
+    let name = only(&redis);
+    redis.ask(&["PEXPIRE", &name, "360000"]).unwrap();
+    let found = store.get("key", NOW).await.unwrap().unwrap();
+    assert!(found.lifetime.age >= MINUTE * 5 && found.lifetime.age < MINUTE * 6);
+    assert_eq!(store.stats().altered, 0, "an entry that is older than it was is not told apart");
+    redis.ask(&["PERSIST", &name]).unwrap();
+    let found = store.get("key", NOW).await.unwrap().unwrap();
+    assert_eq!(found.lifetime.freshness(), Freshness::Stale);
+    assert_eq!(store.stats().altered, 1);
+}
+
+#[tokio::test]
+async fn a_clear_is_seen_by_all_at_once_and_never_undone() {
+    let redis = RedisServer::start();
+    let [one, other] = [(); 2].map(|()| texts(&open(&redis), "app", b"users"));
+    put(&one, b"key", "old").await.unwrap();
+    assert_eq!(get(&other, b"key").await.as_deref(), Some("old"));
+    one.clear_all().await;
+    assert_eq!(get(&other, b"key").await, None);
+    put(&other, b"key", "new").await.unwrap();
+    assert_eq!(get(&one, b"key").await.as_deref(), Some("new"));
+    for lost in [["DEL", "app:users:v", ""], ["SET", "app:users:v", "nonsense"]] {
+        let words: Vec<_> = lost.into_iter().filter(|word| !word.is_empty()).collect();
+        redis.ask(&words).unwrap();
+        assert_eq!(get(&one, b"key").await, None, "the version is not used again");
+        put(&other, b"key", "newer").await.unwrap();
+        assert_eq!(get(&one, b"key").await.as_deref(), Some("newer"));
+    }
+}
+
+#[tokio::test]
+async fn a_purge_frees_what_was_cleared_and_nothing_else() {
+    let redis = RedisServer::start();
+    let server = open(&redis);
+    let store = texts(&server, "app", b"users");
+    for n in 0..1_200_u32 {
+        put(&store, &n.to_be_bytes(), "value").await.unwrap();
+    }
+    let foreign = ["app", "app:users", "app:users:e1:{", "other:users:e1:{a}", "app:user:e1:{a}"];
+    for name in foreign {
+        redis.ask(&["SET", name, "foreign"]).unwrap();
+    }
+    assert_eq!(store.purge_some(usize::MAX).await, 0, "nothing was cleared");
+    store.clear_all().await;
+    put(&store, b"kept", "value").await.unwrap();
+    let mut freed = 0;
+    for _ in 0..3 {
+        let some = store.purge_some(100).await;
+        assert!(some <= 100);
+        freed += some;
+    }
+    assert_eq!(freed, 300);
+    // Where the budget ended, the next goes on.
+    assert_eq!(store.purge_some(usize::MAX).await, 900);
+    assert_eq!(store.purge_some(usize::MAX).await, 0);
+    assert_eq!(get(&store, b"kept").await.as_deref(), Some("value"));
+    assert_eq!(redis.names().len(), foreign.len() + 2, "the entry, and the version");
+}
+
+#[tokio::test]
+async fn an_empty_prefix_is_refused() {
+    let server = Server::open("redis://localhost").unwrap();
+    let refused = Texts::new(&server, "", Plain);
+    assert_eq!(refused.map(drop).unwrap_err(), BuildError::EmptyPrefix);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_said_counted_and_left_to_put() {
+    let redis = RedisServer::start();
+    let server = open(&redis);
+    let store = texts(&server, "app", b"").max_value_bytes(1_000);
+    put(&store, b"key", "value").await.unwrap();
+    let name = only(&redis);
+    let long = "x".repeat(5_000);
+    let damages: [&[&str]; 5] = [
+        &["SET", &name, "foreign", "PX", "60000"],
+        &["SET", &name, "", "PX", "60000"],
+        &["SET", &name, &long, "PX", "60000"],
+        &["SETRANGE", &name, "75", "damage"],
+        &[
+            "EVAL",
+            "redis.call('DEL', KEYS[1]) return redis.call('RPUSH', KEYS[1], 'x')",
+            "1",
+            &name,
+        ],
+    ];
+    for (seen, damage) in (1..).zip(damages) {
+        put(&store, b"key", "value").await.unwrap();
+        redis.ask(damage).unwrap();
+        let answer = store.get(&b"key"[..], NOW).await;
+        assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?} to {}", damage[0]);
+        let value = "value".to_owned();
+        let life = Lifetime::fresh_for(MINUTE);
+        let taken = store.put_if_absent(&b"key"[..], &value, life, NOW).await;
+        assert!(matches!(taken, Ok(false)), "{taken:?}");
+        assert_eq!(store.stats().corrupt, seen);
+    }
+    let other = texts(&server, "app", b"").schema(7);
+    put(&other, b"key", "value").await.unwrap();
+    assert!(matches!(store.get(&b"key"[..], NOW).await, Err(StoreError::Corrupt(_))));
+    assert_eq!(store.stats().foreign, 1);
+}
+
+#[tokio::test]
+async fn what_is_longer_than_the_limit_is_not_fetched() {
+    let redis = RedisServer::start();
+    let server = open(&redis);
+    let large = texts(&server, "app", b"");
+    put(&large, b"key", &"x".repeat(5_000_000)).await.unwrap();
+    let sent = || {
+        let stats = redis.ask(&["INFO", "stats"]).unwrap();
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let before = sent();
+    let answer = large.max_value_bytes(1_000).get(&b"key"[..], NOW).await;
+    assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+    assert!(sent() - before < 1_000_000);
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_before_it_is_sent() {
+    let redis = RedisServer::start();
+    let server = open(&redis);
+    let store = texts(&server, "app", b"").max_value_bytes(10).max_key_bytes(3);
+    let value = put(&store, b"key", "more than ten").await;
+    assert!(matches!(value, Err(StoreError::TooLarge { size: 13, limit: 10, .. })), "{value:?}");
+    let key = put(&store, b"keys", "value").await;
+    assert!(matches!(key, Err(StoreError::TooLarge { size: 4, limit: 3, .. })), "{key:?}");
+    assert!(store.get(&b"keys"[..], NOW).await.is_err());
+    assert_eq!(store.stats().too_large, 3);
+    assert!(redis.names().iter().all(|name| !name.contains(":e")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_find_nothing_one_puts() {
+    let redis = RedisServer::start();
+    let handles = [(); 2].map(|()| Arc::new(texts(&open(&redis), "app", b"")));
+    for round in 0..20_u64 {
+        let mut callers = tokio::task::JoinSet::new();
+        for n in 0..16 {
+            let store = Arc::clone(&handles[n % 2]);
+            callers.spawn(async move {
+                let life = Lifetime::fresh_for(MINUTE);
+                store.put_if_absent(&round, &format!("of {n}"), life, NOW).await.unwrap()
+            });
+        }
+        let stored = callers.join_all().await.into_iter().filter(|stored| *stored).count();
+        assert_eq!(stored, 1);
+    }
+}
+
+/// What a Redis user must be allowed at least.
+#[tokio::test]
+async fn a_user_with_few_rights_can_do_everything() {
+    let redis = RedisServer::start();
+    let rules = "ACL SETUSER cache on >secret resetkeys ~app:* resetchannels nocommands +hello +auth +ping \
+                 +get +set +pttl +getrange +unlink +scan +eval +evalsha +time +exists +pexpire +del";
+    redis.ask(&rules.split_whitespace().collect::<Vec<_>>()).unwrap();
+    let address = format!("{}?user=cache&pass=secret", redis.address());
+    let builder = Server::builder(&address).unwrap().operation_timeout(PATIENCE);
+    let server = builder.connect_timeout(PATIENCE).build().unwrap();
+    let store = texts(&server, "app", b"");
+    put(&store, b"key", "value").await.unwrap();
+    assert_eq!(get(&store, b"key").await.as_deref(), Some("value"));
+    assert!(store.remove(&b"key"[..], NOW).await.unwrap());
+    put(&store, b"key", "value").await.unwrap();
+    store.clear_all().await;
+    assert_eq!(store.purge_some(usize::MAX).await, 1);
+    let lease = store.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
+    assert!(store.renew("key", &lease, MINUTE, NOW).await.unwrap());
+    assert!(store.release("key", lease, NOW).await.unwrap());
+    let foreign = put(&texts(&server, "other", b""), b"key", "value").await.unwrap_err();
+    assert_eq!(behind(&foreign), Some(ServerError::Denied));
+}
