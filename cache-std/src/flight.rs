@@ -322,6 +322,26 @@ mod tests {
         assert_eq!(flight.join(&signals[1]), Joined::Ended);
     }
 
+    /// Between the grant of a flight and its place in a queue, others may find it.
+    #[test]
+    fn who_has_joined_before_a_load_was_queued_needs_it_all_the_same() {
+        let (flight, turn) = (Flight::<u32>::new(), Arc::new(Signal::new()));
+        assert!(!flight.queue(Box::new(|| {})), "nobody waits");
+        flight.nudge(&turn);
+        assert!(!turn.is_set() && flight.take_nudge().is_some());
+        let (early, over) = (Arc::new(Signal::new()), Arc::new(Signal::new()));
+        assert_eq!(flight.join(&early), Joined::Waits);
+        assert!(flight.queue(Box::new(|| {})));
+        flight.nudge(&turn);
+        assert!(turn.is_set() && flight.take_nudge().is_none());
+        let watchers = Watchers::new(&over);
+        flight.count_in(&watchers);
+        drop(watchers.watcher());
+        assert!(!over.is_set(), "one was there already");
+        flight.leave(&early);
+        assert!(over.is_set());
+    }
+
     #[test]
     fn a_loader_that_is_polled_here_would_wait_for_itself() {
         let flights = [Flight::<u32>::new(), Flight::new(), Flight::new()];

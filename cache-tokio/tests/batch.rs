@@ -126,3 +126,32 @@ async fn refreshes_that_wait_end_with_the_cache() {
     }
     assert!(taken(&calls).is_empty());
 }
+
+/// All turns are taken by a refresh that takes long: who needs another does not wait behind it.
+#[tokio::test(start_paused = true)]
+async fn who_needs_a_gathered_refresh_needs_no_turn() {
+    let start = Instant::now();
+    let cache = Cache::builder()
+        .ttl(ms(100))
+        .jitter_percent(0)
+        .stale_while_revalidate(ms(100_000))
+        .max_refreshes(1)
+        .time(TokioTime::new())
+        .batch_loader(|keys: Vec<u64>| async move {
+            sleep(if keys == [1] { ms(20_000) } else { ms(20) }).await;
+            Ok::<_, String>(keys.into_iter().map(|key| (key, 7)))
+        })
+        .gather(100, ms(10))
+        .build()
+        .unwrap();
+    cache.put(1, 1).await;
+    cache.put(2, 2).await;
+    sleep(ms(200)).await;
+    assert_eq!(cache.load(&1).await.unwrap(), 1);
+    sleep(ms(50)).await;
+    assert_eq!(cache.load(&2).await.unwrap(), 2);
+    let fresh: Result<u64, LoadError<String>> =
+        cache.read(&2).fresh().get_or_load(|| async { Ok(0) }).await;
+    assert_eq!(fresh.unwrap(), 7);
+    assert!(start.elapsed() < ms(1_000), "{:?}", start.elapsed());
+}

@@ -106,3 +106,24 @@ pub(super) fn part(whole: u64, parts: usize, number: usize) -> u64 {
     let (least, more) = (whole / parts as u64, whole % parts as u64);
     least + u64::from((number as u64) < more)
 }
+
+#[cfg(all(test, not(shuttle), not(loom)))]
+mod tests {
+    use super::*;
+    use cache_core::table::HashTable;
+
+    /// A put that has read the old limit may borrow after the loans were gone through.
+    #[test]
+    fn a_loan_that_was_made_meanwhile_is_taken_back() {
+        type Plain = HashTable<u8, u8, std::hash::RandomState>;
+        let limit = Limit::new(Bound::Weight(1_000), usize::MAX, 2);
+        let mut table: Plain = HashTable::new(Bound::Weight(500), Default::default());
+        limit.set(Bound::Weight(100), 2).unwrap();
+        let shares = limit.shares.as_ref().unwrap();
+        shares.fit(1_000, (0, &mut table), 900);
+        assert!(limit.is_lent_too_much(0));
+        limit.apply(0, &mut table, 2);
+        assert!(!limit.is_lent_too_much(0));
+        assert_eq!(Table::<u8, u8>::bound(&table), Bound::Weight(50));
+    }
+}
