@@ -2,10 +2,10 @@
 //! `cargo run --profile compare -p cache-benches --features peers --bin tasks`.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use advanced_caching::future;
@@ -17,6 +17,7 @@ use cache_benches::progress::Progress;
 use cache_benches::quartiles::Quartiles;
 use cache_benches::round::{Contestant, Round, play};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 #[global_allocator]
 static HEAP: Counting = Counting::new();
@@ -33,6 +34,7 @@ fn main() {
         "hot hits, String to Arc<str>, 1,000 entries, a runtime of one thread",
     );
     cold();
+    scenarios();
 }
 
 /// What a round did, in the runtime's one thread.
@@ -147,4 +149,98 @@ async fn ask(n: u64) -> Duration {
 
 fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+/// A cache whose old values serve for long, and who asks it.
+type Users = future::Cache<u64, u64>;
+type Answer = Result<u64, LoadError<String>>;
+
+fn users() -> Users {
+    let builder = future::Cache::builder().ttl(ours::TTL).stale_if_error(ours::SIE);
+    builder.soft_timeout(2 * MS * 100).hard_timeout(MS * 1_000).build().expect("settings")
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Asks for key 1 by a load that takes so long.
+fn ask_for(users: &Users, takes: Duration, end: Result<u64, &'static str>) -> JoinHandle<Answer> {
+    let users = users.clone();
+    let load = move || async move {
+        tokio::time::sleep(takes).await;
+        match end {
+            Err("panic") => std::panic::resume_unwind(Box::new("on purpose")),
+            end => end.map_err(str::to_owned),
+        }
+    };
+    tokio::spawn(async move { users.get_or_load(&1, load).await })
+}
+
+/// How many got a value, and how long after `start` the last was answered.
+async fn answered(callers: Vec<JoinHandle<Answer>>, start: Instant) -> (usize, usize, Duration) {
+    let (mut values, all) = (0, callers.len());
+    for caller in callers {
+        values += usize::from(matches!(caller.await, Ok(Ok(_))));
+    }
+    (values, all, start.elapsed())
+}
+
+/// What callers see when something goes wrong, in real time and on two threads.
+fn scenarios() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build();
+    let runtime = runtime.expect("a runtime");
+    println!(
+        "what callers see, two threads, real time: values, callers, until the last was answered; loads"
+    );
+    let tell = |what: &str, users: &Users, (values, callers, took): (usize, usize, Duration)| {
+        let loads = users.stats().loads;
+        println!(
+            "  {what:58} {values:4} {callers:4} {:7.1} ms {loads:3}",
+            took.as_secs_f64() * 1e3
+        );
+    };
+    runtime.block_on(async {
+        let (cache, start) = (users(), Instant::now());
+        let callers = (0..100).map(|_| ask_for(&cache, MS * 50, Ok(7))).collect();
+        tell("PA 100 callers, a load of 50 ms", &cache, answered(callers, start).await);
+
+        let (cache, start) = (users(), Instant::now());
+        let leader = ask_for(&cache, MS * 200, Ok(7));
+        tokio::time::sleep(MS * 10).await;
+        let callers = (0..10).map(|_| ask_for(&cache, MS * 200, Ok(8))).collect();
+        tokio::time::sleep(MS * 40).await;
+        leader.abort();
+        let seen = answered(callers, start).await;
+        tell("PB leader cancelled after 50 ms of 200 ms, ten followers", &cache, seen);
+
+        let (cache, start) = (users(), Instant::now());
+        let mut leader = Box::pin(cache.get_or_load(&1, || async {
+            tokio::time::sleep(MS * 100).await;
+            Ok::<_, String>(7)
+        }));
+        let _ = leader.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let seen = answered(vec![ask_for(&cache, MS * 100, Ok(8))], start).await;
+        tell("PB2 leader polled once, a load of 100 ms, one follower", &cache, seen);
+        drop(leader);
+
+        let (cache, start) = (users(), Instant::now());
+        let callers = (0..20).map(|_| ask_for(&cache, MS * 50, Err("down"))).collect();
+        tell("PC 20 callers, the load fails after 50 ms", &cache, answered(callers, start).await);
+
+        let (cache, start) = (users(), Instant::now());
+        let callers = (0..11).map(|_| ask_for(&cache, MS * 50, Err("panic"))).collect();
+        tell("PP 11 callers, the load panics after 50 ms", &cache, answered(callers, start).await);
+
+        let cache = users();
+        let _ = cache.put(1, 1).await;
+        cache.expire(&1).await;
+        let start = Instant::now();
+        let seen = answered(vec![ask_for(&cache, MS * 400, Ok(2))], start).await;
+        tell("PT soft time-out of 200 ms, a load of 400 ms", &cache, seen);
+        tokio::time::sleep(MS * 250).await;
+        assert_eq!(cache.get(&1), Some(2), "the load went on and landed");
+
+        let (cache, start) = (users(), Instant::now());
+        let seen = answered(vec![ask_for(&cache, MS * 3_000, Ok(2))], start).await;
+        tell("PT hard time-out of 1 s, a load of 3 s", &cache, seen);
+    });
 }
