@@ -155,3 +155,25 @@ fn a_ttl_of_its_own_is_kept_also_where_it_is_the_caches() {
     let left = |key| cache.entry(&key, now).unwrap().remaining(now);
     assert_eq!((left(1), left(2)), (minute, 60 * minute));
 }
+
+/// In trouble, an entry's windows stand in its record.
+#[test]
+fn a_ttl_of_its_own_is_kept_while_loads_fail() {
+    let (start, minute) = (Instant::from_secs(100), ms(60_000));
+    let policy =
+        |ttl| Policy::ttl(ttl).jitter_percent(0).stale_if_error(9 * minute).build().unwrap();
+    let mut cache = cache(policy(minute));
+    cache.put(1, Loaded::value(1).ttl(minute), start);
+    cache.put(2, 2, start);
+    let now = start + 2 * minute;
+    for key in [1, 2] {
+        let Action::Load { ticket, .. } = cache.lookup(&key, now) else {
+            panic!("kept for errors")
+        };
+        cache.fail(&key, ticket, &"down", now);
+    }
+    cache.set_policy(policy(60 * minute));
+    let left = |key| cache.entry(&key, now).unwrap().remaining(now);
+    assert_eq!((left(1), left(2)), (Duration::ZERO, 58 * minute));
+    cache.check_invariants();
+}

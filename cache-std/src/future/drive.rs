@@ -48,10 +48,10 @@ where
                 Next::Done(answer) => return answer,
                 Next::Refresh(old, lead) => {
                     // One that cannot be started is given up: the next reader may try.
-                    let _ = refresh(&call, shared, lead, loader);
+                    let _ = start((&call, shared), lead, false, loader);
                     return Ok(old);
                 }
-                Next::Load(lead, _) => match load(&call, shared, lead, loader) {
+                Next::Load(lead, _) => match start((&call, shared), lead, true, loader) {
                     Ok(watcher) => break watcher,
                     Err(not_started) => return unstarted(&call, not_started),
                 },
@@ -71,17 +71,18 @@ where
         let step = call.step(now, pins, &mut None);
         match call.take::<E>(&mut Reading::new(), step) {
             Next::Refresh(_, lead) | Next::Load(lead, _) => {
-                refresh(&call, shared, lead, loader).is_ok()
+                start((&call, shared), lead, false, loader).is_ok()
             }
             _ => false,
         }
     }
 }
 
-fn load<Q, K, V, R, S, F, Fut, L, E>(
-    call: &Call<'_, Q, K, V, S>,
-    shared: &Shared<R>,
+/// Starts a load, for the caller who waits for it, or for nobody yet.
+fn start<Q, K, V, R, S, F, Fut, L, E>(
+    (call, shared): (&Call<'_, Q, K, V, S>, &Shared<R>),
     lead: Lead<K, V, S>,
+    somebody_waits: bool,
     loader: F,
 ) -> Result<Option<Watcher>, NotStarted>
 where
@@ -96,28 +97,10 @@ where
     E: fmt::Display + Send + Sync + 'static,
 {
     let answer = answer(lead.previous.clone(), loader);
-    shared.load(call.inner, vec![lead], answer, end_one)
-}
-
-fn refresh<Q, K, V, R, S, F, Fut, L, E>(
-    call: &Call<'_, Q, K, V, S>,
-    shared: &Shared<R>,
-    lead: Lead<K, V, S>,
-    loader: F,
-) -> Result<(), NotStarted>
-where
-    K: Clone + Eq + Hash + Send + Sync + 'static,
-    Q: ?Sized,
-    V: Clone + Send + Sync + 'static,
-    R: Runtime,
-    S: BuildHasher + Send + Sync + 'static,
-    F: FnOnce(Previous<V>) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<L, E>> + Send + 'static,
-    L: Into<Loaded<V>> + 'static,
-    E: fmt::Display + Send + Sync + 'static,
-{
-    let answer = answer(lead.previous.clone(), loader);
-    shared.refresh(call.inner, vec![lead], answer, end_one)
+    if somebody_waits {
+        return shared.load(call.inner, vec![lead], answer, end_one);
+    }
+    shared.refresh(call.inner, vec![lead], answer, end_one).map(|()| None)
 }
 
 /// What the leader gets of a load that was not started.

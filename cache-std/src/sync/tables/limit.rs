@@ -110,7 +110,10 @@ pub(super) fn part(whole: u64, parts: usize, number: usize) -> u64 {
 #[cfg(all(test, not(shuttle), not(loom)))]
 mod tests {
     use super::*;
+    use cache_core::shard::Rules;
+    use cache_core::shard::plain::{self, Newcomer, Placed};
     use cache_core::table::HashTable;
+    use cache_core::{Instant, Policy};
 
     /// A put that has read the old limit may borrow after the loans were gone through.
     #[test]
@@ -119,8 +122,11 @@ mod tests {
         let limit = Limit::new(Bound::Weight(1_000), usize::MAX, 2);
         let mut table: Plain = HashTable::new(Bound::Weight(500), Default::default());
         limit.set(Bound::Weight(100), 2).unwrap();
-        let shares = limit.shares.as_ref().unwrap();
-        shares.fit(1_000, (0, &mut table), 900);
+        limit.shares.as_ref().unwrap().fit(1_000, (0, &mut table), 900);
+        let rules = Rules::new(Policy::forever().build().unwrap(), 0);
+        let rest = rules.timing().rest(Instant::from_secs(1), 7).unwrap();
+        let heavy = Newcomer { hash: 7, key: 1, rest, value: 1, weight: 900 };
+        assert!(matches!(plain::put(&mut table, heavy, &mut |_, _, _| {}), Placed::Stored));
         assert!(limit.is_lent_too_much(0));
         limit.apply(0, &mut table, 2);
         assert!(!limit.is_lent_too_much(0));
