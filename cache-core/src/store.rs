@@ -13,6 +13,7 @@ pub mod envelope;
 mod error;
 mod forward;
 mod leases;
+mod shared;
 
 pub use self::chain::Chain;
 #[cfg(feature = "json")]
@@ -22,6 +23,9 @@ pub use self::codec::{Codec, CodecError, KeyBytes, KeyFromBytes, Plain};
 pub use self::error::{Cause, StoreError};
 pub use self::forward::Ready;
 pub use self::leases::{AsyncLeases, HeldLease, Leases};
+pub use self::shared::{AsyncSharedStore, Mutation, SharedStore, Station, Unshared};
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+pub use self::shared::{Backplane, Receiver};
 use crate::entry::{Entry, Lifetime};
 use crate::time::Instant;
 
@@ -171,6 +175,12 @@ pub trait Store<K: ?Sized, V> {
         let _ = (now, budget);
         Err(StoreError::unsupported("purge"))
     }
+
+    /// The same store, if processes share it: what is done to it by way of this keeps others from
+    /// loading the same key, and tells them. `None` unless overridden.
+    fn shared(&self) -> Option<&(dyn SharedStore<K, V> + Sync)> {
+        None
+    }
 }
 
 /// A store that answers later. What it promises is what [`Store`] promises.
@@ -249,6 +259,15 @@ pub trait AsyncStore<K: ?Sized, V> {
     ) -> impl Future<Output = Result<usize, StoreError>> + Send {
         let _ = (now, budget);
         core::future::ready(Err(StoreError::unsupported("purge")))
+    }
+
+    /// As [`Store::shared`].
+    fn shared<'a>(&'a self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        None::<Unshared>
     }
 }
 

@@ -17,6 +17,7 @@ pub mod future;
 mod memory;
 mod pool;
 mod primitives;
+mod receivers;
 pub mod sync;
 mod time;
 

@@ -7,12 +7,17 @@ use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
 use std::collections::HashMap;
 use std::hash::RandomState;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use cache_core::shard::{At, Book, Limits, Shard, Spare, View};
-use cache_core::store::{HeldLease, Leases, Store, StoreError, Stored};
+use cache_core::store::{
+    Backplane, HeldLease, Leases, Mutation, Receiver, SharedStore, Station, Store, StoreError,
+    Stored,
+};
 use cache_core::table::{Bound, HashPlaces, HashTable, LocalTable, Table};
 use cache_core::{Instant, Lifetime, Loaded, Policy, Put, Record};
+
+use crate::receivers::Receivers;
 
 /// Entries in memory, at most `capacity` of them; a full store evicts what was not used lately.
 ///
@@ -36,6 +41,7 @@ pub struct MemoryStore<K, V> {
     leases: Mutex<Held<K>>,
     hasher: RandomState,
     capacity: usize,
+    receivers: Receivers<K>,
 }
 
 /// The entries and their records.
@@ -53,6 +59,26 @@ impl<K: Eq, V> Kept<K, V> {
 
     const fn view(&self) -> View<'_, K, V, HashTable<K, V, RandomState>, HashPlaces<K, Record>> {
         View::new(&self.table, &self.book)
+    }
+}
+
+impl<K: Clone + Eq, V> Kept<K, V> {
+    /// Whether it was stored.
+    fn put<Q>(
+        &mut self,
+        at: At<'_, Q>,
+        value: V,
+        lifetime: Lifetime,
+        gone: &mut Vec<(Option<K>, V)>,
+    ) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let loaded = loaded(value, lifetime);
+        let mut spare = Spare::storing(at.key.to_owned(), &loaded);
+        let out = &mut |_, key, value| gone.push((key, value));
+        matches!(self.shard().put(at, &mut spare, loaded, 1, out), Put::Stored)
     }
 }
 
@@ -81,6 +107,7 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
             leases: Mutex::new(Held { by_key: HashMap::new(), last_fence: 0 }),
             hasher,
             capacity,
+            receivers: Receivers::default(),
         }
     }
 
@@ -121,6 +148,7 @@ where
     K: Borrow<Q> + Clone + Eq + Hash,
     V: Clone,
     Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    Self: Sync,
 {
     fn get(&self, key: &Q, now: Instant) -> Result<Option<Stored<V>>, StoreError> {
         let at = self.at(key, now);
@@ -130,19 +158,11 @@ where
     }
 
     fn put(&self, key: &Q, value: &V, lifetime: Lifetime, now: Instant) -> Result<(), StoreError> {
-        let (at, loaded) = (self.at(key, now), loaded(value.clone(), lifetime));
-        let mut spare = Spare::storing(key.to_owned(), &loaded);
-        let mut gone = Vec::new();
-        let out = &mut |_, key, value| gone.push((key, value));
-        let put = self.lock().shard().put(at, &mut spare, loaded, 1, out);
-        drop(put);
-        Ok(())
+        self.mutate(key, Mutation::put(value, lifetime), Station::NOBODY, now).map(drop)
     }
 
     fn remove(&self, key: &Q, now: Instant) -> Result<bool, StoreError> {
-        let mut gone = Vec::new();
-        let out = &mut |_, key, value| gone.push((key, value));
-        Ok(self.lock().shard().invalidate(self.at(key, now), out))
+        self.mutate(key, Mutation::Remove, Station::NOBODY, now)
     }
 
     fn put_if_absent(
@@ -152,23 +172,21 @@ where
         lifetime: Lifetime,
         now: Instant,
     ) -> Result<bool, StoreError> {
-        let (at, loaded) = (self.at(key, now), loaded(value.clone(), lifetime));
-        let mut spare = Spare::storing(key.to_owned(), &loaded);
         let mut gone = Vec::new();
-        let out = &mut |_, key, value| gone.push((key, value));
+        let mut held = self.held();
         let mut kept = self.lock();
-        if kept.view().entry(at).is_some() {
+        if kept.view().entry(self.at(key, now)).is_some() {
             return Ok(false);
         }
-        let put = kept.shard().put(at, &mut spare, loaded, 1, out);
-        drop(kept);
-        Ok(matches!(put, Put::Stored))
+        let stored = kept.put(self.at(key, now), value.clone(), lifetime, &mut gone);
+        held.by_key.remove(key);
+        drop((kept, held));
+        self.receivers.tell(Station::NOBODY, |to| to.changed(key.to_owned()));
+        Ok(stored)
     }
 
-    fn clear(&self, _now: Instant) -> Result<(), StoreError> {
-        let mut gone = Vec::new();
-        self.lock().shard().clear(&mut |_, key, value| gone.push((key, value)));
-        Ok(())
+    fn clear(&self, now: Instant) -> Result<(), StoreError> {
+        SharedStore::<Q, V>::clear_all(self, Station::NOBODY, now)
     }
 
     fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
@@ -180,6 +198,73 @@ where
         }
         drop(kept);
         Ok(removed)
+    }
+
+    fn shared(&self) -> Option<&(dyn SharedStore<Q, V> + Sync)> {
+        Some(self)
+    }
+}
+
+impl<K, V, Q> SharedStore<Q, V> for MemoryStore<K, V>
+where
+    K: Borrow<Q> + Clone + Eq + Hash,
+    V: Clone,
+    Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+{
+    fn mutate(
+        &self,
+        key: &Q,
+        mutation: Mutation<'_, V>,
+        by: Station,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        let (at, mut gone) = (self.at(key, now), Vec::new());
+        let mut held = self.held();
+        let mut kept = self.lock();
+        if let Mutation::Fill { lease, .. } = &mutation
+            && !held.by_key.get(key).is_some_and(|held| held.is(lease, now))
+        {
+            return Ok(false);
+        }
+        held.by_key.remove(key);
+        let expires = matches!(mutation, Mutation::Expire);
+        let done = match mutation {
+            Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
+                kept.put(at, value.clone(), lifetime, &mut gone);
+                true
+            }
+            Mutation::Expire => {
+                let mut spare = Spare::one(key.to_owned());
+                kept.shard().expire(at, &mut spare, &mut |_, key, value| gone.push((key, value)))
+            }
+            Mutation::Remove => {
+                kept.shard().invalidate(at, &mut |_, key, value| gone.push((key, value)))
+            }
+            _ => return Err(StoreError::unsupported("mutate")),
+        };
+        drop((kept, held));
+        self.receivers.tell(by, |to| match expires {
+            true => to.expired(key.to_owned()),
+            false => to.changed(key.to_owned()),
+        });
+        Ok(done)
+    }
+
+    fn clear_all(&self, by: Station, _: Instant) -> Result<(), StoreError> {
+        let mut gone = Vec::new();
+        let mut held = self.held();
+        held.by_key.clear();
+        self.lock().shard().clear(&mut |_, key, value| gone.push((key, value)));
+        drop(held);
+        self.receivers.tell(by, |to| to.cleared());
+        Ok(())
+    }
+}
+
+/// Tells each cache of this process that listens, at once.
+impl<K, V> Backplane<K> for MemoryStore<K, V> {
+    fn attach(&self, receiver: Weak<dyn Receiver<K>>) -> Station {
+        self.receivers.attach(receiver)
     }
 }
 

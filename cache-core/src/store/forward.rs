@@ -2,7 +2,10 @@
 
 use core::time::Duration;
 
-use super::{AsyncLeases, AsyncStore, HeldLease, Leases, Store, StoreError, Stored};
+use super::{
+    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Leases, Mutation, SharedStore, Station,
+    Store, StoreError, Stored,
+};
 use crate::entry::Lifetime;
 use crate::time::Instant;
 
@@ -63,6 +66,35 @@ where
 
     async fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
         self.0.purge(now, budget)
+    }
+
+    fn shared<'a>(&'a self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.0.shared().map(Ready)
+    }
+}
+
+impl<K, V, S> AsyncSharedStore<K, V> for Ready<S>
+where
+    K: Sync + ?Sized,
+    V: Send + Sync,
+    S: SharedStore<K, V> + Sync,
+{
+    async fn mutate(
+        &self,
+        key: &K,
+        mutation: Mutation<'_, V>,
+        by: Station,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        self.0.mutate(key, mutation, by, now)
+    }
+
+    async fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
+        self.0.clear_all(by, now)
     }
 }
 
@@ -139,6 +171,10 @@ macro_rules! forward_to_pointee {
             fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
                 (**self).purge(now, budget)
             }
+
+            fn shared(&self) -> Option<&(dyn SharedStore<K, V> + Sync)> {
+                (**self).shared()
+            }
         }
 
         impl<K: ?Sized, V, S: AsyncStore<K, V> + Sync + ?Sized> AsyncStore<K, V> for $pointer {
@@ -201,6 +237,50 @@ macro_rules! forward_to_pointee {
                 budget: usize,
             ) -> impl Future<Output = Result<usize, StoreError>> + Send {
                 (**self).purge(now, budget)
+            }
+
+            fn shared<'a>(&'a self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync + 'a>
+            where
+                K: 'a,
+                V: 'a,
+            {
+                (**self).shared()
+            }
+        }
+
+        impl<K: ?Sized, V, S: SharedStore<K, V> + ?Sized> SharedStore<K, V> for $pointer {
+            fn mutate(
+                &self,
+                key: &K,
+                mutation: Mutation<'_, V>,
+                by: Station,
+                now: Instant,
+            ) -> Result<bool, StoreError> {
+                (**self).mutate(key, mutation, by, now)
+            }
+
+            fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
+                (**self).clear_all(by, now)
+            }
+        }
+
+        impl<K: ?Sized, V, S: AsyncSharedStore<K, V> + ?Sized> AsyncSharedStore<K, V> for $pointer {
+            fn mutate(
+                &self,
+                key: &K,
+                mutation: Mutation<'_, V>,
+                by: Station,
+                now: Instant,
+            ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+                (**self).mutate(key, mutation, by, now)
+            }
+
+            fn clear_all(
+                &self,
+                by: Station,
+                now: Instant,
+            ) -> impl Future<Output = Result<(), StoreError>> + Send {
+                (**self).clear_all(by, now)
             }
         }
 
