@@ -307,3 +307,22 @@ fn weight_bounds_the_table_and_what_is_too_heavy_is_handed_back() {
     assert_eq!((cache.len(), cache.weight()), (1, 10));
     cache.check_invariants();
 }
+
+#[test]
+fn when_all_is_made_stale_no_flight_lands_and_old_values_stay_as_fallback() {
+    let mut cache = cache(Policy::ttl(SECOND).stale_if_error(SECOND));
+    cache.put(1, "old", at(0));
+    cache.put(2, Loaded::value("own").ttl(9 * SECOND), at(0));
+    let flight = ticket(cache.lookup(&3, at(100)));
+    cache.expire_all(at(200));
+    let end = cache.complete(&3, flight, "outdated", at(300));
+    assert_eq!(end, Completion::Superseded(Some("outdated")));
+    for (key, value) in [(1, "old"), (2, "own")] {
+        assert_eq!(cache.get(&key, at(300)), None);
+        let flight = ticket(cache.lookup(&key, at(300)));
+        assert_eq!(cache.fail(&key, flight, &"down", at(400)), Some(&value), "an old value serves");
+        assert_eq!(cache.peek(&key, at(1_300)), None);
+    }
+    cache.put(1, "new", at(500));
+    assert_eq!(cache.get(&1, at(1_400)), Some(&"new"));
+}

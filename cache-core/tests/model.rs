@@ -60,6 +60,7 @@ enum Op {
     Advance(u64),
     Tick,
     ChangePolicy(usize),
+    ExpireAll,
 }
 
 /// How a value is to be kept: all in milliseconds.
@@ -117,6 +118,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         5 => (0..120u64).prop_map(Op::Advance),
         2 => Just(Op::Tick),
         1 => (0..USUAL.len()).prop_map(Op::ChangePolicy),
+        1 => Just(Op::ExpireAll),
     ];
     proptest::collection::vec(op, 1..120)
 }
@@ -298,6 +300,10 @@ impl Pair {
             }
             Op::Advance(span) => self.model.now += span,
             Op::Tick => self.tick(),
+            Op::ExpireAll => {
+                self.cache.expire_all(now);
+                (0..=u8::MAX).for_each(|key| self.model.expire(key));
+            }
             Op::ChangePolicy(which) => {
                 // What is gone but still there would come back under longer windows.
                 self.tick();

@@ -104,6 +104,12 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         shard::carry_over(&mut self.table, &old, self.book.rules(), &mut self.listener);
     }
 
+    /// Makes all that is there stale from `now` on, and voids the flights under way. O(entries).
+    pub fn expire_all(&mut self, now: Instant) {
+        self.book.expire_all(now);
+        shard::expire_all(&mut self.table, self.book.rules(), now, &mut self.listener);
+    }
+
     /// Hands every value that leaves the cache to `listener`, with the cause, and the key where it
     /// leaves with the value. Without a listener they are dropped.
     #[must_use]

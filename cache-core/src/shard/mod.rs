@@ -23,6 +23,7 @@ use crate::ticket::Tickets;
 use crate::time::Instant;
 
 mod arguments;
+mod expire;
 pub mod plain;
 mod read;
 mod reform;
@@ -32,6 +33,7 @@ mod view;
 mod write;
 
 pub use arguments::{At, Limits, Spare};
+pub use expire::expire_all;
 pub use read::{Hit, Previous};
 pub use reform::carry_over;
 pub use rules::{Rest, Rules, Timing};

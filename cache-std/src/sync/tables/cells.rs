@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cache_core::shard::plain::{self, Look, Placed};
-use cache_core::shard::{At, Book, Limits, Rules, Shard, View, carry_over};
+use cache_core::shard::{At, Book, Limits, Rules, Shard, View, carry_over, expire_all};
 use cache_core::table::{HashTable, Place, Rows, Set, Table};
 use cache_core::{Cause, Entry, FlightId, Instant, Policy, Stats};
 

@@ -432,6 +432,12 @@ impl<K: Eq, V> Tables<K, V> {
         each!(self, cells => cells.change_policy(policy))
     }
 
+    /// Makes all that is there stale, and voids all flights. Returns what leaves, to be dropped without
+    /// a lock.
+    pub(super) fn expire_all(&self, now: Instant) -> Vec<Leaving<'_, K, V>> {
+        each!(self, cells => cells.expire_all(now))
+    }
+
     pub(super) fn len(&self) -> usize {
         each!(self, cells => cells.sum(|table| Table::<K, V>::len(table) as u64) as usize)
     }

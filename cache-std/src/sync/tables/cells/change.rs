@@ -1,4 +1,4 @@
-//! Another policy for all tables, while they are in use.
+//! What concerns all tables at once, while they are in use: another policy, everything stale.
 
 use super::*;
 
@@ -47,6 +47,31 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             self.counts.subtract(table);
         }
         drop(ledger);
+        leaving
+    }
+
+    /// Makes all that is there stale, and voids all flights. O(entries), one book and one table at a
+    /// time: what is stored meanwhile may be made stale as well.
+    ///
+    /// Returns what leaves, to be dropped without any lock.
+    pub(in super::super) fn expire_all<T>(&self, now: Instant) -> Vec<Leaving<'_, K, V>>
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let expire = |number| {
+            let mut leaving = Leaving::new(self.listener());
+            let out = &mut |cause, key, value| leaving.take(cause, key, value);
+            let mut ledger = self.ledger(number);
+            ledger.book.expire_all(now);
+            for table in (number..self.tables.len()).step_by(self.books.len()) {
+                expire_all(&mut *self.table::<T>(table), ledger.book.rules(), now, out);
+            }
+            drop(ledger);
+            leaving
+        };
+        let leaving = (0..self.books.len()).map(expire).collect();
+        self.due.note(Instant::ORIGIN);
         leaving
     }
 }
