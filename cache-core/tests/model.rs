@@ -202,8 +202,9 @@ impl Model {
     fn expire(&mut self, key: u8) {
         self.void(key);
         let now = self.now;
-        if let Some(kept) = self.kept.get_mut(&key) {
-            kept.fresh_until = kept.fresh_until.min(now);
+        if let Some(kept) = self.kept.get_mut(&key).filter(|kept| now < kept.fresh_until) {
+            kept.fresh_until = now;
+            kept.own |= kept.tag.is_none();
         }
     }
 
@@ -487,6 +488,17 @@ fn a_tag_that_expired_before_another_policy_says_nothing_after_it() {
     let ops = [Op::Put(0, tagged), Op::Advance(100), Op::ExpireTag(1), Op::ChangePolicy(2)];
     for op in &ops {
         pair.apply(op);
+        pair.check();
+    }
+}
+
+#[test]
+fn a_value_that_was_made_stale_stays_so_under_another_policy() {
+    let mut pair = Pair::new(Instant::from_millis(0));
+    let put = Op::Put(1, Terms::default());
+    let change = |which| Op::ChangePolicy(which);
+    for op in [put, Op::Advance(100), change(2), Op::Expire(1), change(3), change(2)] {
+        pair.apply(&op);
         pair.check();
     }
 }
