@@ -164,6 +164,11 @@ impl<V> Loaded<V> {
         matches!(self.answer, Answer::Missing)
     }
 
+    /// Whether the origin said how long the answer is fresh.
+    pub const fn has_own_ttl(&self) -> bool {
+        self.terms.ttl.is_some()
+    }
+
     /// Whether the origin said nothing beyond the answer, so that the cache's policy supplies all.
     pub fn is_plain(&self) -> bool {
         self.terms.are_plain()

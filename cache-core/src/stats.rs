@@ -42,6 +42,9 @@ pub struct Stats {
     pub store_misses: u64,
     /// Operations of that store that failed.
     pub store_errors: u64,
+    /// Loaded values that a store behind the cache refused, because others had changed the key since the
+    /// load began.
+    pub store_refusals: u64,
 }
 
 impl Stats {
@@ -76,5 +79,6 @@ impl AddAssign for Stats {
         self.store_hits += other.store_hits;
         self.store_misses += other.store_misses;
         self.store_errors += other.store_errors;
+        self.store_refusals += other.store_refusals;
     }
 }

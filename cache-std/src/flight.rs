@@ -31,6 +31,8 @@ pub(crate) struct Arrival {
     pub(crate) source: Source,
     /// Its life as it was when it arrived.
     pub(crate) lifetime: Lifetime,
+    /// A store behind the cache was in trouble.
+    pub(crate) degraded: bool,
 }
 
 /// Why somebody cannot wait for a flight.
@@ -305,8 +307,11 @@ mod tests {
     use super::*;
     use core::time::Duration;
 
-    const HERE: Arrival =
-        Arrival { source: Source::Origin, lifetime: Lifetime::fresh_for(Duration::ZERO) };
+    const HERE: Arrival = Arrival {
+        source: Source::Origin,
+        lifetime: Lifetime::fresh_for(Duration::ZERO),
+        degraded: false,
+    };
 
     #[test]
     fn who_waits_is_told_of_the_end_and_as_many_wait_as_may() {

@@ -18,6 +18,7 @@ mod memory;
 mod pool;
 mod primitives;
 mod receivers;
+mod second;
 pub mod sync;
 mod time;
 

@@ -221,13 +221,17 @@ where
         let (at, mut gone) = (self.at(key, now), Vec::new());
         let mut held = self.held();
         let mut kept = self.lock();
-        if let Mutation::Fill { lease, .. } = &mutation
+        if let Some(lease) = mutation.lease()
             && !held.by_key.get(key).is_some_and(|held| held.is(lease, now))
         {
             return Ok(false);
         }
         held.by_key.remove(key);
-        let expires = matches!(mutation, Mutation::Expire);
+        let tell: fn(&dyn Receiver<K>, K) = match mutation {
+            Mutation::Expire => |to, key| to.expired(key),
+            Mutation::Fill { .. } => |to, key| to.filled(key),
+            _ => |to, key| to.changed(key),
+        };
         let done = match mutation {
             Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
                 kept.put(at, value.clone(), lifetime, &mut gone);
@@ -237,16 +241,13 @@ where
                 let mut spare = Spare::one(key.to_owned());
                 kept.shard().expire(at, &mut spare, &mut |_, key, value| gone.push((key, value)))
             }
-            Mutation::Remove => {
+            Mutation::Remove | Mutation::Vacate { .. } => {
                 kept.shard().invalidate(at, &mut |_, key, value| gone.push((key, value)))
             }
             _ => return Err(StoreError::unsupported("mutate")),
         };
         drop((kept, held));
-        self.receivers.tell(by, |to| match expires {
-            true => to.expired(key.to_owned()),
-            false => to.changed(key.to_owned()),
-        });
+        self.receivers.tell(by, |to| tell(to, key.to_owned()));
         Ok(done)
     }
 

@@ -216,7 +216,7 @@ fn cut_in_flight<V: Clone + PartialEq + Debug + Send + Sync + 'static>(
         for _ in 0..3 {
             (0..capacity as u64).for_each(|key| drop(cache.get(&key)));
         }
-        assert!(cache.expire(&key));
+        assert!(cache.expire(&key).found);
         let loaded = cache.get_or_load_here(&key, || {
             cache.control().set_capacity(lower).unwrap();
             assert!(cache.len() <= lower);

@@ -45,7 +45,7 @@ fn every_cause<V: Clone + Send + Sync + PartialEq + core::fmt::Debug + 'static>(
     let loaded = cache.get_or_load(&1, move || Ok::<_, String>(answer));
     assert_eq!(loaded.unwrap(), value(13));
     assert_eq!(next(), (1, value(12), Cause::Replaced));
-    assert!(cache.invalidate(&1));
+    assert!(cache.invalidate(&1).found);
     assert_eq!(next(), (1, value(13), Cause::Invalidated));
     cache.put(2, Loaded::value(value(20)).tag("blue"));
     cache.invalidate_tag("blue");

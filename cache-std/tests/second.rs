@@ -223,10 +223,10 @@ fn mutations_are_in_both_when_they_return() {
     assert_eq!(cache.put_if_absent(1, 8), Put::Present(8));
     assert_eq!(behind.value(1, &time), Some(7));
     time.advance(SECOND);
-    assert!(cache.expire(&1));
+    assert!(cache.expire(&1).found);
     let stored = behind.1.get(&1, time.now()).unwrap().unwrap();
     assert_eq!(stored.lifetime.freshness(), Freshness::Expired);
-    assert!(cache.invalidate(&1));
+    assert!(cache.invalidate(&1).found);
     assert_eq!(behind.value(1, &time), None);
     cache.put(2, Loaded::value(9).tag("blue"));
     assert_eq!(behind.value(2, &time), None, "what has tags stays in memory");
@@ -291,7 +291,7 @@ fn an_invalidation_that_did_not_reach_the_store_holds_all_the_same() {
     let cache = builder(&time, &behind).build().unwrap();
     cache.put(1, 7);
     behind.down(true);
-    assert!(cache.invalidate(&1));
+    assert!(cache.invalidate(&1).found);
     behind.down(false);
     assert_eq!(behind.value(1, &time), Some(7), "the store was not reached");
     assert_eq!(cache.get_or_load(&1, load(8)).unwrap(), 8);

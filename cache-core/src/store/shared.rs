@@ -52,6 +52,12 @@ pub enum Mutation<'a, V> {
         /// From before the load.
         lease: HeldLease,
     },
+    /// A load found that there is no such value: it goes, if the lease of the load is in force still.
+    #[non_exhaustive]
+    Vacate {
+        /// From before the load.
+        lease: HeldLease,
+    },
     /// It is stale from now on.
     Expire,
     /// It goes.
@@ -68,6 +74,19 @@ impl<'a, V> Mutation<'a, V> {
     pub const fn fill(value: &'a V, lifetime: Lifetime, lease: HeldLease) -> Self {
         Self::Fill { value, lifetime, lease }
     }
+
+    /// A load found that there is no such value.
+    pub const fn vacate(lease: HeldLease) -> Self {
+        Self::Vacate { lease }
+    }
+
+    /// The lease that must be in force.
+    pub const fn lease(&self) -> Option<&HeldLease> {
+        match self {
+            Self::Fill { lease, .. } | Self::Vacate { lease } => Some(lease),
+            _ => None,
+        }
+    }
 }
 
 impl<V> fmt::Debug for Mutation<'_, V> {
@@ -75,6 +94,7 @@ impl<V> fmt::Debug for Mutation<'_, V> {
         f.write_str(match self {
             Self::Put { .. } => "Put",
             Self::Fill { .. } => "Fill",
+            Self::Vacate { .. } => "Vacate",
             Self::Expire => "Expire",
             Self::Remove => "Remove",
         })
@@ -111,7 +131,8 @@ pub trait SharedStore<K: ?Sized, V>: Leases<K> {
 /// - What `put`, `remove` and `clear` of the store do is this, by [`Station::NOBODY`].
 /// - Every mutation of a key, and one of all keys, ends the lease that is in force: a fill with it is
 ///   refused from then on. A fill ends its own.
-/// - A fill whose lease is not in force changes nothing, and tells nobody.
+/// - A fill, or a vacation, whose lease is not in force changes nothing, and tells nobody.
+/// - A fill is told as such: copies of the value before it are as good as they were.
 /// - Where the answer is an error, the mutation may or may not have happened; if it has, it was told.
 /// - Who listens is told after it has happened.
 pub trait AsyncSharedStore<K: ?Sized, V>: AsyncLeases<K> {
@@ -219,6 +240,10 @@ pub trait Receiver<K>: Send + Sync {
 
     /// A key has another value, or none.
     fn changed(&self, key: K);
+
+    /// A load of a key has landed in the store: who waits for it may look there. Copies of the value
+    /// before it may serve on.
+    fn filled(&self, key: K);
 
     /// A key's value is stale.
     fn expired(&self, key: K);

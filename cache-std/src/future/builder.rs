@@ -6,12 +6,15 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use cache_core::Loaded;
+use cache_core::store::AsyncStore;
 
 use super::batch::BatchBuilder;
 use super::cache::Cache;
 use super::loading::LoadingBuilder;
+use super::mend::mend_by_tasks;
 use super::runtime::Runtime;
 use super::task::Shared;
+use crate::second::Later;
 use crate::sync::builder::BuildError;
 use crate::sync::{self, DefaultHasher, Previous};
 
@@ -75,6 +78,26 @@ impl<K, V, R, S> Builder<K, V, R, S> {
 
 impl<K, V, R, S> Builder<K, V, R, S>
 where
+    K: Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// Puts a store behind the memory, as the [builder for threads](sync::Builder::l2) does. For a
+    /// blocking store, see [`Ready`](cache_core::store::Ready).
+    ///
+    /// A mutation that is dropped before its end may have reached the store or not: the key is gone from
+    /// memory, and not read from the store before it was removed from it.
+    ///
+    /// Where other processes share the store, one of them at a time loads a key, by a lease that it renews
+    /// meanwhile, and a load that began before another changed the key leaves nothing there. Their
+    /// changes are heard by a [`backplane`](Self::backplane).
+    pub fn l2(mut self, store: impl AsyncStore<K, V> + Send + Sync + 'static) -> Self {
+        self.second = Some(Box::new(Later(store)));
+        self
+    }
+}
+
+impl<K, V, R, S> Builder<K, V, R, S>
+where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     R: Runtime,
@@ -95,6 +118,7 @@ where
         }
         let (cache, tasks) = self.assemble()?;
         let lease = cache.inner.policy.load().lease();
+        mend_by_tasks(&cache.inner, &tasks.runtime);
         Ok(Cache { cache, tasks: Arc::new(Shared::new(tasks, lease)) })
     }
 

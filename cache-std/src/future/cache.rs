@@ -10,7 +10,7 @@ use cache_core::{Entry, Explanation, Freshness, Loaded, Policy, Put, Stats};
 use super::builder::{Builder, Tasks};
 use super::runtime::Runtime;
 use super::task::Shared;
-use crate::sync::{self, DefaultHasher, Iter, Snapshot};
+use crate::sync::{self, DefaultHasher, Iter, Mutated, Reach, Snapshot};
 use crate::time::Time;
 
 /// A bounded cache for tasks. Clones share it.
@@ -79,39 +79,6 @@ where
         Q: Hash + Eq + ?Sized + 'q,
     {
         self.cache.get_many(keys)
-    }
-
-    /// Stores a value; see [`sync::Cache::put`].
-    pub async fn put(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
-        self.cache.put(key, loaded)
-    }
-
-    /// Stores a value unless a fresh one is there.
-    pub async fn put_if_absent(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
-        self.cache.put_if_absent(key, loaded)
-    }
-
-    /// Makes a value stale from now on and keeps it as fallback. `true` if there was one.
-    pub async fn expire<Q>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        self.cache.expire(key)
-    }
-
-    /// Removes a value. `true` if there was one.
-    pub async fn invalidate<Q>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        self.cache.invalidate(key)
-    }
-
-    /// Removes everything, table by table. O(entries).
-    pub async fn clear(&self) {
-        self.cache.clear();
     }
 
     /// Makes every value with this tag stale from now on. O(1) in the number of entries.
@@ -212,6 +179,69 @@ where
     /// The clock.
     pub fn time(&self) -> &Arc<dyn Time> {
         self.cache.time()
+    }
+}
+
+impl<K, V, R, S> Cache<K, V, R, S>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    R: Runtime,
+    S: BuildHasher,
+{
+    /// Stores a value; see [`sync::Cache::put`].
+    pub async fn put(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
+        self.store(key, loaded.into(), false).await
+    }
+
+    /// Stores a value unless a fresh one is there.
+    pub async fn put_if_absent(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
+        self.store(key, loaded.into(), true).await
+    }
+
+    async fn store(&self, key: K, loaded: Loaded<V>, if_absent: bool) -> Put<V> {
+        let inner = &self.cache.inner;
+        match &inner.second {
+            Some(second) => {
+                let timer = self.tasks.timer(inner);
+                self.cache.store_in_both((second, &timer), key, loaded, if_absent).await
+            }
+            None if if_absent => self.cache.put_if_absent(key, loaded),
+            None => self.cache.put(key, loaded),
+        }
+    }
+
+    /// Makes a value stale from now on and keeps it as fallback. Says whether there was one, and who
+    /// knows of it.
+    pub async fn expire<Q>(&self, key: &Q) -> Mutated
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let inner = &self.cache.inner;
+        let Some(second) = &inner.second else { return self.cache.expire(key) };
+        let (key, timer) = (key.to_owned(), self.tasks.timer(inner));
+        self.cache.expire_in_both((second, &timer), &key).await
+    }
+
+    /// Removes a value. Says whether there was one, and who knows of it.
+    pub async fn invalidate<Q>(&self, key: &Q) -> Mutated
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let inner = &self.cache.inner;
+        let Some(second) = &inner.second else { return self.cache.invalidate(key) };
+        let (key, timer) = (key.to_owned(), self.tasks.timer(inner));
+        self.cache.invalidate_in_both((second, &timer), &key).await
+    }
+
+    /// Removes everything, table by table. O(entries). Says who knows of it.
+    pub async fn clear(&self) -> Reach {
+        let inner = &self.cache.inner;
+        let Some(second) = &inner.second else { return self.cache.clear() };
+        let timer = self.tasks.timer(inner);
+        self.cache.clear_both((second, &timer)).await
     }
 }
 

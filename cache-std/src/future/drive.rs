@@ -3,11 +3,12 @@
 use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
+use std::sync::Arc;
 
 use cache_core::{Instant, Loaded};
 
 use super::runtime::Runtime;
-use super::task::{NotStarted, Shared, end_one};
+use super::task::{NotStarted, Shared, load_one};
 use super::wait::wait;
 use crate::error::LoadError;
 use crate::flight::Watcher;
@@ -96,11 +97,12 @@ where
     L: Into<Loaded<V>> + 'static,
     E: fmt::Display + Send + Sync + 'static,
 {
-    let answer = answer(lead.previous.clone(), loader);
+    let flights = [Arc::clone(&lead.flight)];
+    let load = |work| load_one(lead, loader, work);
     if somebody_waits {
-        return shared.load(call.inner, vec![lead], answer, end_one);
+        return shared.load(call.inner, &flights, load);
     }
-    shared.refresh(call.inner, vec![lead], answer, end_one).map(|()| None)
+    shared.refresh(call.inner, &flights, load).map(|()| None)
 }
 
 /// What the leader gets of a load that was not started.
@@ -118,16 +120,6 @@ where
         NotStarted::NoRuntime => call.fallback(LoadPart::Cooling).ok_or(LoadError::NoRuntime),
         NotStarted::TooMany => Err(call.busy()),
     }
-}
-
-/// The loader's answer. Whatever it does, it does when this is polled.
-async fn answer<V, F, Fut, L, E>(previous: Previous<V>, loader: F) -> Result<Loaded<V>, E>
-where
-    F: FnOnce(Previous<V>) -> Fut,
-    Fut: Future<Output = Result<L, E>>,
-    L: Into<Loaded<V>> + 'static,
-{
-    loader(previous).await.map(Into::into)
 }
 
 /// Waits for whatever a reading waits for. `None` says to ask the algorithm again.

@@ -11,13 +11,13 @@ use cache_core::{Instant, Loaded};
 use super::cache::Cache;
 use super::drive::{unstarted, wait_out};
 use super::runtime::Runtime;
-use super::task::{Ended, NotStarted, Shared, failed};
+use super::task::{NotStarted, Shared, Work, failed};
 use crate::error::LoadError;
 use crate::flight::Watcher;
 use crate::sync::cache::Inner;
 use crate::sync::call::Call;
-use crate::sync::lead::{Failed, Lead};
-use crate::sync::many::{Batch, land_all};
+use crate::sync::lead::{Failed, Lead, finish_all};
+use crate::sync::many::{Batch, answers_of};
 
 impl<K, V, R, S> Cache<K, V, R, S>
 where
@@ -163,24 +163,43 @@ where
     L: Into<Loaded<V>> + 'static,
     E: fmt::Display + Send + Sync + 'static,
 {
-    let keys: Vec<K> = leads.iter().map(|lead| lead.key.clone()).collect();
+    let flights: Vec<_> = leads.iter().map(|lead| Arc::clone(&lead.flight)).collect();
     let loader = Arc::clone(loader);
+    let load = |work| load_many(leads, loader, work);
+    if somebody_waits {
+        return tasks.load(inner, &flights, load);
+    }
+    tasks.refresh(inner, &flights, load).map(|()| None)
+}
+
+/// Loads many keys.
+async fn load_many<K, V, R, S, F, Fut, A, L, E>(
+    leads: Vec<Lead<K, V, S>>,
+    loader: Arc<F>,
+    work: Work<R>,
+) where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    R: Runtime,
+    S: BuildHasher,
+    F: Fn(Vec<K>) -> Fut + ?Sized,
+    Fut: Future<Output = Result<A, E>>,
+    A: IntoIterator<Item = (K, L)>,
+    L: Into<Loaded<V>>,
+    E: fmt::Display + Send + Sync + 'static,
+{
+    let leads = work.prepare(leads).await;
+    let Some(first) = leads.first() else { return };
+    let keys: Vec<K> = leads.iter().map(|lead| lead.key.clone()).collect();
     let load = async move {
         let answers = loader(keys).await?;
         let answers = answers.into_iter().map(|(key, answer)| (key, answer.into()));
         Ok::<HashMap<K, Loaded<V>>, E>(answers.collect())
     };
-    let end = |leads: Vec<Lead<K, V, S>>, ended: Ended<Result<HashMap<K, Loaded<V>>, E>>| {
-        let Some(first) = leads.first() else { return };
-        let answers = match ended {
-            Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(error)) => Err(failed(first, error)),
-            Err(payload) => Err(Failed::panic(&*payload)),
-        };
-        land_all(leads, answers);
+    let answers = match work.ask(&leads, load).await {
+        Ok(Ok(answers)) => Ok(answers),
+        Ok(Err(error)) => Err(failed(first, error)),
+        Err(payload) => Err(Failed::panic(&*payload)),
     };
-    if somebody_waits {
-        return tasks.load(inner, leads, load, end);
-    }
-    tasks.refresh(inner, leads, load, end).map(|()| None)
+    finish_all(&work.timer, answers_of(leads, answers)).await;
 }

@@ -12,10 +12,12 @@ mod hit_or;
 mod load;
 mod loading;
 mod many;
+mod mend;
 mod read;
 mod refreshes;
 mod runtime;
 mod task;
+mod timer;
 mod wait;
 mod warm;
 

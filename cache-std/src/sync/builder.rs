@@ -10,20 +10,22 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use cache_core::shard::Limits;
-use cache_core::store::Store;
+use cache_core::store::Backplane;
 use cache_core::{Policy, PolicyBuilder, PolicyError};
 
 use super::audience::Audience;
 use super::cache::{Cache, Inner};
+use super::ear::listen;
 use super::listener::{Event, Listener};
 use super::loading::LoadingBuilder;
 use super::place::Places;
-use super::second::{Second, SharedStore};
 use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables, Waiting};
 use crate::background::{Scheduler, StartError};
+use crate::second::{Behind, Second, Terms};
 use crate::time::{MonotonicTime, TickTime, Time};
 
+mod behind;
 mod bounds;
 mod policy;
 
@@ -119,7 +121,9 @@ pub struct Builder<K, V, S = DefaultHasher, D = Threads> {
     serve_old: Option<ServeOld>,
     listener: Option<Listener<K, V>>,
     sweep: Option<(Duration, Option<Scheduler>)>,
-    second: Option<SharedStore<K, V>>,
+    pub(crate) second: Option<Box<dyn Behind<K, V>>>,
+    backplane: Option<Arc<dyn Backplane<K> + Send + Sync>>,
+    terms: Terms,
     max_loads: usize,
     max_waiters: usize,
     max_waiters_per_key: usize,
@@ -149,6 +153,8 @@ impl<K, V, D> Builder<K, V, DefaultHasher, D> {
             listener: None,
             sweep: None,
             second: None,
+            backplane: None,
+            terms: Terms::DEFAULT,
             max_loads: 1_024,
             max_waiters: 65_536,
             max_waiters_per_key: usize::MAX,
@@ -205,6 +211,8 @@ impl<K, V, S, D> Builder<K, V, S, D> {
             listener: self.listener,
             sweep: self.sweep,
             second: self.second,
+            backplane: self.backplane,
+            terms: self.terms,
             max_loads: self.max_loads,
             max_waiters: self.max_waiters,
             max_waiters_per_key: self.max_waiters_per_key,
@@ -280,6 +288,7 @@ impl<K, V, S, D> Builder<K, V, S, D> {
 
     fn check(&self) -> Result<(), BuildError> {
         self.check_bounds()?;
+        self.check_behind()?;
         let wrong = |field, mend| Err(BuildError::Setting { field, mend });
         if self.max_loads == 0 {
             return wrong("max_loads", "give at least 1");
@@ -295,24 +304,6 @@ impl<K, V, S, D> Builder<K, V, S, D> {
 }
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Puts a store behind the memory: files, a database, another process.
-    ///
-    /// A load asks the store first, and the origin only where the store has nothing fresh; what the
-    /// origin answers goes to both. An entry keeps its age and its windows on the way, so a stale one
-    /// is served as such while the origin is asked, and one kept for errors serves when the origin
-    /// fails. `put`, `expire`, `invalidate` and `clear` change both before they return; `get` and
-    /// other reads that load nothing look in memory alone.
-    ///
-    /// A store that fails, or panics, is counted in `Stats::store_errors`, and the cache goes on
-    /// without it. A key whose mutation did not reach it is not read from there again before it has
-    /// taken another value; that is remembered for 10,000 keys, and beyond them nothing is read from it
-    /// until [`clear`](super::Cache::clear) succeeds, but not across a restart. Values with tags, and
-    /// that a key is missing, are kept in memory alone. The store must not call this cache.
-    pub fn l2(mut self, store: impl Store<K, V> + Send + Sync + 'static) -> Self {
-        self.second = Some(Arc::new(store));
-        self
-    }
-
     /// Gives the cache one loader for all keys, and with it
     /// [`load`](super::LoadingCache::load).
     pub fn loader<F, R, E>(self, loader: F) -> LoadingBuilder<K, V, S, E>
@@ -376,9 +367,12 @@ where
             not_kept: AtomicU64::new(0),
             pool: OnceLock::new(),
             sweeper: OnceLock::new(),
-            second: self.second.map(|store| Box::new(Second::new(store))),
+            second: self.second.map(|store| Box::new(Second::new(store, self.terms))),
             tasks: Audience::default(),
         });
+        if let Some(backplane) = self.backplane {
+            listen(&cache.inner, &*backplane);
+        }
         if let Some((every, scheduler)) = self.sweep {
             let scheduler = scheduler.unwrap_or_else(Scheduler::shared);
             let sweeper = Sweeper::start(Arc::downgrade(&cache.inner), every, scheduler)

@@ -12,13 +12,14 @@ use cache_core::shard::plain::Placed;
 use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
 use super::audience::Audience;
+use super::both::Mutated;
 use super::builder::{Builder, DefaultHasher, ServeOld, Threads, Weigher};
 use super::listener::Listener;
 use super::place::Places;
-use super::second::{self, Change, Second};
 use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables};
 use crate::pool::Pool;
+use crate::second::{Reach, Second, ThreadTimer};
 use crate::time::{TickTime, Time};
 
 /// A bounded cache for threads. Clones share it.
@@ -55,7 +56,7 @@ pub(crate) struct Inner<K, V, S> {
     pub(crate) pool: OnceLock<Arc<Pool>>,
     pub(super) sweeper: OnceLock<Sweeper>,
     /// The store behind the memory.
-    pub(super) second: Option<Box<Second<K, V>>>,
+    pub(crate) second: Option<Box<Second<K, V>>>,
     /// Tasks that load: they end with the cache.
     pub(crate) tasks: Audience,
 }
@@ -164,6 +165,20 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         if self.is_bypassed() { None } else { self.tables.fresh_hit(hash, key, now) }
     }
 
+    /// Makes a value in memory stale; `true` if there was one.
+    pub(crate) fn expire<Q>(&self, hash: u64, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let (now, mut spare) = (self.now(), Spare::one(key.to_owned()));
+        let mut leaving = self.tables.leaving();
+        let mut desk = self.tables.desk(hash);
+        let found = desk.expire(key, now, &mut spare, &mut leaving);
+        desk.close(&mut leaving);
+        found
+    }
+
     pub(crate) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
         let weigher = self.weigher.as_ref().zip(loaded.as_value());
         weigher.map_or(1, |(weigher, value)| weigher(key, value))
@@ -230,7 +245,7 @@ where
     /// or etag. Loads under way for the key will not land.
     pub fn put(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
         if let Some(second) = &self.inner.second {
-            return self.store_in_both(second, key, loaded.into(), false);
+            return self.store_here(second, key, loaded.into(), false);
         }
         match loaded.into().into_plain() {
             Ok(value) => self.store_plain(key, value),
@@ -241,38 +256,22 @@ where
     /// Stores a value unless a fresh one is there.
     pub fn put_if_absent(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
         match &self.inner.second {
-            Some(second) => self.store_in_both(second, key, loaded.into(), true),
+            Some(second) => self.store_here(second, key, loaded.into(), true),
             None => self.store(key, loaded.into(), true),
         }
     }
 
-    /// In the store, then in memory; see [`Second`].
+    /// In the store as well.
     #[cold]
-    fn store_in_both(
+    fn store_here(
         &self,
         second: &Second<K, V>,
         key: K,
         loaded: Loaded<V>,
         if_absent: bool,
     ) -> Put<V> {
-        let hash = self.inner.hash(&key);
-        let turn = second.turn(hash);
-        let now = self.inner.now();
-        if if_absent && self.inner.tables.desk(hash).peek(&key, now).is_none() {
-            let found = second.get(&key, now).filter(second::is_fresh);
-            if let (Some(found), Some(value)) = (found, loaded.as_value()) {
-                let value = value.clone();
-                self.store(key, second::loaded(found), true);
-                return Put::Present(value);
-            }
-        }
-        let present = if_absent && self.inner.tables.desk(hash).peek(&key, now).is_some();
-        if !present {
-            second.change(&key, &Change::by(&loaded, &self.inner.policy.load()), now);
-        }
-        let put = self.store(key, loaded, if_absent);
-        drop(turn);
-        put
+        let timer = ThreadTimer::new(&*self.inner.time);
+        timer.block_on(self.store_in_both((second, &timer), key, loaded, if_absent))
     }
 
     /// A plain value under one small lock, where no record is concerned.
@@ -296,7 +295,7 @@ where
     }
 
     #[inline(never)]
-    fn store(&self, key: K, loaded: Loaded<V>, if_absent: bool) -> Put<V> {
+    pub(crate) fn store(&self, key: K, loaded: Loaded<V>, if_absent: bool) -> Put<V> {
         let inner = &*self.inner;
         let (hash, now, weight) = (inner.hash(&key), inner.now(), inner.weigh(&key, &loaded));
         let mut spare = Spare::storing(key.clone(), &loaded);
@@ -308,48 +307,44 @@ where
         put
     }
 
-    /// Makes a value stale from now on and keeps it as fallback. `true` if there was one.
-    pub fn expire<Q>(&self, key: &Q) -> bool
+    /// Makes a value stale from now on and keeps it as fallback. Says whether there was one, and who
+    /// knows of it.
+    pub fn expire<Q>(&self, key: &Q) -> Mutated
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let (hash, now) = (self.inner.hash(key), self.inner.now());
-        let own = key.to_owned();
-        let _turn = self.inner.second.as_ref().map(|second| {
-            let turn = second.turn(hash);
-            second.expire(&own, now);
-            turn
-        });
-        let mut spare = Spare::one(own);
-        let mut leaving = self.inner.tables.leaving();
-        let mut desk = self.inner.tables.desk(hash);
-        let found = desk.expire(key, now, &mut spare, &mut leaving);
-        desk.close(&mut leaving);
-        found
-    }
-
-    /// Removes a value. `true` if there was one.
-    pub fn invalidate<Q>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let (hash, now) = (self.inner.hash(key), self.inner.now());
-        let _turn = self.inner.second.as_ref().map(|second| {
-            let turn = second.turn(hash);
-            second.change(&key.to_owned(), &Change::Remove, now);
-            turn
-        });
-        self.inner.tables.invalidate(hash, key, now)
-    }
-
-    /// Removes everything, table by table. O(entries).
-    pub fn clear(&self) {
-        match &self.inner.second {
-            Some(second) => second.clear(self.inner.now(), || self.inner.tables.clear()),
-            None => self.inner.tables.clear(),
+        let inner = &*self.inner;
+        if let Some(second) = &inner.second {
+            let timer = ThreadTimer::new(&*inner.time);
+            return timer.block_on(self.expire_in_both((second, &timer), &key.to_owned()));
         }
+        Mutated::here(inner.expire(inner.hash(key), key))
+    }
+
+    /// Removes a value. Says whether there was one, and who knows of it.
+    pub fn invalidate<Q>(&self, key: &Q) -> Mutated
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let inner = &*self.inner;
+        if let Some(second) = &inner.second {
+            let timer = ThreadTimer::new(&*inner.time);
+            return timer.block_on(self.invalidate_in_both((second, &timer), &key.to_owned()));
+        }
+        Mutated::here(inner.tables.invalidate(inner.hash(key), key, inner.now()))
+    }
+
+    /// Removes everything, table by table. O(entries). Says who knows of it.
+    pub fn clear(&self) -> Reach {
+        let inner = &*self.inner;
+        if let Some(second) = &inner.second {
+            let timer = ThreadTimer::new(&*inner.time);
+            return timer.block_on(self.clear_both((second, &timer)));
+        }
+        inner.tables.clear();
+        Reach::Everywhere
     }
 
     /// Makes every value with this tag stale from now on. O(1) in the number of entries.

@@ -171,11 +171,13 @@ where
             Told::Refresh(old, ticket) => {
                 let lifetime = self.lifetime(&desk, now);
                 let old = Served { lifetime, load: LoadPart::Started, ..Served::plain(old) };
-                Step::Refresh(old, self.lead(&mut desk, key, ticket, pins, now, place))
+                let lead = self.lead(&mut desk, (key, ticket), false, pins, now, place);
+                Step::Refresh(old, lead)
             }
             Told::Load(ticket, fallback) => {
                 let patience = Patience::of(&ticket, fallback, &self.contract);
-                Step::Load(self.lead(&mut desk, key, ticket, pins, now, place), patience)
+                let lead = self.lead(&mut desk, (key, ticket), fallback, pins, now, place);
+                Step::Load(lead, patience)
             }
             Told::Wait(flight, until) => match desk.flights().get(&flight) {
                 Some(flight) => Step::Follow(Arc::clone(flight), until),
@@ -227,8 +229,8 @@ where
     fn lead(
         &self,
         desk: &mut Desk<'_, K, V>,
-        key: K,
-        ticket: Ticket,
+        (key, ticket): (K, Ticket),
+        has_old: bool,
         pins: bool,
         now: Instant,
         place: &Option<Arc<Place>>,
@@ -256,6 +258,9 @@ where
             asks_store: self.inner.second.is_some()
                 && !self.contract.refresh
                 && !self.contract.bypass,
+            has_old,
+            lease: None,
+            degraded: false,
         }
     }
 

@@ -8,16 +8,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
 use cache_core::shard::Spare;
-use cache_core::store::Stored;
-use cache_core::{Completion, FlightId, Lifetime, Loaded, Policy, Ticket};
+use cache_core::store::HeldLease;
+use cache_core::{Completion, FlightId, Instant, Lifetime, Loaded, Policy, Ticket};
 
 use super::cache::Inner;
 use super::outcome::Source;
 use super::place::Place;
-use super::second::{self, Change};
 use super::tables::Desk;
 use crate::error::Failure;
 use crate::flight::{Arrival, End, Flight};
+use crate::second::{Change, Terms, ThreadTimer, shortened};
+
+mod behind;
+
+pub(crate) use behind::{Looked, finish_all, hold_leases, prepare_all};
 
 /// The old value as a loader sees it: to ask the origin whether it still holds.
 #[derive(Clone, Debug)]
@@ -65,16 +69,12 @@ where
     pub(crate) kept_by: Option<Policy>,
     /// The store behind the cache, if there is one, is still to be asked.
     pub(crate) asks_store: bool,
-}
-
-/// What the store behind the cache had for a flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Behind {
-    /// A fresh value: the flight has ended.
-    Landed,
-    /// An old value, which may serve while the flight goes on.
-    Adopted,
-    Nothing,
+    /// An old value is at hand that may serve if the load takes too long.
+    pub(crate) has_old: bool,
+    /// The right to leave in the store what is loaded, where others share it.
+    pub(crate) lease: Option<HeldLease>,
+    /// The store is in trouble.
+    pub(crate) degraded: bool,
 }
 
 /// What a loader's answer comes to, with all user code behind it.
@@ -116,59 +116,19 @@ where
     where
         E: fmt::Display + Send + Sync + 'static,
     {
-        match self.look_behind() {
-            Behind::Landed => None,
-            Behind::Adopted | Behind::Nothing => self.ask(loader),
+        match self.prepare_here() {
+            Looked::Landed => None,
+            Looked::Adopted | Looked::Nothing => self.ask(loader),
         }
     }
 
-    /// Asks the store behind the cache.
-    pub(crate) fn look_behind(&mut self) -> Behind {
-        let inner = self.inner.upgrade().filter(|_| core::mem::take(&mut self.asks_store));
-        let found = inner.and_then(|inner| {
-            let second = inner.second.as_ref()?;
-            second.get(&self.key, inner.now())
-        });
-        found.map_or(Behind::Nothing, |found| self.found(found))
-    }
-
-    /// Takes what the store behind the cache had.
-    pub(crate) fn found(&mut self, stored: Stored<V>) -> Behind {
-        self.asks_store = false;
-        if !second::is_fresh(&stored) {
-            return self.adopt(stored);
-        }
-        match self.land_from(Source::Store, second::loaded(stored)) {
-            Ok(()) => Behind::Landed,
-            Err(_) => Behind::Landed, // as a failure: the value's own code has panicked
-        }
-    }
-
-    /// Keeps an old value, which may serve those who wait; the flight goes on as another.
-    fn adopt(&mut self, stored: Stored<V>) -> Behind {
-        let (Some(inner), Some(ticket)) = (self.inner.upgrade(), &self.ticket) else {
-            return Behind::Nothing;
-        };
-        let (value, age) = (stored.value.clone(), stored.lifetime.age);
-        let loaded = second::loaded(stored);
-        let weight = inner.weigh(&self.key, &loaded);
-        let (now, next) = (inner.now(), self.flight.next());
-        let mut spare = Spare::storing(self.key.clone(), &loaded);
-        let mut leaving = inner.tables.leaving_of(&self.key);
-        let mut desk = inner.tables.desk(self.hash);
-        let ends = (&mut spare, &mut leaving);
-        let handed_back = desk.adopt(&self.key, now, ticket, loaded, weight, ends);
-        if handed_back.is_none() {
-            desk.flights().insert(ticket.flight(), Arc::clone(&next));
-        }
-        desk.close(&mut leaving);
-        if handed_back.is_some() {
-            return Behind::Nothing;
-        }
-        self.previous = Previous { value: Some(value), age, etag: None, tagged: false };
-        let found = core::mem::replace(&mut self.flight, Arc::clone(&next));
-        found.finish(End::Adopted(next));
-        Behind::Adopted
+    /// Gets ready to load on this thread, where there is a store behind the cache.
+    pub(crate) fn prepare_here(&mut self) -> Looked {
+        let inner = self.inner.upgrade().filter(|inner| inner.second.is_some());
+        inner.map_or(Looked::Nothing, |inner| {
+            let timer = ThreadTimer::new(&*inner.time);
+            timer.block_on(self.prepare(&timer))
+        })
     }
 
     /// Runs the loader here and ends the flight.
@@ -185,35 +145,55 @@ where
             Err(error) => Err(self.failed(error)),
         }));
         match loaded {
-            Ok(Ok(loaded)) => self.land(loaded).err(),
+            Ok(Ok(loaded)) => self.land_here(loaded).err(),
             Ok(Err(failed)) => {
-                self.fail(failed);
+                self.fail_here(failed);
                 None
             }
             Err(payload) => {
-                self.fail(Failed::panic(&*payload));
+                self.fail_here(Failed::panic(&*payload));
                 Some(payload)
             }
         }
     }
 
-    /// Ends the flight with what the loader answered. Returns what user code panicked with on the
-    /// way, if it did; then the load has failed.
-    pub(crate) fn land(&mut self, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
-        self.land_from(Source::Origin, loaded)
+    fn land_here(&mut self, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
+        match self.inner.upgrade().filter(|inner| inner.second.is_some()) {
+            Some(inner) => {
+                let timer = ThreadTimer::new(&*inner.time);
+                timer.block_on(self.finish(&timer, loaded))
+            }
+            None => self.land_from(Source::Origin, loaded),
+        }
     }
 
-    fn land_from(&mut self, source: Source, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
-        match catch_unwind(AssertUnwindSafe(|| self.answer(source, loaded))) {
-            Ok(answer) => {
-                self.complete(answer);
-                Ok(())
-            }
-            Err(payload) => {
-                self.fail(Failed::panic(&*payload));
-                Err(payload)
-            }
+    fn fail_here(&mut self, failed: Failed) {
+        self.fail(failed);
+        if let Some(inner) = self.inner.upgrade().filter(|_| self.lease.is_some()) {
+            let timer = ThreadTimer::new(&*inner.time);
+            timer.block_on(self.give_lease_back(&timer));
         }
+    }
+
+    /// Ends the flight with what the loader answered, where no store is behind the cache.
+    pub(crate) fn land_in_memory(&mut self, loaded: Loaded<V>) {
+        drop(self.land_from(Source::Origin, loaded));
+    }
+
+    /// Ends the flight with what was loaded, in memory alone. Returns what user code panicked with on
+    /// the way, if it did; then the load has failed.
+    fn land_from(&mut self, source: Source, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
+        let answer = self.answer_caught(source, loaded)?;
+        self.complete_caught(answer).map(drop)
+    }
+
+    fn answer_caught(
+        &mut self,
+        source: Source,
+        loaded: Loaded<V>,
+    ) -> Result<Answer<V>, Box<dyn Any + Send>> {
+        let answer = catch_unwind(AssertUnwindSafe(|| self.answer(source, loaded)));
+        answer.inspect_err(|payload| self.fail(Failed::panic(&**payload)))
     }
 
     /// The user code between a loader's answer and the table: the value's `Clone`, the weigher.
@@ -227,20 +207,32 @@ where
         // Only now: a load that hangs must not keep a cache alive that everybody else has dropped.
         let inner = self.inner.upgrade();
         let weight = inner.as_ref().map_or(1, |inner| inner.weigh(&self.key, &loaded));
-        let change = match inner.filter(|inner| inner.second.is_some()) {
-            Some(inner) if source == Source::Origin => self.change(&inner, &loaded, copy.as_ref()),
+        let Some((inner, second)) = inner.as_ref().and_then(|i| Some((i, i.second.as_ref()?)))
+        else {
+            return Answer { loaded, copy, weight, change: Change::Keep, source };
+        };
+        let change = match source {
+            Source::Origin => self.change(inner, &second.terms, &loaded, copy.as_ref()),
             _ => Change::Keep,
         };
+        let loaded = shortened(loaded, second.near_ttl(), &inner.policy.load());
         Answer { loaded, copy, weight, change, source }
     }
 
     /// What becomes of the entry in the store behind the cache.
-    fn change(&self, inner: &Inner<K, V, S>, loaded: &Loaded<V>, copy: Option<&V>) -> Change<V> {
+    fn change(
+        &self,
+        inner: &Inner<K, V, S>,
+        terms: &Terms,
+        loaded: &Loaded<V>,
+        copy: Option<&V>,
+    ) -> Change<V> {
+        let policy = inner.policy.load();
         let renewed = copy.filter(|_| loaded.is_not_modified());
         let tagged = self.previous.tagged || loaded.is_tagged();
-        match (renewed, loaded.lifetime(&inner.policy.load())) {
+        match (renewed, terms.far_lifetime(loaded, &policy)) {
             (Some(value), Some(lifetime)) if !tagged => Change::Put(value.clone(), lifetime),
-            _ => Change::by(loaded, &inner.policy.load()),
+            _ => Change::by(loaded, &policy, terms),
         }
     }
 
@@ -254,9 +246,20 @@ where
         Failed { failure: Failure::of(error), serve_old }
     }
 
-    fn complete(&mut self, answer: Answer<V>) {
+    /// The key's own code may panic: then the flight is given up.
+    fn complete_caught(
+        &mut self,
+        answer: Answer<V>,
+    ) -> Result<Option<(Change<V>, Instant)>, Box<dyn Any + Send>> {
+        catch_unwind(AssertUnwindSafe(|| self.complete(answer)))
+    }
+
+    /// Ends the flight. What is to become of the entry in the store behind the cache, if it is to
+    /// follow.
+    fn complete(&mut self, answer: Answer<V>) -> Option<(Change<V>, Instant)> {
         let Answer { mut loaded, copy, weight, change, source } = answer;
-        let mut arrival = Arrival { source, lifetime: Lifetime::fresh_for(Duration::ZERO) };
+        let lifetime = Lifetime::fresh_for(Duration::ZERO);
+        let mut arrival = Arrival { source, lifetime, degraded: self.degraded };
         let missing = loaded.is_missing();
         let end = move |arrival| match copy {
             Some(value) => End::Value(value, arrival),
@@ -265,15 +268,12 @@ where
         };
         let (Some(inner), Some(ticket)) = (self.inner.upgrade(), self.ticket.take()) else {
             // The cache is gone; those who waited are answered all the same.
-            return self.flight.finish(end(arrival));
+            self.flight.finish(end(arrival));
+            return None;
         };
         let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
-        let second = inner.second.as_ref().filter(|_| !matches!(change, Change::Keep));
-        // To write to the store is a part of the load.
-        let writing = second.and_then(|_| self.place.clone());
         let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
-        let turn = second.map(|second| second.turn(self.hash));
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&self.key);
@@ -298,12 +298,9 @@ where
         desk.tick(now, &mut leaving);
         desk.close(&mut leaving);
         self.flight.finish(end(arrival));
-        if let Some(second) = second.filter(|_| counts) {
-            second.follow(&self.key, &change, now);
-        }
-        drop((turn, writing));
         inner.tables.sweep_next(now);
         drop((spare, leaving, handed_back));
+        counts.then_some((change, now))
     }
 
     pub(crate) fn fail(&mut self, failed: Failed) {

@@ -11,10 +11,11 @@ use cache_core::{Instant, Loaded};
 
 use super::cache::{Cache, Inner};
 use super::call::Call;
-use super::lead::{Behind, Failed, Lead};
+use super::lead::{Failed, Lead, finish_all, prepare_all};
 use super::reading::{Next, Reading};
 use crate::error::LoadError;
 use crate::pool::{self, Job};
+use crate::second::ThreadTimer;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -330,28 +331,6 @@ where
     Box::new(move || load_all(turn.0.take(), &*loader))
 }
 
-/// Asks the store behind the cache for all keys at once, and returns those that the origin is to be
-/// asked for.
-fn look_behind<K, V, S>(leads: Vec<Lead<K, V, S>>) -> Vec<Lead<K, V, S>>
-where
-    K: Clone + Eq + Hash,
-    V: Clone,
-    S: BuildHasher,
-{
-    let inner = leads.first().and_then(|lead| lead.inner.upgrade());
-    let Some(second) = inner.as_ref().and_then(|inner| inner.second.as_ref()) else { return leads };
-    let keys: Vec<_> = leads.iter().map(|lead| &lead.key).collect();
-    let found = second.get_many(&keys, inner.as_ref().map_or(Instant::ORIGIN, |i| i.now()));
-    let mut left = Vec::with_capacity(leads.len());
-    for (mut lead, found) in leads.into_iter().zip(found) {
-        let landed = found.is_some_and(|found| lead.found(found) == Behind::Landed);
-        if !landed {
-            left.push(lead);
-        }
-    }
-    left
-}
-
 /// Calls the loader for all keys at once, and ends each one's flight.
 fn load_all<K, V, S, F, A, R, E>(leads: Vec<Lead<K, V, S>>, loader: &F)
 where
@@ -363,7 +342,12 @@ where
     R: Into<Loaded<V>>,
     E: fmt::Display + Send + Sync + 'static,
 {
-    let leads = look_behind(leads);
+    let inner = leads.first().and_then(|lead| lead.backed());
+    let timer = inner.as_ref().map(|inner| ThreadTimer::new(&*inner.time));
+    let leads = match &timer {
+        Some(timer) => timer.block_on(prepare_all(timer, leads)),
+        None => leads,
+    };
     let Some(first) = leads.first() else { return };
     leads.iter().for_each(|lead| lead.flight.runs_here());
     let keys = || leads.iter().map(|lead| lead.key.clone()).collect();
@@ -373,29 +357,50 @@ where
     };
     let answers: Result<HashMap<K, Loaded<V>>, Failed> =
         catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| Err(Failed::panic(&*payload)));
-    land_all(leads, answers);
+    let loads = answers_of(leads, answers);
+    match &timer {
+        Some(timer) => timer.block_on(finish_all(timer, loads)),
+        None => land_all(loads),
+    }
 }
 
-/// Ends the flight of each key with what the loader answered for it; what it left out is missing.
-pub(crate) fn land_all<K, V, S>(
+/// A load, and what it came to.
+pub(crate) type Ended<K, V, S> = (Lead<K, V, S>, Result<Loaded<V>, Failed>);
+
+/// What the loader answered for each key; what it left out is missing.
+pub(crate) fn answers_of<K, V, S>(
     leads: Vec<Lead<K, V, S>>,
     answers: Result<HashMap<K, Loaded<V>>, Failed>,
-) where
+) -> Vec<Ended<K, V, S>>
+where
     K: Clone + Eq + Hash,
     V: Clone,
     S: BuildHasher,
 {
     match answers {
         Ok(mut answers) => {
-            for mut lead in leads {
-                // The key's own `Hash` and `Eq` may panic: then this lead is given up, not the others.
-                let answer = catch_unwind(AssertUnwindSafe(|| answers.remove(&lead.key)));
-                if let Ok(answer) = answer {
-                    let land = || drop(lead.land(answer.unwrap_or_else(Loaded::missing)));
-                    drop(catch_unwind(AssertUnwindSafe(land)));
-                }
-            }
+            // The key's own `Hash` and `Eq` may panic: then this lead is given up, not the others.
+            let mut find = |lead: Lead<K, V, S>| {
+                let answer = catch_unwind(AssertUnwindSafe(|| answers.remove(&lead.key))).ok()?;
+                Some((lead, Ok(answer.unwrap_or_else(Loaded::missing))))
+            };
+            leads.into_iter().filter_map(&mut find).collect()
         }
-        Err(failed) => leads.into_iter().for_each(|mut lead| lead.fail(failed.clone())),
+        Err(failed) => leads.into_iter().map(|lead| (lead, Err(failed.clone()))).collect(),
+    }
+}
+
+/// Ends the flight of each key, where no store is behind the cache.
+pub(crate) fn land_all<K, V, S>(loads: Vec<Ended<K, V, S>>)
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    for (mut lead, loaded) in loads {
+        match loaded {
+            Ok(loaded) => lead.land_in_memory(loaded),
+            Err(failed) => lead.fail(failed),
+        }
     }
 }

@@ -22,10 +22,12 @@
 //! ```
 
 mod audience;
+pub(crate) mod both;
 pub(crate) mod builder;
 pub(crate) mod cache;
 pub(crate) mod call;
 pub(crate) mod control;
+mod ear;
 mod iter;
 pub(crate) mod lead;
 mod listener;
@@ -39,13 +41,14 @@ pub(crate) mod place;
 pub(crate) mod read;
 pub(crate) mod reading;
 mod run;
-mod second;
 mod snapshot;
 mod sweeper;
 mod tables;
 pub(crate) mod warm;
 
 pub use crate::error::LoadError;
+pub use crate::second::Reach;
+pub use both::Mutated;
 pub use builder::{BuildError, Builder, DefaultHasher, Threads};
 pub use cache::Cache;
 pub use control::{CapacityError, Control, StillLoading};

@@ -49,7 +49,7 @@ pub struct Outcome<V> {
     /// What part this read had in a load.
     pub load: LoadPart,
     /// The value is served only because no better one was to be had: the load failed, was late or was
-    /// not allowed, or a store behind the cache is in trouble.
+    /// not allowed. Or it was loaded while a store behind the cache was in trouble.
     pub degraded: bool,
 }
 
@@ -101,8 +101,8 @@ impl<V> Served<V> {
 
     /// What a flight brought.
     pub(crate) const fn arrived(value: V, arrival: Arrival, load: LoadPart) -> Self {
-        let Arrival { source, lifetime } = arrival;
-        Self { value, source, lifetime: Some(lifetime), load, degraded: false }
+        let Arrival { source, lifetime, degraded } = arrival;
+        Self { value, source, lifetime: Some(lifetime), load, degraded }
     }
 
     pub(crate) fn into_outcome(self) -> Outcome<V> {

@@ -10,7 +10,7 @@ use cache_core::Loaded;
 
 use super::cache::Inner;
 use super::call::Call;
-use super::lead::{Behind, Lead, Previous};
+use super::lead::{Lead, Looked, Previous};
 use super::outcome::{LoadPart, Served};
 use crate::error::LoadError;
 use crate::flight::{End, Flight};
@@ -105,11 +105,11 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         if endless || pool::on_worker() {
-            match lead.look_behind() {
-                Behind::Landed => {}
+            match lead.prepare_here() {
+                Looked::Landed => {}
                 // The caller need not wait for more.
-                Behind::Adopted => self.queue(call.inner, lead),
-                Behind::Nothing => drop(lead.ask(self.loader)),
+                Looked::Adopted => self.queue(call.inner, lead),
+                Looked::Nothing => drop(lead.ask(self.loader)),
             }
         } else {
             let job = Box::new(move || drop(lead.run(self.loader)));

@@ -155,7 +155,7 @@ fn a_refresh_that_nobody_watches_goes_on() {
         let cache = builder().stale_while_revalidate(ms(1_000)).abandon_unwatched(true);
         let (cache, calls) = (cache.build().unwrap(), Calls::new());
         cache.put(1, 1).await;
-        assert!(cache.expire(&1).await);
+        assert!(cache.expire(&1).await.found);
         let readers = ask_all(3, &cache, calls.load(ms(100), Ok(2)));
         assert_eq!((all_told(readers).await, calls.now()), (Told::Value(1), 0));
         // One who insists on a fresh value comes, and goes.

@@ -14,7 +14,7 @@ async fn with_stale_values() -> Users {
     let cache = builder().stale_while_revalidate(secs(60)).max_refreshes(1).build().unwrap();
     for key in [2, 3] {
         cache.put(key, 1).await;
-        assert!(cache.expire(&key).await);
+        assert!(cache.expire(&key).await.found);
     }
     cache
 }
@@ -73,7 +73,7 @@ fn a_shutdown_waits_for_what_is_under_way_and_what_is_queued() {
         assert_eq!(told(caller).await, Told::Value(7));
         assert_eq!([1, 2, 3].map(|key| cache.get(&key)), [Some(7), Some(2), Some(2)]);
         // Afterwards: hits, old values without a refresh, and no loads.
-        assert!(cache.expire(&1).await);
+        assert!(cache.expire(&1).await.found);
         assert_eq!(told(ask(&cache, 1, calls.never())).await, Told::Value(7));
         let miss: Answer = cache.get_or_load(&9, calls.never()).await;
         assert_eq!(miss.unwrap_err().to_string(), "the cache was shut down");

@@ -86,7 +86,7 @@ async fn refresh_stale(keys: std::ops::Range<u8>, most: usize) -> (Users, Calls)
     let calls = Calls::new();
     for key in keys {
         cache.put(key, 1).await;
-        assert!(cache.expire(&key).await);
+        assert!(cache.expire(&key).await.found);
         let reader = ask(&cache, key, calls.load(ms(100), Ok(2)));
         assert_eq!((told(reader).await, calls.now()), (Told::Value(1), 0));
     }
@@ -149,10 +149,10 @@ fn a_refresh_that_finds_no_room_in_the_queue_is_tried_by_the_next_reader() {
         // Each put voids the refresh of the same key, which keeps its place, and is followed by another.
         for n in 0..room {
             let key = (n % 250) as u8;
-            assert!(cache.put(key, 1).await.is_stored() && cache.expire(&key).await);
+            assert!(cache.put(key, 1).await.is_stored() && cache.expire(&key).await.found);
             assert_eq!(told(ask(&cache, key, calls.load(ms(1), Ok(2)))).await, Told::Value(1));
         }
-        assert!(cache.put(255, 1).await.is_stored() && cache.expire(&255).await);
+        assert!(cache.put(255, 1).await.is_stored() && cache.expire(&255).await.found);
         let full = ask(&cache, 255, calls.load(ms(1), Ok(2)));
         assert_eq!((told(full).await, cache.stats().abandoned), (Told::Value(1), 1));
         assert!(cache.explain(&255).flight.is_none(), "it was given up");

@@ -19,7 +19,7 @@ fn pg_after_an_invalidation_nobody_sees_the_load_that_it_interrupted() {
     on_paused_time(async {
         let (cache, calls) = (builder().build().unwrap(), Calls::new());
         let first = half_loaded(&cache, &calls).await;
-        assert!(!cache.invalidate(&1).await, "there was no value yet");
+        assert!(!cache.invalidate(&1).await.found, "there was no value yet");
         let next = ask(&cache, 1, calls.load(ms(100), Ok(2)));
         assert_eq!((told(first).await, calls.now()), (Told::Value(1), 100));
         assert_eq!(cache.get(&1), None, "what it loaded is given to who waited, and not stored");

@@ -88,7 +88,7 @@ fn on_no_runtime_a_loader_of_many_keys_is_not_called_and_its_callers_are_told() 
             |keys: Vec<u8>| async move { Ok::<_, Origin>(keys.into_iter().map(|key| (key, 9))) };
         let cache = builder(ManualTime::new()).stale_while_revalidate(secs(10)).batch_loader(load);
         let cache = cache.build().unwrap();
-        assert!(at_once(cache.put(1, 1)).is_stored() && at_once(cache.expire(&1)));
+        assert!(at_once(cache.put(1, 1)).is_stored() && at_once(cache.expire(&1)).found);
         assert_eq!(at_once(cache.load(&1)).unwrap(), 1, "a stale value serves");
         let miss = at_once(cache.load(&2)).unwrap_err();
         assert!(matches!(miss, LoadError::NoRuntime), "{miss:?}");
@@ -176,7 +176,7 @@ fn when_a_runtime_ends_its_refreshes_give_their_turns_to_those_of_another() {
         let cache = windows.max_refreshes(1).build().unwrap();
         for key in 1..=3 {
             at_once(cache.put(key, u32::from(key)));
-            assert!(at_once(cache.expire(&key)));
+            assert!(at_once(cache.expire(&key)).found);
         }
         for (runtime, key) in [(&first, 1), (&first, 2), (&second, 3)] {
             let hangs = || -> Load { Box::pin(std::future::pending()) };
@@ -209,7 +209,7 @@ fn a_thousand_runtimes_that_end_leave_nobody_waiting() {
             for follower in followers {
                 assert_eq!(own.block_on(told(follower)), Told::Value(n));
             }
-            assert!(leader.is_finished() && at_once(cache.invalidate(&1)));
+            assert!(leader.is_finished() && at_once(cache.invalidate(&1)).found);
         }
         let stats = cache.stats();
         assert_eq!((stats.loads, stats.abandoned, stats.landed), (2_000, 1_000, 1_000));

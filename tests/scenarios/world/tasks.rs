@@ -147,11 +147,11 @@ impl Driver for Tasks {
     }
 
     fn expire(&mut self, key: Key) -> bool {
-        self.runtime.block_on(self.cache.expire(&key))
+        self.runtime.block_on(self.cache.expire(&key)).found
     }
 
     fn invalidate(&mut self, key: Key) -> bool {
-        self.runtime.block_on(self.cache.invalidate(&key))
+        self.runtime.block_on(self.cache.invalidate(&key)).found
     }
 
     fn clear(&mut self) {

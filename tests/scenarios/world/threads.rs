@@ -162,11 +162,11 @@ impl Driver for Threads {
     }
 
     fn expire(&mut self, key: Key) -> bool {
-        self.cache.expire(&key)
+        self.cache.expire(&key).found
     }
 
     fn invalidate(&mut self, key: Key) -> bool {
-        self.cache.invalidate(&key)
+        self.cache.invalidate(&key).found
     }
 
     fn clear(&mut self) {

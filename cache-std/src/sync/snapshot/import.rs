@@ -12,7 +12,7 @@ use cache_core::{Contract, Lifetime, Loaded, Put};
 use super::format::{self, Frame, HEAD, Head, Kind};
 use super::stream::Stream;
 use super::{ImportError, Imported, Snapshot};
-use crate::sync::second::{self, Change, Second};
+use crate::second::{self, Change, Found, Second, ThreadTimer};
 
 impl<K, V, C, S> Snapshot<'_, K, V, C, S>
 where
@@ -143,18 +143,23 @@ where
     fn bring_to_both(&self, second: &Second<K, V>, entry: Entry<K, V>) -> Option<Put<V>> {
         let inner = &*self.cache.inner;
         let (hash, now) = (inner.hash(&entry.key), inner.now());
-        let _turn = second.turn(hash);
-        if self.knows_better(&entry) {
-            return None;
-        }
-        let found = second.get(&entry.key, now);
-        if let Some(found) = found.filter(|found| found.lifetime.outdoes(entry.age)) {
-            let (age, loaded) = (found.lifetime.age, second::loaded(found));
-            self.keep(Entry { age, loaded, ..entry });
-            return None;
-        }
-        second.change(&entry.key, &Change::by(&entry.loaded, &inner.policy.load()), now);
-        self.keep(entry)
+        let timer = ThreadTimer::new(&*inner.time);
+        timer.block_on(async {
+            let _turn = second.turns.turn(hash).await;
+            if self.knows_better(&entry) {
+                return None;
+            }
+            if let Found::Stored(found) = second.get(&timer, &entry.key, now, false).await
+                && found.lifetime.outdoes(entry.age)
+            {
+                let (age, loaded) = (found.lifetime.age, second::loaded(found));
+                self.keep(Entry { age, loaded, ..entry });
+                return None;
+            }
+            let change = Change::by(&entry.loaded, &inner.policy.load(), &second.terms);
+            second.change(&timer, &entry.key, &change, now).await;
+            self.keep(entry)
+        })
     }
 
     fn knows_better(&self, entry: &Entry<K, V>) -> bool {

@@ -1,0 +1,421 @@
+//! The store behind a cache's memory: one logic for threads and tasks, for stores of this process and
+//! for those that others share.
+//!
+//! - A load asks the store before the origin, and leaves there what the origin answers.
+//! - Memory and store change for a key in one [turn](Turns), so that neither keeps what the other has
+//!   lost. Within it, a mutation changes the store first. A flight that read the store before that is
+//!   voided by the change in memory; one that begins later finds the store changed.
+//! - A key whose mutation did not reach the store is in [doubt](Doubts): it is not read from there until
+//!   it was removed from it, or something else was written.
+//! - Who loads a key of a shared store holds its lease, and leaves nothing in the store without.
+//! - What others do to a shared store is heard by a [line](Line), and changes memory, and voids turns.
+
+use core::hash::Hash;
+use core::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache_core::store::{HeldLease, Mutation, Stored};
+use cache_core::{Freshness, Instant, Lifetime, Loaded, Policy, Stats};
+
+mod doubts;
+mod line;
+mod news;
+mod store;
+mod terms;
+mod timer;
+mod turns;
+
+use doubts::{Doubted, Doubts};
+use line::Line;
+use news::News;
+use store::caught;
+pub(crate) use store::{Asking, Behind, Blocking, Later};
+pub(crate) use terms::{Terms, shortened};
+pub(crate) use timer::{ThreadTimer, Timer, beside, within};
+pub(crate) use turns::{Turn, Turns};
+
+/// The store behind a cache's memory, and what keeps the two in step.
+pub(crate) struct Second<K, V> {
+    store: Box<dyn Behind<K, V>>,
+    pub(crate) is_shared: bool,
+    pub(crate) terms: Terms,
+    pub(crate) turns: Turns,
+    pub(crate) line: Line<K>,
+    pub(crate) news: News,
+    doubts: Doubts<K>,
+    /// Has what is in doubt removed from the store, when it answers again.
+    mender: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    errors: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What is to become of a key's entry in the store.
+pub(crate) enum Change<V> {
+    /// It stays.
+    Keep,
+    Put(V, Lifetime),
+    Expire,
+    Remove,
+}
+
+/// What the store has for a key.
+pub(crate) enum Found<V> {
+    Stored(Stored<V>),
+    Nothing,
+    /// It cannot be asked.
+    Trouble,
+}
+
+/// How far a mutation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reach {
+    /// As far as it goes: memory, and the store behind it with all who share that, if there is one.
+    Everywhere,
+    /// This cache alone. The store behind it could not be reached; it is told as soon as it can be, that the
+    /// value is gone.
+    Queued,
+}
+
+/// What became of a value that was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// It is in the store, or nothing was to be done.
+    Done,
+    /// Others have changed the key meanwhile: it is not to be kept in memory either.
+    Refused,
+    /// What the store has is older, and no less true.
+    Failed,
+}
+
+impl<V: Clone> Change<V> {
+    /// What an answer means for the store. What has tags stays in memory: nobody else would hear
+    /// of the end of a tag.
+    pub(crate) fn by(loaded: &Loaded<V>, policy: &Policy, terms: &Terms) -> Self {
+        let lifetime = terms.far_lifetime(loaded, policy).filter(|_| !loaded.is_tagged());
+        match (loaded.as_value(), lifetime) {
+            _ if loaded.is_not_modified() => Self::Keep,
+            (Some(value), Some(lifetime)) => Self::Put(value.clone(), lifetime),
+            _ => Self::Remove,
+        }
+    }
+}
+
+impl<V> Change<V> {
+    const fn mutation(&self) -> Option<Mutation<'_, V>> {
+        Some(match self {
+            Self::Keep => return None,
+            Self::Put(value, lifetime) => Mutation::put(value, *lifetime),
+            Self::Expire => Mutation::Expire,
+            Self::Remove => Mutation::Remove,
+        })
+    }
+}
+
+/// An entry of the store as a loader's answer, with all of its windows.
+pub(crate) fn loaded<V>(stored: Stored<V>) -> Loaded<V> {
+    let Lifetime { age, ttl, swr, sie, .. } = stored.lifetime;
+    Loaded::value(stored.value).ttl(ttl).stale_while_revalidate(swr).stale_if_error(sie).age(age)
+}
+
+/// Whether what a store has is as good as what the origin would answer.
+pub(crate) fn is_fresh<V>(stored: &Stored<V>) -> bool {
+    stored.lifetime.freshness() == Freshness::Fresh
+}
+
+fn add_one(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+impl<K: Clone + Eq + Hash, V> Second<K, V> {
+    pub(crate) fn new(store: Box<dyn Behind<K, V>>, terms: Terms) -> Self {
+        Self {
+            is_shared: store.is_shared(),
+            store,
+            terms,
+            turns: Turns::new(),
+            line: Line::new(),
+            news: News::default(),
+            doubts: Doubts::new(),
+            mender: OnceLock::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// How long memory may count as fresh what is stored there now.
+    pub(crate) fn near_ttl(&self) -> Option<Duration> {
+        self.terms.near_ttl(self.is_shared, self.line.hears())
+    }
+
+    /// What the store has for a key, if that can be trusted. Who has an old value does not wait long.
+    pub(crate) async fn get(
+        &self,
+        timer: &impl Timer,
+        key: &K,
+        now: Instant,
+        has_old: bool,
+    ) -> Found<V> {
+        if !self.settle(timer, key, now).await {
+            return Found::Trouble;
+        }
+        let limit = if has_old { self.terms.soft } else { self.terms.hard };
+        match self.ask_within(timer, limit, self.store.get(key, now)).await {
+            // What has come into doubt meanwhile may be what was read.
+            Some(Some(_)) if self.doubts.has(key) => Found::Trouble,
+            Some(Some(stored)) => {
+                add_one(&self.counts.hits);
+                Found::Stored(stored)
+            }
+            Some(None) => {
+                add_one(&self.counts.misses);
+                Found::Nothing
+            }
+            None => Found::Trouble,
+        }
+    }
+
+    /// The same for many keys.
+    pub(crate) async fn get_many(
+        &self,
+        timer: &impl Timer,
+        keys: &[&K],
+        now: Instant,
+    ) -> Vec<Found<V>> {
+        let mut finds: Vec<_> = keys.iter().map(|_| None).collect();
+        let asking = self.store.get_many(keys, now, &mut finds);
+        let answered = self.ask(timer, asking).await.is_some();
+        let found = finds.into_iter().zip(keys).map(|(found, key)| match found {
+            _ if self.doubts.has(key) => Found::Trouble,
+            Some(stored) => {
+                add_one(&self.counts.hits);
+                Found::Stored(stored)
+            }
+            None if answered => {
+                add_one(&self.counts.misses);
+                Found::Nothing
+            }
+            None => Found::Trouble,
+        });
+        found.collect()
+    }
+
+    /// Follows a mutation, before it is done in memory.
+    pub(crate) async fn change(
+        &self,
+        timer: &impl Timer,
+        key: &K,
+        change: &Change<V>,
+        now: Instant,
+    ) -> Reach {
+        let Some(mutation) = change.mutation() else { return Reach::Everywhere };
+        if self.mutate(timer, key, mutation, now).await.is_some() {
+            self.doubts.remove(key);
+            return Reach::Everywhere;
+        }
+        // What was put or made stale may not have been: then nothing is better than what was there.
+        let tried = matches!(change, Change::Remove);
+        if !tried && self.mutate(timer, key, Mutation::Remove, now).await.is_some() {
+            self.doubts.remove(key);
+            return Reach::Everywhere;
+        }
+        self.doubt(key);
+        Reach::Queued
+    }
+
+    /// Follows a load that has landed in memory, or is about to.
+    pub(crate) async fn follow(
+        &self,
+        timer: &impl Timer,
+        key: &K,
+        change: &Change<V>,
+        lease: Option<HeldLease>,
+        now: Instant,
+    ) -> Filled {
+        let mutation = match (change, lease) {
+            (Change::Keep, None) => return Filled::Done,
+            (Change::Keep, Some(lease)) => {
+                self.release(timer, key, lease, now).await;
+                return Filled::Done;
+            }
+            // Without a lease, others may have changed what this load knows nothing of.
+            (_, None) if self.is_shared => return Filled::Failed,
+            (Change::Put(value, lifetime), Some(lease)) => Mutation::fill(value, *lifetime, lease),
+            (Change::Expire | Change::Remove, Some(lease)) => Mutation::vacate(lease),
+            (change, None) => match change.mutation() {
+                Some(mutation) => mutation,
+                None => return Filled::Done,
+            },
+        };
+        let must_be_held = mutation.lease().is_some();
+        match self.mutate(timer, key, mutation, now).await {
+            Some(false) if must_be_held => {
+                add_one(&self.counts.refused);
+                Filled::Refused
+            }
+            Some(_) => {
+                self.doubts.remove(key);
+                Filled::Done
+            }
+            None => Filled::Failed,
+        }
+    }
+
+    /// Empties the store. To be called in all turns.
+    pub(crate) async fn clear(&self, timer: &impl Timer, now: Instant) -> Reach {
+        let cleared = self.ask(timer, self.store.clear(self.line.station(), now)).await.is_some();
+        self.doubts.cleared(cleared);
+        match cleared {
+            true => Reach::Everywhere,
+            false => {
+                self.mend();
+                Reach::Queued
+            }
+        }
+    }
+
+    /// The lease of a key: `None` where another holds it. An error where nobody can tell.
+    pub(crate) async fn acquire(
+        &self,
+        timer: &impl Timer,
+        key: &K,
+        now: Instant,
+    ) -> Result<Option<HeldLease>, ()> {
+        self.ask(timer, self.store.acquire(key, self.terms.lease, now)).await.ok_or(())
+    }
+
+    /// Has a lease last for longer. `false` where it is lost.
+    pub(crate) async fn renew(
+        &self,
+        timer: &impl Timer,
+        key: &K,
+        lease: &HeldLease,
+        now: Instant,
+    ) -> bool {
+        let renewing = self.store.renew(key, lease, self.terms.lease, now);
+        self.ask(timer, renewing).await != Some(false)
+    }
+
+    pub(crate) async fn release(
+        &self,
+        timer: &impl Timer,
+        key: &K,
+        lease: HeldLease,
+        now: Instant,
+    ) {
+        self.ask(timer, self.store.release(key, lease, now)).await;
+    }
+
+    /// Waits a moment for a load of another process: until the store is told of it, or for a pause that
+    /// grows with each attempt.
+    pub(crate) async fn await_other(&self, timer: &impl Timer, hash: u64, attempt: u32) {
+        let watch = self.news.watch(hash);
+        within(watch.told(), timer.after(terms::pause(hash, attempt))).await;
+    }
+
+    /// Something may have happened to the store that it should not have kept.
+    pub(crate) fn doubt(&self, key: &K) {
+        self.doubts.add(key);
+        self.mend();
+    }
+
+    /// Removes some of what is in doubt from the store. Whether more may be tried at once.
+    pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
+        match self.doubts.some(64) {
+            Doubted::Nothing => Some(false),
+            Doubted::All => {
+                let _turns = self.turns.all().await;
+                (self.clear_again(timer, now).await).then_some(false)
+            }
+            Doubted::Keys(keys) => {
+                for key in keys {
+                    if !self.settle(timer, &key, now).await {
+                        return None;
+                    }
+                }
+                Some(true)
+            }
+        }
+    }
+
+    async fn clear_again(&self, timer: &impl Timer, now: Instant) -> bool {
+        let cleared = self.ask(timer, self.store.clear(self.line.station(), now)).await.is_some();
+        if cleared {
+            self.doubts.cleared(true);
+        }
+        cleared
+    }
+
+    /// Whether a key is in no doubt, after an attempt to remove it from the store if it was. All who
+    /// share the store hear of that.
+    async fn settle(&self, timer: &impl Timer, key: &K, now: Instant) -> bool {
+        if !self.doubts.has(key) {
+            return true;
+        }
+        if matches!(self.doubts.some(1), Doubted::All)
+            || self.mutate(timer, key, Mutation::Remove, now).await.is_none()
+        {
+            return false;
+        }
+        self.doubts.remove(key);
+        true
+    }
+
+    /// Has `mend` called whenever something has come into doubt.
+    pub(crate) fn mend_by(&self, mend: impl Fn() + Send + Sync + 'static) {
+        let _ = self.mender.set(Box::new(mend));
+    }
+
+    fn mend(&self) {
+        if let Some(mend) = self.mender.get() {
+            mend();
+        }
+    }
+
+    pub(crate) fn add_counts(&self, stats: &mut Stats) {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        stats.store_hits += of(&self.counts.hits);
+        stats.store_misses += of(&self.counts.misses);
+        stats.store_errors += of(&self.counts.errors);
+        stats.store_refusals += of(&self.counts.refused);
+    }
+
+    async fn mutate(
+        &self,
+        timer: &impl Timer,
+        key: &K,
+        mutation: Mutation<'_, V>,
+        now: Instant,
+    ) -> Option<bool> {
+        let by = self.line.station();
+        self.ask(timer, self.store.mutate(key, mutation, by, now)).await
+    }
+
+    async fn ask<T>(&self, timer: &impl Timer, asking: Asking<'_, T>) -> Option<T> {
+        self.ask_within(timer, self.terms.hard, asking).await
+    }
+
+    /// An error, a panic of the store, and an answer that does not come in time are counted; the cache
+    /// goes on without.
+    async fn ask_within<T>(
+        &self,
+        timer: &impl Timer,
+        limit: Duration,
+        asking: Asking<'_, T>,
+    ) -> Option<T> {
+        match within(caught(asking), timer.after(limit)).await {
+            Some(Some(Ok(answer))) => Some(answer),
+            Some(Some(Err(_)) | None) | None => {
+                add_one(&self.counts.errors);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Who waits to hear of a key.
+
+use core::future::poll_fn;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::time::Signal;
+
+type Waiting = HashMap<u64, Vec<Arc<Signal>>>;
+
+/// Those who wait to hear of a key, by its hash.
+#[derive(Default)]
+pub(crate) struct News(Mutex<Waiting>);
+
+/// Waits to hear of a key, until it is dropped.
+pub(super) struct Watch<'a> {
+    news: &'a News,
+    hash: u64,
+    signal: Arc<Signal>,
+}
+
+impl News {
+    pub(super) fn watch(&self, hash: u64) -> Watch<'_> {
+        let signal = Arc::new(Signal::new());
+        self.lock().entry(hash).or_default().push(Arc::clone(&signal));
+        Watch { news: self, hash, signal }
+    }
+
+    /// Tells who waits to hear of a key.
+    pub(crate) fn tell(&self, hash: u64) {
+        let told = self.lock().remove(&hash);
+        told.into_iter().flatten().for_each(|signal| signal.set());
+    }
+
+    /// Tells all who wait.
+    pub(crate) fn tell_all(&self) {
+        let told = core::mem::take(&mut *self.lock());
+        told.into_values().flatten().for_each(|signal| signal.set());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch<'_> {
+    pub(super) async fn told(&self) {
+        poll_fn(|context| self.signal.poll(context).map(drop)).await;
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.news.lock();
+        if let Some(signals) = waiting.get_mut(&self.hash) {
+            signals.retain(|signal| !Arc::ptr_eq(signal, &self.signal));
+            if signals.is_empty() {
+                waiting.remove(&self.hash);
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_of_its_key_and_who_has_gone_is_forgotten() {
+        let news = News::default();
+        let (first, second) = (news.watch(1), news.watch(2));
+        drop(news.watch(3));
+        news.tell(1);
+        assert_eq!((first.signal.is_set(), second.signal.is_set()), (true, false));
+        news.tell_all();
+        assert!(second.signal.is_set() && news.lock().is_empty());
+    }
+}

@@ -1,0 +1,283 @@
+//! Stores of all kinds behind one face.
+
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cache_core::store::{
+    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Mutation, Station, Store, StoreError,
+    Stored,
+};
+use cache_core::{Instant, Lifetime};
+
+/// What a store answers, later.
+pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What is found for each of many keys.
+pub(crate) type Finds<V> = Vec<Option<Stored<V>>>;
+
+/// A store, blocking or not, shared or not. Nothing happens before what is answered is polled.
+pub(crate) trait Behind<K, V>: Send + Sync {
+    /// Whether others change it as well.
+    fn is_shared(&self) -> bool;
+
+    fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>>;
+
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [&'a K],
+        now: Instant,
+        finds: &'a mut Finds<V>,
+    ) -> Asking<'a, ()>;
+
+    /// A fill of a store that is not shared is a put.
+    fn mutate<'a>(
+        &'a self,
+        key: &'a K,
+        mutation: Mutation<'a, V>,
+        by: Station,
+        now: Instant,
+    ) -> Asking<'a, bool>;
+
+    fn clear(&self, by: Station, now: Instant) -> Asking<'_, ()>;
+
+    fn acquire<'a>(
+        &'a self,
+        key: &'a K,
+        ttl: Duration,
+        now: Instant,
+    ) -> Asking<'a, Option<HeldLease>>;
+
+    fn renew<'a>(
+        &'a self,
+        key: &'a K,
+        lease: &'a HeldLease,
+        ttl: Duration,
+        now: Instant,
+    ) -> Asking<'a, bool>;
+
+    fn release<'a>(&'a self, key: &'a K, lease: HeldLease, now: Instant) -> Asking<'a, bool>;
+}
+
+fn unshared<T>() -> Result<T, StoreError> {
+    Err(StoreError::unsupported("acquire"))
+}
+
+/// A lifetime that is stale now.
+fn stale(mut lifetime: Lifetime) -> Lifetime {
+    lifetime.ttl = lifetime.ttl.min(lifetime.age);
+    lifetime
+}
+
+fn finder<V>(finds: &mut Finds<V>) -> impl FnMut(usize, Stored<V>) {
+    |at, stored| {
+        if let Some(place) = finds.get_mut(at) {
+            *place = Some(stored);
+        }
+    }
+}
+
+/// A store that answers at once, or blocks.
+pub(crate) struct Blocking<S>(pub(crate) S);
+
+impl<K, V, S> Behind<K, V> for Blocking<S>
+where
+    K: Sync + 'static,
+    V: Send + Sync + 'static,
+    S: Store<K, V> + Send + Sync,
+{
+    fn is_shared(&self) -> bool {
+        self.0.shared().is_some()
+    }
+
+    fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>> {
+        Box::pin(async move { self.0.get(key, now) })
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [&'a K],
+        now: Instant,
+        finds: &'a mut Finds<V>,
+    ) -> Asking<'a, ()> {
+        Box::pin(async move { self.0.get_many(keys, now, &mut finder(finds)) })
+    }
+
+    fn mutate<'a>(
+        &'a self,
+        key: &'a K,
+        mutation: Mutation<'a, V>,
+        by: Station,
+        now: Instant,
+    ) -> Asking<'a, bool> {
+        Box::pin(async move {
+            if let Some(shared) = self.0.shared() {
+                return shared.mutate(key, mutation, by, now);
+            }
+            match mutation {
+                Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
+                    self.0.put(key, value, lifetime, now).map(|()| true)
+                }
+                Mutation::Expire => match self.0.get(key, now)? {
+                    Some(Stored { value, lifetime, .. }) => {
+                        self.0.put(key, &value, stale(lifetime), now).map(|()| true)
+                    }
+                    None => Ok(false),
+                },
+                Mutation::Remove | Mutation::Vacate { .. } => self.0.remove(key, now),
+                _ => Err(StoreError::unsupported("mutate")),
+            }
+        })
+    }
+
+    fn clear(&self, by: Station, now: Instant) -> Asking<'_, ()> {
+        Box::pin(async move {
+            match self.0.shared() {
+                Some(shared) => shared.clear_all(by, now),
+                None => self.0.clear(now),
+            }
+        })
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        key: &'a K,
+        ttl: Duration,
+        now: Instant,
+    ) -> Asking<'a, Option<HeldLease>> {
+        Box::pin(async move { self.0.shared().map_or_else(unshared, |s| s.acquire(key, ttl, now)) })
+    }
+
+    fn renew<'a>(
+        &'a self,
+        key: &'a K,
+        lease: &'a HeldLease,
+        ttl: Duration,
+        now: Instant,
+    ) -> Asking<'a, bool> {
+        Box::pin(
+            async move { self.0.shared().map_or_else(unshared, |s| s.renew(key, lease, ttl, now)) },
+        )
+    }
+
+    fn release<'a>(&'a self, key: &'a K, lease: HeldLease, now: Instant) -> Asking<'a, bool> {
+        Box::pin(
+            async move { self.0.shared().map_or_else(unshared, |s| s.release(key, lease, now)) },
+        )
+    }
+}
+
+/// A store that answers later.
+pub(crate) struct Later<S>(pub(crate) S);
+
+impl<K, V, S> Behind<K, V> for Later<S>
+where
+    K: Sync + 'static,
+    V: Send + Sync + 'static,
+    S: AsyncStore<K, V> + Send + Sync,
+{
+    fn is_shared(&self) -> bool {
+        self.0.shared().is_some()
+    }
+
+    fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>> {
+        Box::pin(self.0.get(key, now))
+    }
+
+    fn get_many<'a>(
+        &'a self,
+        keys: &'a [&'a K],
+        now: Instant,
+        finds: &'a mut Finds<V>,
+    ) -> Asking<'a, ()> {
+        Box::pin(async move { self.0.get_many(keys, now, &mut finder(finds)).await })
+    }
+
+    fn mutate<'a>(
+        &'a self,
+        key: &'a K,
+        mutation: Mutation<'a, V>,
+        by: Station,
+        now: Instant,
+    ) -> Asking<'a, bool> {
+        Box::pin(async move {
+            if let Some(shared) = self.0.shared() {
+                return shared.mutate(key, mutation, by, now).await;
+            }
+            match mutation {
+                Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
+                    self.0.put(key, value, lifetime, now).await.map(|()| true)
+                }
+                Mutation::Expire => match self.0.get(key, now).await? {
+                    Some(Stored { value, lifetime, .. }) => {
+                        self.0.put(key, &value, stale(lifetime), now).await.map(|()| true)
+                    }
+                    None => Ok(false),
+                },
+                Mutation::Remove | Mutation::Vacate { .. } => self.0.remove(key, now).await,
+                _ => Err(StoreError::unsupported("mutate")),
+            }
+        })
+    }
+
+    fn clear(&self, by: Station, now: Instant) -> Asking<'_, ()> {
+        Box::pin(async move {
+            match self.0.shared() {
+                Some(shared) => shared.clear_all(by, now).await,
+                None => self.0.clear(now).await,
+            }
+        })
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        key: &'a K,
+        ttl: Duration,
+        now: Instant,
+    ) -> Asking<'a, Option<HeldLease>> {
+        Box::pin(async move {
+            match self.0.shared() {
+                Some(shared) => shared.acquire(key, ttl, now).await,
+                None => unshared(),
+            }
+        })
+    }
+
+    fn renew<'a>(
+        &'a self,
+        key: &'a K,
+        lease: &'a HeldLease,
+        ttl: Duration,
+        now: Instant,
+    ) -> Asking<'a, bool> {
+        Box::pin(async move {
+            match self.0.shared() {
+                Some(shared) => shared.renew(key, lease, ttl, now).await,
+                None => unshared(),
+            }
+        })
+    }
+
+    fn release<'a>(&'a self, key: &'a K, lease: HeldLease, now: Instant) -> Asking<'a, bool> {
+        Box::pin(async move {
+            match self.0.shared() {
+                Some(shared) => shared.release(key, lease, now).await,
+                None => unshared(),
+            }
+        })
+    }
+}
+
+/// What a store answers; `None` where it panics.
+pub(crate) async fn caught<T>(mut asking: Asking<'_, T>) -> Option<Result<T, StoreError>> {
+    let answer =
+        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| asking.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Some),
+            Err(_) => Poll::Ready(None),
+        })
+        .await;
+    drop(catch_unwind(AssertUnwindSafe(|| drop(asking))));
+    answer
+}

@@ -1,0 +1,156 @@
+//! Mutations of memory and of the store behind it.
+
+use core::hash::{BuildHasher, Hash};
+
+use cache_core::{Instant, Loaded, Put};
+
+use super::cache::{Cache, Inner};
+use crate::second::{self, Change, Found, Reach, Second, Timer, Turn, shortened};
+
+/// What a mutation found, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mutated {
+    /// There was a value in memory.
+    pub found: bool,
+    /// Who knows of it.
+    pub reach: Reach,
+}
+
+impl Mutated {
+    /// Of memory alone.
+    pub(crate) const fn here(found: bool) -> Self {
+        Self { found, reach: Reach::Everywhere }
+    }
+}
+
+/// A mutation whose operation on the store is under way. If that is dropped before its end, nobody knows
+/// whether it was done: the key is gone from memory, and in doubt.
+struct UnderWay<'a, K: Clone + Eq + Hash, V, S: BuildHasher> {
+    inner: &'a Inner<K, V, S>,
+    second: &'a Second<K, V>,
+    hash: u64,
+    key: &'a K,
+    turn: &'a Turn<'a>,
+    over: bool,
+}
+
+impl<K: Clone + Eq + Hash, V, S: BuildHasher> UnderWay<'_, K, V, S> {
+    /// The store's part is over.
+    fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl<K: Clone + Eq + Hash, V, S: BuildHasher> Drop for UnderWay<'_, K, V, S> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.second.doubt(self.key);
+            let Self { inner, hash, key, .. } = self;
+            self.turn.unless_void(|| inner.tables.invalidate(*hash, *key, inner.now()));
+        }
+    }
+}
+
+impl<K, V, S> Inner<K, V, S>
+where
+    K: Clone + Eq + Hash,
+    S: BuildHasher,
+{
+    /// Changes the store, in a turn; memory is to follow.
+    async fn change(
+        &self,
+        (second, timer): (&Second<K, V>, &impl Timer),
+        turn: &Turn<'_>,
+        (hash, key): (u64, &K),
+        change: &Change<V>,
+        now: Instant,
+    ) -> Reach {
+        let under_way = UnderWay { inner: self, second, hash, key, turn, over: false };
+        let reach = second.change(timer, key, change, now).await;
+        under_way.over();
+        reach
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// In the store, then in memory.
+    pub(crate) async fn store_in_both(
+        &self,
+        (second, timer): (&Second<K, V>, &impl Timer),
+        key: K,
+        loaded: Loaded<V>,
+        if_absent: bool,
+    ) -> Put<V> {
+        let inner = &*self.inner;
+        let hash = inner.hash(&key);
+        let turn = second.turns.turn(hash).await;
+        let now = inner.now();
+        let policy = inner.policy.load_full();
+        let near = |loaded| shortened(loaded, second.near_ttl(), &policy);
+        if if_absent && inner.tables.desk(hash).peek(&key, now).is_none() {
+            let found = second.get(timer, &key, now, false).await;
+            if let (Found::Stored(found), Some(value)) = (found, loaded.as_value())
+                && second::is_fresh(&found)
+            {
+                let value = value.clone();
+                turn.unless_void(|| self.store(key, near(second::loaded(found)), true));
+                return Put::Present(value);
+            }
+        }
+        let present = if_absent && inner.tables.desk(hash).peek(&key, now).is_some();
+        if !present {
+            let change = Change::by(&loaded, &policy, &second.terms);
+            inner.change((second, timer), &turn, (hash, &key), &change, now).await;
+        }
+        let put = turn.unless_void(|| self.store(key, near(loaded), if_absent));
+        // Others have changed it since in the store, which knows what is the newest.
+        put.unwrap_or(Put::Stored)
+    }
+
+    /// In memory, in the store, and in memory once more: what was read from the store in between is
+    /// outdated.
+    pub(crate) async fn expire_in_both(
+        &self,
+        (second, timer): (&Second<K, V>, &impl Timer),
+        key: &K,
+    ) -> Mutated {
+        let inner = &*self.inner;
+        let hash = inner.hash(key);
+        let turn = second.turns.turn(hash).await;
+        let found = inner.expire(hash, key);
+        let ends = (second, timer);
+        let reach = inner.change(ends, &turn, (hash, key), &Change::Expire, inner.now()).await;
+        inner.expire(hash, key);
+        Mutated { found, reach }
+    }
+
+    /// As [`expire_in_both`](Self::expire_in_both).
+    pub(crate) async fn invalidate_in_both(
+        &self,
+        (second, timer): (&Second<K, V>, &impl Timer),
+        key: &K,
+    ) -> Mutated {
+        let inner = &*self.inner;
+        let hash = inner.hash(key);
+        let turn = second.turns.turn(hash).await;
+        let found = inner.tables.invalidate(hash, key, inner.now());
+        let ends = (second, timer);
+        let reach = inner.change(ends, &turn, (hash, key), &Change::Remove, inner.now()).await;
+        inner.tables.invalidate(hash, key, inner.now());
+        Mutated { found, reach }
+    }
+
+    /// Empties the store, then memory; meanwhile nobody changes any key.
+    pub(crate) async fn clear_both(&self, (second, timer): (&Second<K, V>, &impl Timer)) -> Reach {
+        let _turns = second.turns.all().await;
+        let reach = second.clear(timer, self.inner.now()).await;
+        self.inner.tables.clear();
+        reach
+    }
+}

@@ -1,0 +1,299 @@
+//! What a load has to do with the store behind the cache: before the loader, and after it.
+
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::Poll;
+
+use cache_core::store::Stored;
+
+use super::*;
+use crate::second::{self, Filled, Found, Second, Timer};
+
+/// What the store behind the cache had for a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// A fresh value: the flight has ended.
+    Landed,
+    /// An old value, which may serve while the flight goes on.
+    Adopted,
+    Nothing,
+}
+
+impl<K, V, S> Lead<K, V, S>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    /// The cache, if it is still there and has a store behind it.
+    pub(crate) fn backed(&self) -> Option<Arc<Inner<K, V, S>>> {
+        self.inner.upgrade().filter(|inner| inner.second.is_some())
+    }
+
+    /// Asks the store behind the cache, if it is to be asked, and then for the right to load. While
+    /// another process has that, waits for what it loads.
+    pub(crate) async fn prepare(&mut self, timer: &impl Timer) -> Looked {
+        let mut looked = self.look_behind(timer).await;
+        let mut attempt = 0;
+        while looked != Looked::Landed && self.must_ask_for_lease() {
+            let Some(inner) = self.backed() else { break };
+            let Some(second) = &inner.second else { break };
+            match second.acquire(timer, &self.key, inner.now()).await {
+                Ok(Some(lease)) => {
+                    self.lease = Some(lease);
+                    // Who had it before may have landed since the store was asked.
+                    if attempt > 0 && self.look_again(timer).await == Looked::Landed {
+                        self.give_lease_back(timer).await;
+                        looked = Looked::Landed;
+                    }
+                    break;
+                }
+                Ok(None) if !self.is_late(&inner) => {
+                    second.await_other(timer, self.hash, attempt).await;
+                    attempt += 1;
+                    looked = self.look_again(timer).await;
+                }
+                // The load goes on without, and nothing of it is left in the store.
+                Ok(None) | Err(()) => {
+                    self.degraded = true;
+                    break;
+                }
+            }
+        }
+        looked
+    }
+
+    fn must_ask_for_lease(&self) -> bool {
+        let second = self.backed();
+        let second = second.as_ref().and_then(|inner| inner.second.as_ref());
+        !self.degraded
+            && self.lease.is_none()
+            && second.is_some_and(|second| second.is_shared && second.terms.leases)
+    }
+
+    /// Whether those who wait have been told by now that they wait in vain.
+    fn is_late(&self, inner: &Inner<K, V, S>) -> bool {
+        let hard_at = self.ticket.as_ref().map(Ticket::hard_at);
+        hard_at.is_none_or(|hard_at| inner.time.now_precisely().has_reached(hard_at))
+    }
+
+    async fn look_again(&mut self, timer: &impl Timer) -> Looked {
+        self.asks_store = true;
+        self.look_behind(timer).await
+    }
+
+    /// Asks the store behind the cache.
+    async fn look_behind(&mut self, timer: &impl Timer) -> Looked {
+        if !core::mem::take(&mut self.asks_store) {
+            return Looked::Nothing;
+        }
+        let Some(inner) = self.backed() else { return Looked::Nothing };
+        let Some(second) = &inner.second else { return Looked::Nothing };
+        let found = second.get(timer, &self.key, inner.now(), self.has_old).await;
+        self.found(found)
+    }
+
+    /// Takes what the store behind the cache had.
+    fn found(&mut self, found: Found<V>) -> Looked {
+        self.asks_store = false;
+        match found {
+            Found::Stored(stored) if second::is_fresh(&stored) => {
+                // Or as a failure: the value's own code has panicked.
+                drop(self.land_from(Source::Store, second::loaded(stored)));
+                Looked::Landed
+            }
+            Found::Stored(stored) => self.adopt(stored),
+            Found::Nothing => Looked::Nothing,
+            Found::Trouble => {
+                self.degraded = true;
+                Looked::Nothing
+            }
+        }
+    }
+
+    /// Keeps an old value, which may serve those who wait; the flight goes on as another.
+    fn adopt(&mut self, stored: Stored<V>) -> Looked {
+        let (Some(inner), Some(ticket)) = (self.inner.upgrade(), &self.ticket) else {
+            return Looked::Nothing;
+        };
+        let (value, age) = (stored.value.clone(), stored.lifetime.age);
+        let loaded = second::loaded(stored);
+        let weight = inner.weigh(&self.key, &loaded);
+        let (now, next) = (inner.now(), self.flight.next());
+        let mut spare = Spare::storing(self.key.clone(), &loaded);
+        let mut leaving = inner.tables.leaving_of(&self.key);
+        let mut desk = inner.tables.desk(self.hash);
+        let ends = (&mut spare, &mut leaving);
+        let handed_back = desk.adopt(&self.key, now, ticket, loaded, weight, ends);
+        if handed_back.is_none() {
+            desk.flights().insert(ticket.flight(), Arc::clone(&next));
+        }
+        desk.close(&mut leaving);
+        if handed_back.is_some() {
+            return Looked::Nothing;
+        }
+        self.has_old = true;
+        self.previous = Previous { value: Some(value), age, etag: None, tagged: false };
+        let found = core::mem::replace(&mut self.flight, Arc::clone(&next));
+        found.finish(End::Adopted(next));
+        Looked::Adopted
+    }
+
+    /// Ends the flight with what the loader answered, in memory and in the store behind it. Returns what
+    /// user code panicked with on the way, if it did; then the load has failed.
+    pub(crate) async fn finish(
+        &mut self,
+        timer: &impl Timer,
+        loaded: Loaded<V>,
+    ) -> Result<(), Box<dyn Any + Send>> {
+        let Some(inner) = self.backed() else { return self.land_from(Source::Origin, loaded) };
+        let Some(second) = &inner.second else { return Ok(()) };
+        let answer = match self.answer_caught(Source::Origin, loaded) {
+            Ok(answer) => answer,
+            Err(payload) => {
+                self.give_lease_back(timer).await;
+                return Err(payload);
+            }
+        };
+        // To write to the store is a part of the load.
+        let writing = self.place.clone();
+        // In a shared store, the lease keeps apart what loads and mutations leave there.
+        let keeps = matches!(answer.change, Change::Keep);
+        let turns = !second.is_shared && !keeps;
+        let turn = if turns { Some(second.turns.turn(self.hash).await) } else { None };
+        let follows = self.complete_caught(answer);
+        let (follows, panicked) =
+            follows.map_or_else(|payload| (None, Err(payload)), |f| (f, Ok(())));
+        self.follow(timer, second, follows).await;
+        drop((turn, writing));
+        panicked
+    }
+
+    /// Leaves in the store what is in memory now, or gives back the right to do so.
+    async fn follow(
+        &mut self,
+        timer: &impl Timer,
+        second: &Second<K, V>,
+        follows: Option<(Change<V>, Instant)>,
+    ) {
+        let Some((change, now)) = follows else { return self.give_lease_back(timer).await };
+        let lease = self.lease.take();
+        let filled = second.follow(timer, &self.key, &change, lease, now).await;
+        if let (Filled::Refused, Some(inner)) = (filled, self.inner.upgrade()) {
+            // Others know better, and memory may have missed what.
+            inner.tables.invalidate(self.hash, &self.key, inner.now());
+        }
+    }
+
+    /// Renews the lease, if there is one, at each third of its time, until it is lost.
+    pub(crate) async fn hold_lease(&self, timer: &impl Timer) {
+        let Some(lease) = &self.lease else { return };
+        let span = |inner: Arc<Inner<K, V, S>>| Some(inner.second.as_ref()?.terms.lease);
+        // The cache may go meanwhile.
+        while let Some(span) = self.backed().and_then(span) {
+            timer.after(span / 3).await;
+            let Some(inner) = self.backed() else { return };
+            let Some(second) = &inner.second else { return };
+            if !second.renew(timer, &self.key, lease, inner.now()).await {
+                return;
+            }
+        }
+    }
+
+    /// The load has failed, and another process may try.
+    pub(crate) async fn give_lease_back(&mut self, timer: &impl Timer) {
+        let Some(lease) = self.lease.take() else { return };
+        let Some(inner) = self.inner.upgrade() else { return };
+        if let Some(second) = &inner.second {
+            second.release(timer, &self.key, lease, inner.now()).await;
+        }
+    }
+}
+
+/// Gets many loads ready, and returns those that the origin is to be asked for.
+pub(crate) async fn prepare_all<K, V, S>(
+    timer: &impl Timer,
+    leads: Vec<Lead<K, V, S>>,
+) -> Vec<Lead<K, V, S>>
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    let Some(inner) = leads.first().and_then(Lead::backed) else { return leads };
+    let Some(second) = &inner.second else { return leads };
+    let keys: Vec<_> = leads.iter().map(|lead| &lead.key).collect();
+    let found = second.get_many(timer, &keys, inner.now()).await;
+    drop(keys);
+    let mut left = Vec::with_capacity(leads.len());
+    for (mut lead, found) in leads.into_iter().zip(found) {
+        if lead.found(found) != Looked::Landed {
+            left.push(lead);
+        }
+    }
+    drop(inner);
+    let mut looked = vec![Looked::Nothing; left.len()];
+    let preparing = left.iter_mut().zip(&mut looked).map(|(lead, looked)| async move {
+        *looked = lead.prepare(timer).await;
+    });
+    all(preparing).await;
+    let mut looked = looked.into_iter();
+    left.retain(|_| looked.next() != Some(Looked::Landed));
+    left
+}
+
+/// Ends many flights: all callers are answered before the store behind the cache is told.
+pub(crate) async fn finish_all<K, V, S>(
+    timer: &impl Timer,
+    loads: Vec<(Lead<K, V, S>, Result<Loaded<V>, Failed>)>,
+) where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    let inner = loads.first().and_then(|(lead, _)| lead.backed());
+    let second = inner.as_ref().and_then(|inner| inner.second.as_ref());
+    let is_shared = second.is_some_and(|second| second.is_shared);
+    let mut ended = Vec::with_capacity(loads.len());
+    for (mut lead, loaded) in loads {
+        match loaded {
+            // One after another: those that share a turn must not wait for each other.
+            Ok(loaded) if !is_shared => drop(lead.finish(timer, loaded).await),
+            Ok(loaded) => {
+                let answer = lead.answer_caught(Source::Origin, loaded).ok();
+                let follows = answer.and_then(|answer| lead.complete_caught(answer).ok().flatten());
+                ended.push((lead, follows));
+            }
+            Err(failed) => {
+                lead.fail(failed);
+                ended.push((lead, None));
+            }
+        }
+    }
+    let Some(second) = second else { return };
+    let following = ended.iter_mut().map(|(lead, follows)| {
+        let follows = follows.take();
+        async move { lead.follow(timer, second, follows).await }
+    });
+    all(following).await;
+}
+
+/// Renews the leases of many loads.
+pub(crate) async fn hold_leases<K, V, S>(timer: &impl Timer, leads: &[Lead<K, V, S>])
+where
+    K: Clone + Eq + Hash,
+    V: Clone,
+    S: BuildHasher,
+{
+    all(leads.iter().map(|lead| lead.hold_lease(timer))).await;
+}
+
+/// Waits for all, which go on at the same time.
+async fn all(works: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut works: Vec<_> = works.map(Box::pin).collect();
+    poll_fn(|context| {
+        works.retain_mut(|work: &mut Pin<Box<_>>| work.as_mut().poll(context).is_pending());
+        if works.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
