@@ -262,11 +262,7 @@ pub trait AsyncStore<K: ?Sized, V> {
     }
 
     /// As [`Store::shared`].
-    fn shared<'a>(&'a self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync + 'a>
-    where
-        K: 'a,
-        V: 'a,
-    {
+    fn shared(&self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync> {
         None::<Unshared>
     }
 }

@@ -4,8 +4,8 @@ use cache_std::sync::DefaultHasher;
 
 pub use cache_std::future::{NoRuntime, Runtime};
 pub use cache_std::sync::{
-    BuildError, CapacityError, LoadError, LoadPart, Outcome, Previous, Progress, Source,
-    StillLoading, WarmUpEnd, WarmedUp,
+    BuildError, CapacityError, LoadError, LoadPart, Mutated, Outcome, Previous, Progress, Reach,
+    Source, StillLoading, WarmUpEnd, WarmedUp,
 };
 
 pub use crate::background::{

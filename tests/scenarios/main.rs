@@ -7,6 +7,7 @@ mod background;
 mod bad_input;
 mod every;
 mod hand;
+mod hybrid;
 mod parity;
 mod tasks;
 mod threads;

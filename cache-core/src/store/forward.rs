@@ -1,5 +1,6 @@
 //! Stores behind pointers, and blocking stores as async ones.
 
+use core::marker::PhantomData;
 use core::time::Duration;
 
 use super::{
@@ -68,12 +69,74 @@ where
         self.0.purge(now, budget)
     }
 
-    fn shared<'a>(&'a self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync + 'a>
+    fn shared(&self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync> {
+        self.0.shared().is_some().then_some(ReadyShared(&self.0, PhantomData))
+    }
+}
+
+/// The shared store that a blocking one is.
+struct ReadyShared<'a, V, S>(&'a S, PhantomData<fn() -> V>);
+
+impl<V, S> ReadyShared<'_, V, S> {
+    fn ask<K, T>(
+        &self,
+        ask: impl FnOnce(&(dyn SharedStore<K, V> + Sync)) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError>
     where
-        K: 'a,
-        V: 'a,
+        K: ?Sized,
+        S: Store<K, V>,
     {
-        self.0.shared().map(Ready)
+        self.0.shared().map_or_else(|| Err(StoreError::unsupported("shared")), ask)
+    }
+}
+
+impl<K, V, S> AsyncSharedStore<K, V> for ReadyShared<'_, V, S>
+where
+    K: Sync + ?Sized,
+    V: Send + Sync,
+    S: Store<K, V> + Sync,
+{
+    async fn mutate(
+        &self,
+        key: &K,
+        mutation: Mutation<'_, V>,
+        by: Station,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        self.ask(|shared| shared.mutate(key, mutation, by, now))
+    }
+
+    async fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
+        self.ask(|shared| shared.clear_all(by, now))
+    }
+}
+
+impl<K, V, S> AsyncLeases<K> for ReadyShared<'_, V, S>
+where
+    K: Sync + ?Sized,
+    S: Store<K, V> + Sync,
+{
+    async fn acquire(
+        &self,
+        key: &K,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Option<HeldLease>, StoreError> {
+        self.ask(|shared| shared.acquire(key, ttl, now))
+    }
+
+    async fn renew(
+        &self,
+        key: &K,
+        lease: &HeldLease,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        self.ask(|shared| shared.renew(key, lease, ttl, now))
+    }
+
+    async fn release(&self, key: &K, lease: HeldLease, now: Instant) -> Result<bool, StoreError> {
+        self.ask(|shared| shared.release(key, lease, now))
     }
 }
 
@@ -239,11 +302,7 @@ macro_rules! forward_to_pointee {
                 (**self).purge(now, budget)
             }
 
-            fn shared<'a>(&'a self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync + 'a>
-            where
-                K: 'a,
-                V: 'a,
-            {
+            fn shared(&self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync> {
                 (**self).shared()
             }
         }

@@ -228,6 +228,13 @@ pub trait Backplane<K> {
     fn attach(&self, receiver: Weak<dyn Receiver<K>>) -> Station;
 }
 
+#[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
+impl<K, B: Backplane<K> + ?Sized> Backplane<K> for alloc::sync::Arc<B> {
+    fn attach(&self, receiver: Weak<dyn Receiver<K>>) -> Station {
+        (**self).attach(receiver)
+    }
+}
+
 /// Who is told what others did to a shared store. No call takes long, or calls the backplane.
 #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
 pub trait Receiver<K>: Send + Sync {

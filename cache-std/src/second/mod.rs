@@ -270,15 +270,17 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
 
     /// Empties the store. To be called in all turns.
     pub(crate) async fn clear(&self, timer: &impl Timer, now: Instant) -> Reach {
-        let cleared = self.ask(timer, self.store.clear(self.line.station(), now)).await.is_some();
-        self.doubts.cleared(cleared);
-        match cleared {
-            true => Reach::Everywhere,
-            false => {
-                self.mend();
-                Reach::Queued
-            }
+        if self.clear_again(timer, now).await {
+            return Reach::Everywhere;
         }
+        self.doubt_all();
+        Reach::Queued
+    }
+
+    /// The store may have anything.
+    pub(crate) fn doubt_all(&self) {
+        self.doubts.cleared(false);
+        self.mend();
     }
 
     /// The lease of a key: `None` where another holds it. An error where nobody can tell.

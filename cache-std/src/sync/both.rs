@@ -52,6 +52,23 @@ impl<K: Clone + Eq + Hash, V, S: BuildHasher> Drop for UnderWay<'_, K, V, S> {
     }
 }
 
+/// The store is being emptied. If that is dropped before its end, memory is empty, and all of the store in
+/// doubt.
+struct Clearing<'a, K: Clone + Eq + Hash, V, S> {
+    inner: &'a Inner<K, V, S>,
+    second: &'a Second<K, V>,
+    over: bool,
+}
+
+impl<K: Clone + Eq + Hash, V, S> Drop for Clearing<'_, K, V, S> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.second.doubt_all();
+        }
+        self.inner.tables.clear();
+    }
+}
+
 impl<K, V, S> Inner<K, V, S>
 where
     K: Clone + Eq + Hash,
@@ -149,8 +166,9 @@ where
     /// Empties the store, then memory; meanwhile nobody changes any key.
     pub(crate) async fn clear_both(&self, (second, timer): (&Second<K, V>, &impl Timer)) -> Reach {
         let _turns = second.turns.all().await;
+        let mut clearing = Clearing { inner: &self.inner, second, over: false };
         let reach = second.clear(timer, self.inner.now()).await;
-        self.inner.tables.clear();
+        clearing.over = true;
         reach
     }
 }

@@ -88,6 +88,9 @@ struct Answer<V> {
     source: Source,
 }
 
+/// What is to become of the entry in the store behind the cache, as of then.
+type Follows<V> = (Change<V>, Instant);
+
 /// A failure, and whether the old value may serve those who wait. One batch shares it.
 #[derive(Clone)]
 pub(crate) struct Failed {
@@ -250,13 +253,13 @@ where
     fn complete_caught(
         &mut self,
         answer: Answer<V>,
-    ) -> Result<Option<(Change<V>, Instant)>, Box<dyn Any + Send>> {
+    ) -> Result<Option<Follows<V>>, Box<dyn Any + Send>> {
         catch_unwind(AssertUnwindSafe(|| self.complete(answer)))
     }
 
     /// Ends the flight. What is to become of the entry in the store behind the cache, if it is to
     /// follow.
-    fn complete(&mut self, answer: Answer<V>) -> Option<(Change<V>, Instant)> {
+    fn complete(&mut self, answer: Answer<V>) -> Option<Follows<V>> {
         let Answer { mut loaded, copy, weight, change, source } = answer;
         let lifetime = Lifetime::fresh_for(Duration::ZERO);
         let mut arrival = Arrival { source, lifetime, degraded: self.degraded };

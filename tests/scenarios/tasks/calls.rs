@@ -11,43 +11,43 @@ use tokio::time::{Instant, sleep};
 
 use crate::world::{Origin, Told, panic_quietly, secs};
 
-pub(super) type Users = Cache<u8, u32>;
-pub(super) type Answer = Result<u32, LoadError<Origin>>;
-pub(super) type Load = Pin<Box<dyn Future<Output = Result<u32, Origin>> + Send>>;
+pub(crate) type Users = Cache<u8, u32>;
+pub(crate) type Answer = Result<u32, LoadError<Origin>>;
+pub(crate) type Load = Pin<Box<dyn Future<Output = Result<u32, Origin>> + Send>>;
 
 /// A cache on the time of the runtime that this is called on.
-pub(super) fn builder() -> Builder<u8, u32> {
+pub(crate) fn builder() -> Builder<u8, u32> {
     Cache::builder().ttl(secs(60)).jitter_percent(0).time(TokioTime::new())
 }
 
 /// The origin. Its time begins when it is made.
 #[derive(Clone)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     start: Instant,
     times: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Calls {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { start: Instant::now(), times: Arc::default() }
     }
 
     /// Milliseconds since the start.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 
     /// When it was called.
-    pub(super) fn times(&self) -> Vec<u64> {
+    pub(crate) fn times(&self) -> Vec<u64> {
         self.times.lock().unwrap().clone()
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.times.lock().unwrap().len()
     }
 
     /// A loader that takes its time, and answers.
-    pub(super) fn load(
+    pub(crate) fn load(
         &self,
         takes: Duration,
         answer: Result<u32, Origin>,
@@ -59,7 +59,7 @@ impl Calls {
     }
 
     /// A loader that takes its time, and panics.
-    pub(super) fn panic(
+    pub(crate) fn panic(
         &self,
         takes: Duration,
         text: &'static str,
@@ -71,7 +71,7 @@ impl Calls {
     }
 
     /// A loader that never answers.
-    pub(super) fn never(&self) -> impl FnOnce() -> Load + Clone + Send + 'static {
+    pub(crate) fn never(&self) -> impl FnOnce() -> Load + Clone + Send + 'static {
         self.called(pending)
     }
 
@@ -91,7 +91,7 @@ impl Calls {
 }
 
 /// A task that asks for a key.
-pub(super) fn ask(
+pub(crate) fn ask(
     cache: &Users,
     key: u8,
     load: impl FnOnce() -> Load + Send + 'static,
@@ -101,7 +101,7 @@ pub(super) fn ask(
 }
 
 /// So many tasks that ask for key 1.
-pub(super) fn ask_all(
+pub(crate) fn ask_all(
     n: usize,
     cache: &Users,
     load: impl FnOnce() -> Load + Clone + Send + 'static,
@@ -109,12 +109,12 @@ pub(super) fn ask_all(
     (0..n).map(|_| ask(cache, 1, load.clone())).collect()
 }
 
-pub(super) async fn told(caller: JoinHandle<Answer>) -> Told {
+pub(crate) async fn told(caller: JoinHandle<Answer>) -> Told {
     caller.await.expect("callers do not panic").into()
 }
 
 /// What each was told, where all were told the same.
-pub(super) async fn all_told(callers: Vec<JoinHandle<Answer>>) -> Told {
+pub(crate) async fn all_told(callers: Vec<JoinHandle<Answer>>) -> Told {
     let mut last = None;
     for caller in callers {
         let told = told(caller).await;

@@ -4,7 +4,7 @@ use crate::every::{scenarios_of, stamp};
 use crate::world::Tasks;
 
 mod blocking;
-mod calls;
+pub(crate) mod calls;
 mod code;
 mod cycles;
 mod dropped;

@@ -8,6 +8,7 @@ use cache_core::store::Stored;
 
 use super::*;
 use crate::second::{self, Filled, Found, Second, Timer};
+use crate::sync::many::Ended;
 
 /// What the store behind the cache had for a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +175,7 @@ where
         &mut self,
         timer: &impl Timer,
         second: &Second<K, V>,
-        follows: Option<(Change<V>, Instant)>,
+        follows: Option<Follows<V>>,
     ) {
         let Some((change, now)) = follows else { return self.give_lease_back(timer).await };
         let lease = self.lease.take();
@@ -243,10 +244,8 @@ where
 }
 
 /// Ends many flights: all callers are answered before the store behind the cache is told.
-pub(crate) async fn finish_all<K, V, S>(
-    timer: &impl Timer,
-    loads: Vec<(Lead<K, V, S>, Result<Loaded<V>, Failed>)>,
-) where
+pub(crate) async fn finish_all<K, V, S>(timer: &impl Timer, loads: Vec<Ended<K, V, S>>)
+where
     K: Clone + Eq + Hash,
     V: Clone,
     S: BuildHasher,

@@ -1,0 +1,194 @@
+//! A store that processes share, as far away and as troubled as a test wants it.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use advanced_caching::future::{Builder, Cache, TokioTime};
+use advanced_caching::store::{
+    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Leases, Mutation, SharedStore, Station,
+    Store, StoreError, Stored,
+};
+use advanced_caching::{Instant, Lifetime, MemoryStore};
+use tokio::time::sleep;
+
+use crate::tasks::calls::Users;
+use crate::world::secs;
+
+/// A store in memory behind a wire.
+#[derive(Clone)]
+pub(crate) struct Far {
+    pub(crate) store: Arc<MemoryStore<u8, u32>>,
+    wire: Arc<Mutex<Wire>>,
+    shared: bool,
+}
+
+#[derive(Default)]
+struct Wire {
+    /// How long an operation takes, half of it on the way there.
+    takes: Duration,
+    state: State,
+    /// The answer to the next mutation is lost, and what it did is done.
+    loses_answer: bool,
+    log: Vec<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    #[default]
+    Up,
+    Down,
+    /// It takes everything, and answers nothing.
+    Hangs,
+}
+
+impl Far {
+    pub(crate) fn new() -> Self {
+        Self { store: Arc::new(MemoryStore::new(1_000)), wire: Arc::default(), shared: true }
+    }
+
+    /// The same store for one process alone.
+    pub(crate) fn private() -> Self {
+        Self { shared: false, ..Self::new() }
+    }
+
+    pub(crate) fn takes(&self, takes: Duration) {
+        self.wire.lock().unwrap().takes = takes;
+    }
+
+    pub(crate) fn is(&self, state: State) {
+        self.wire.lock().unwrap().state = state;
+    }
+
+    pub(crate) fn loses_answer(&self) {
+        self.wire.lock().unwrap().loses_answer = true;
+    }
+
+    /// The operations that were asked for since this was last called.
+    pub(crate) fn log(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.wire.lock().unwrap().log)
+    }
+
+    /// A process that shares this.
+    pub(crate) fn process(&self) -> Builder<u8, u32> {
+        let builder = Cache::builder().ttl(secs(60)).jitter_percent(0).time(TokioTime::new());
+        let builder = builder.l2(self.clone());
+        if self.shared { builder.backplane(Arc::clone(&self.store)) } else { builder }
+    }
+
+    /// What is in the store.
+    pub(crate) fn value(&self, cache: &Users, key: u8) -> Option<u32> {
+        Store::<u8, u32>::get(&*self.store, &key, cache.time().now()).unwrap().map(|s| s.value)
+    }
+
+    async fn goes<T>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (takes, state) = {
+            let mut wire = self.wire.lock().unwrap();
+            wire.log.push(what);
+            (wire.takes, wire.state)
+        };
+        match state {
+            State::Up => {}
+            State::Down => return Err(StoreError::unavailable("on purpose")),
+            State::Hangs => pending().await,
+        }
+        if !takes.is_zero() {
+            sleep(takes / 2).await;
+        }
+        let done = work();
+        let lost = what != "get" && std::mem::take(&mut self.wire.lock().unwrap().loses_answer);
+        if lost {
+            pending().await
+        }
+        if !takes.is_zero() {
+            sleep(takes / 2).await;
+        }
+        done
+    }
+}
+
+fn name(mutation: &Mutation<'_, u32>) -> &'static str {
+    match mutation {
+        Mutation::Put { .. } => "put",
+        Mutation::Fill { .. } => "fill",
+        Mutation::Vacate { .. } => "vacate",
+        Mutation::Expire => "expire",
+        _ => "remove",
+    }
+}
+
+impl AsyncStore<u8, u32> for Far {
+    async fn get(&self, key: &u8, now: Instant) -> Result<Option<Stored<u32>>, StoreError> {
+        self.goes("get", || Store::<u8, u32>::get(&*self.store, key, now)).await
+    }
+
+    async fn put(&self, key: &u8, v: &u32, life: Lifetime, now: Instant) -> Result<(), StoreError> {
+        self.goes("put", || self.store.put(key, v, life, now)).await
+    }
+
+    async fn remove(&self, key: &u8, now: Instant) -> Result<bool, StoreError> {
+        self.goes("remove", || Store::<u8, u32>::remove(&*self.store, key, now)).await
+    }
+
+    async fn get_many(
+        &self,
+        keys: &[&u8],
+        now: Instant,
+        found: &mut (dyn FnMut(usize, Stored<u32>) + Send),
+    ) -> Result<(), StoreError> {
+        self.goes("get_many", || self.store.get_many(keys, now, found)).await
+    }
+
+    async fn clear(&self, now: Instant) -> Result<(), StoreError> {
+        self.goes("clear", || Store::<u8, u32>::clear(&*self.store, now)).await
+    }
+
+    fn shared(&self) -> Option<impl AsyncSharedStore<u8, u32> + Send + Sync> {
+        self.shared.then_some(self)
+    }
+}
+
+impl AsyncSharedStore<u8, u32> for Far {
+    async fn mutate(
+        &self,
+        key: &u8,
+        mutation: Mutation<'_, u32>,
+        by: Station,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        self.goes(name(&mutation), || self.store.mutate(key, mutation, by, now)).await
+    }
+
+    async fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
+        self.goes("clear", || SharedStore::<u8, u32>::clear_all(&*self.store, by, now)).await
+    }
+}
+
+impl AsyncLeases<u8> for Far {
+    async fn acquire(
+        &self,
+        key: &u8,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Option<HeldLease>, StoreError> {
+        self.goes("acquire", || Leases::<u8>::acquire(&*self.store, key, ttl, now)).await
+    }
+
+    async fn renew(
+        &self,
+        key: &u8,
+        lease: &HeldLease,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        self.goes("renew", || Leases::<u8>::renew(&*self.store, key, lease, ttl, now)).await
+    }
+
+    async fn release(&self, key: &u8, lease: HeldLease, now: Instant) -> Result<bool, StoreError> {
+        self.goes("release", || Leases::<u8>::release(&*self.store, key, lease, now)).await
+    }
+}

@@ -1,0 +1,119 @@
+//! R8: one load for all processes.
+
+use tokio::time::sleep;
+
+use super::far::{Far, State};
+use crate::tasks::calls::{Calls, all_told, ask, ask_all, told};
+use crate::world::{Origin, Told, ms, on_paused_time, secs, settled};
+
+#[test]
+fn r8_one_cold_key_is_loaded_once_for_all_processes() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        far.takes(ms(2));
+        let processes: Vec<_> = (0..8).map(|_| far.process().build().unwrap()).collect();
+        let load = calls.load(ms(50), Ok(7));
+        let callers = processes.iter().flat_map(|cache| ask_all(50, cache, load.clone()));
+        assert_eq!(all_told(callers.collect()).await, Told::Value(7));
+        assert_eq!(
+            (calls.count(), calls.now()),
+            (1, 57),
+            "told of the end, the others look at once"
+        );
+        settled().await;
+        assert!(processes.iter().all(|cache| cache.get(&1) == Some(7)));
+    });
+}
+
+#[test]
+fn r8_a_lease_is_renewed_as_long_as_its_load_goes_on() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let process = || far.process().l2_lease(ms(100)).build().unwrap();
+        let (one, two) = (process(), process());
+        let load = calls.load(ms(1_000), Ok(7));
+        let callers = vec![ask(&one, 1, load.clone()), ask(&two, 1, load)];
+        assert_eq!(all_told(callers).await, Told::Value(7));
+        settled().await;
+        assert_eq!((calls.count(), far.value(&one, 1)), (1, Some(7)));
+        assert!(far.log().iter().filter(|what| **what == "renew").count() >= 20);
+    });
+}
+
+#[test]
+fn r8_when_the_holder_dies_another_takes_over_at_the_end_of_its_lease() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        let dying = ask(&one, 1, calls.never());
+        sleep(ms(10)).await;
+        dying.abort();
+        drop(one); // and its load with it
+        let caller = ask(&two, 1, calls.load(ms(100), Ok(2)));
+        assert_eq!(told(caller).await, Told::Value(2));
+        let took_over = calls.times()[1];
+        assert!((5_000..5_100).contains(&took_over), "{took_over} ms");
+    });
+}
+
+#[test]
+fn r8_a_holder_whose_lease_was_lost_is_fenced_off() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        let late = ask(&one, 1, calls.load(secs(10), Ok(1)));
+        sleep(secs(1)).await;
+        far.is(State::Hangs); // nothing is renewed
+        sleep(secs(7)).await;
+        far.is(State::Up);
+        assert_eq!(told(ask(&two, 1, calls.load(ms(100), Ok(2)))).await, Told::Value(2));
+        assert_eq!(told(late).await, Told::Value(1), "its own callers are told");
+        settled().await;
+        assert_eq!((one.get(&1), far.value(&one, 1)), (None, Some(2)), "nobody else ever is");
+        assert_eq!(one.stats().store_refusals, 1);
+    });
+}
+
+#[test]
+fn r8_a_load_that_fails_lets_another_process_try_at_once() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        let failing = ask(&one, 1, calls.load(ms(50), Err(Origin("down"))));
+        sleep(ms(10)).await;
+        let next = ask(&two, 1, calls.load(ms(50), Ok(2)));
+        assert_eq!(told(failing).await, Told::Failed(Origin("down")));
+        assert_eq!(told(next).await, Told::Value(2));
+        assert!(calls.times()[1] <= 100 + 1, "{:?}", calls.times());
+    });
+}
+
+#[test]
+fn who_waits_for_another_process_waits_to_the_hard_time_out_at_most() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let process = || far.process().hard_timeout(secs(2)).build().unwrap();
+        let (one, two) = (process(), process());
+        let _slow = ask(&one, 1, calls.load(secs(20), Ok(1)));
+        sleep(ms(10)).await;
+        let caller = ask(&two, 1, calls.load(secs(1), Ok(2)));
+        assert!(matches!(told(caller).await, Told::TimedOut { .. }));
+        sleep(secs(2)).await;
+        assert_eq!(calls.count(), 2, "then it loads itself");
+        assert_eq!((two.get(&1), far.value(&two, 1)), (Some(2), None), "for itself alone");
+    });
+}
+
+#[test]
+fn without_leases_each_process_loads_and_none_leaves_anything() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let process = || far.process().l2_leases(false).build().unwrap();
+        let (one, two) = (process(), process());
+        let load = calls.load(ms(50), Ok(7));
+        let callers = vec![ask(&one, 1, load.clone()), ask(&two, 1, load)];
+        assert_eq!(all_told(callers).await, Told::Value(7));
+        settled().await;
+        assert_eq!((calls.count(), far.log()), (2, vec!["get", "get"]));
+    });
+}

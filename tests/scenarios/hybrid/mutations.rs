@@ -1,0 +1,148 @@
+//! Mutations that a caller gives up, and those that meet loads of their own process.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use advanced_caching::Put;
+use advanced_caching::future::Reach;
+use tokio::time::{advance, sleep};
+
+use super::far::Far;
+use crate::tasks::calls::{Calls, Users, ask, told};
+use crate::world::{Told, ms, on_paused_time, secs, settled};
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Put,
+    Expire,
+    Invalidate,
+    Clear,
+}
+
+async fn mutate(cache: Users, what: What) {
+    match what {
+        What::Put => drop(cache.put(1, 2).await),
+        What::Expire => drop(cache.expire(&1).await),
+        What::Invalidate => drop(cache.invalidate(&1).await),
+        What::Clear => drop(cache.clear().await),
+    }
+}
+
+/// Polls it once in each millisecond, so often; whether it has ended.
+async fn poll_for(polls: u64, mut work: Pin<&mut impl Future<Output = ()>>) -> bool {
+    for _ in 0..polls {
+        let ended = poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_ready())).await;
+        if ended {
+            return true;
+        }
+        advance(ms(1)).await;
+    }
+    false
+}
+
+#[test]
+fn a_mutation_that_is_dropped_at_any_time_leaves_memory_and_store_agreed() {
+    on_paused_time(async {
+        for what in [What::Put, What::Expire, What::Invalidate, What::Clear] {
+            let mut ended = false;
+            for polls in 0..200 {
+                let (far, calls) = (Far::new(), Calls::new());
+                let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+                assert!(one.put(1, 1).await.is_stored());
+                assert_eq!(told(ask(&two, 1, calls.never())).await, Told::Value(1));
+                far.takes(ms(4));
+                ended = poll_for(polls, pin!(mutate(one.clone(), what))).await;
+                far.takes(ms(0));
+                sleep(secs(2)).await;
+                let stored = far.value(&one, 1);
+                for cache in [&one, &two] {
+                    let seen = cache.get(&1);
+                    assert!(seen.is_none() || seen == stored, "{what:?} after {polls} polls");
+                }
+                let next = told(ask(&one, 1, calls.load(ms(0), Ok(9)))).await;
+                assert!(matches!(next, Told::Value(_)), "no turn is lost");
+                assert_eq!(one.invalidate(&1).await.reach, Reach::Everywhere);
+                if ended {
+                    break;
+                }
+            }
+            assert!(ended, "{what:?} never ended");
+        }
+    });
+}
+
+#[test]
+fn s15_a_put_during_a_refresh_wins_in_the_store_too() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().stale_while_revalidate(secs(60)).build().unwrap();
+        assert!(cache.put(1, 1).await.is_stored());
+        advance(secs(70)).await;
+        assert_eq!(told(ask(&cache, 1, calls.load(ms(100), Ok(2)))).await, Told::Value(1));
+        sleep(ms(50)).await;
+        assert!(cache.put(1, 3).await.is_stored());
+        sleep(ms(100)).await;
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(3), Some(3)));
+        assert_eq!((calls.count(), cache.stats().superseded), (1, 1));
+    });
+}
+
+#[test]
+fn s15_a_put_during_a_refresh_wins_in_a_store_of_its_own_too() {
+    on_paused_time(async {
+        let (far, calls) = (Far::private(), Calls::new());
+        far.takes(ms(20));
+        let cache = far.process().build().unwrap();
+        let loading = ask(&cache, 1, calls.load(ms(100), Ok(1)));
+        assert_eq!((told(loading).await, calls.now()), (Told::Value(1), 120));
+        // The load writes to the store until 140 ms.
+        assert!(cache.put(1, 2).await.is_stored());
+        assert_eq!((far.value(&cache, 1), cache.get(&1), calls.now()), (Some(2), Some(2), 160));
+    });
+}
+
+#[test]
+fn a_value_that_a_peer_has_stored_is_present() {
+    on_paused_time(async {
+        let far = Far::new();
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        assert!(one.put_if_absent(1, 1).await.is_stored());
+        assert_eq!(two.put_if_absent(1, 2).await, Put::Present(2));
+        assert_eq!((two.get(&1), far.value(&two, 1)), (Some(1), Some(1)));
+        assert_eq!(one.put_if_absent(1, 3).await, Put::Present(3));
+    });
+}
+
+#[test]
+fn a_shutdown_waits_for_what_loads_write() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        far.takes(ms(20));
+        let cache = far.process().build().unwrap();
+        assert_eq!(told(ask(&cache, 1, calls.load(ms(0), Ok(1)))).await, Told::Value(1));
+        assert_eq!(far.value(&cache, 1), None);
+        cache.control().shutdown(secs(1)).await.unwrap();
+        assert_eq!(far.value(&cache, 1), Some(1));
+    });
+}
+
+#[test]
+fn a_dropped_cache_leaves_no_task_behind_whatever_its_store_does() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        let _leader = ask(&one, 1, calls.never());
+        sleep(ms(10)).await;
+        let waiting = ask(&two, 1, calls.never());
+        sleep(ms(10)).await;
+        far.is(super::far::State::Down);
+        assert_eq!(two.invalidate(&2).await.reach, Reach::Queued);
+        waiting.abort();
+        drop(two);
+        settled().await;
+        sleep(ms(100)).await;
+        let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        assert_eq!(alive, 2, "the leader, and its load");
+    });
+}
