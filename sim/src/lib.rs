@@ -18,6 +18,7 @@ pub mod capacity;
 pub mod commands;
 pub mod generate;
 pub mod lru;
+pub mod nodes;
 pub mod ours;
 #[cfg(feature = "peers")]
 pub mod peers;

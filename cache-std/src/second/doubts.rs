@@ -1,7 +1,7 @@
 //! Keys of which a store may have what it should not.
 
 use core::hash::Hash;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +17,36 @@ pub(crate) struct Doubts<K> {
 }
 
 struct State<K> {
-    keys: HashSet<K>,
+    /// Each key's number.
+    keys: HashMap<K, u64>,
+    /// The keys in the order in which they came.
+    order: BTreeMap<u64, K>,
+    next: u64,
     /// There were too many to remember: until the store is cleared.
     all: bool,
+}
+
+impl<K: Clone + Eq + Hash> State<K> {
+    fn new(all: bool) -> Self {
+        Self { keys: HashMap::new(), order: BTreeMap::new(), next: 0, all }
+    }
+
+    /// The last who comes waits longest, also who was there.
+    fn add(&mut self, key: &K) {
+        self.remove(key);
+        self.next += 1;
+        self.keys.insert(key.clone(), self.next);
+        self.order.insert(self.next, key.clone());
+        if self.keys.len() > MOST {
+            *self = Self::new(true);
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        if let Some(number) = self.keys.remove(key) {
+            self.order.remove(&number);
+        }
+    }
 }
 
 /// What is to be removed from the store, so that nothing is in doubt.
@@ -31,8 +58,7 @@ pub(crate) enum Doubted<K> {
 
 impl<K: Clone + Eq + Hash> Doubts<K> {
     pub(crate) fn new() -> Self {
-        let state = State { keys: HashSet::new(), all: false };
-        Self { state: Mutex::new(state), count: AtomicUsize::new(0) }
+        Self { state: Mutex::new(State::new(false)), count: AtomicUsize::new(0) }
     }
 
     /// Whether there are any.
@@ -43,39 +69,32 @@ impl<K: Clone + Eq + Hash> Doubts<K> {
     pub(crate) fn has(&self, key: &K) -> bool {
         self.any() && {
             let state = self.lock();
-            state.all || state.keys.contains(key)
+            state.all || state.keys.contains_key(key)
         }
     }
 
     pub(crate) fn add(&self, key: &K) {
-        self.change(|state| {
-            state.keys.insert(key.clone());
-            if state.keys.len() > MOST {
-                *state = State { keys: HashSet::new(), all: true };
-            }
-        });
+        self.change(|state| state.add(key));
     }
 
     pub(crate) fn remove(&self, key: &K) {
         if self.any() {
-            self.change(|state| {
-                state.keys.remove(key);
-            });
+            self.change(|state| state.remove(key));
         }
     }
 
     /// The store was cleared, or could not be.
     pub(crate) fn cleared(&self, cleared: bool) {
-        self.change(|state| *state = State { keys: HashSet::new(), all: !cleared });
+        self.change(|state| *state = State::new(!cleared));
     }
 
-    /// Up to so many of them.
+    /// Up to so many of them, those first that have been there longest.
     pub(crate) fn some(&self, most: usize) -> Doubted<K> {
         let state = self.lock();
         if state.all {
             return Doubted::All;
         }
-        let keys: Vec<_> = state.keys.iter().take(most).cloned().collect();
+        let keys: Vec<_> = state.order.values().take(most).cloned().collect();
         if keys.is_empty() { Doubted::Nothing } else { Doubted::Keys(keys) }
     }
 
@@ -100,7 +119,7 @@ mod tests {
         assert!(!doubts.any() && matches!(doubts.some(1), Doubted::Nothing));
         (0..MOST).for_each(|key| doubts.add(&key));
         assert!(doubts.has(&0) && !doubts.has(&MOST));
-        assert!(matches!(doubts.some(2), Doubted::Keys(keys) if keys.len() == 2));
+        assert!(matches!(doubts.some(2), Doubted::Keys(keys) if keys == [0, 1]));
         doubts.remove(&0);
         assert!(!doubts.has(&0));
         (0..=MOST).for_each(|key| doubts.add(&key));

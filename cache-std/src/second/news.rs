@@ -1,12 +1,12 @@
 //! Who waits to hear of a key.
 
 use core::future::poll_fn;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::time::Signal;
 
-type Waiting = HashMap<u64, Vec<Arc<Signal>>>;
+type Waiting = BTreeMap<u64, Vec<Arc<Signal>>>;
 
 /// Those who wait to hear of a key, by its hash.
 #[derive(Default)]
