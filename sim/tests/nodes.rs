@@ -11,13 +11,17 @@ fn many_seeds() {
     let count: u64 = std::env::var("COUNT").ok().and_then(|s| s.parse().ok()).unwrap_or(400);
     let verbose = std::env::var("VERBOSE").is_ok();
     for seed in from..from + count {
-        if count < 500 { eprintln!("seed {seed}"); }
+        if count < 500 {
+            eprintln!("seed {seed}");
+        }
         match run(seed, verbose) {
             Ok(tally) => all.add(&tally),
             Err(what) => wrong.push(what),
         }
     }
     eprintln!("{all:?} {:?} {}", start.elapsed(), wrong.len());
-    for what in wrong.iter().take(40) { eprintln!("{what}"); }
+    for what in wrong.iter().take(40) {
+        eprintln!("{what}");
+    }
     assert!(wrong.is_empty());
 }

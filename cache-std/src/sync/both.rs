@@ -31,7 +31,6 @@ struct UnderWay<'a, K: Clone + Eq + Hash, V, S: BuildHasher> {
     second: &'a Second<K, V>,
     hash: u64,
     key: &'a K,
-    turn: &'a Turn<'a>,
     over: bool,
 }
 
@@ -46,8 +45,7 @@ impl<K: Clone + Eq + Hash, V, S: BuildHasher> Drop for UnderWay<'_, K, V, S> {
     fn drop(&mut self) {
         if !self.over {
             self.second.doubt(self.key);
-            let Self { inner, hash, key, .. } = self;
-            self.turn.unless_void(|| inner.tables.invalidate(*hash, *key, inner.now()));
+            self.inner.tables.invalidate(self.hash, self.key, self.inner.now());
         }
     }
 }
@@ -78,12 +76,12 @@ where
     async fn change(
         &self,
         (second, timer): (&Second<K, V>, &impl Timer),
-        turn: &Turn<'_>,
+        _: &Turn<'_>,
         (hash, key): (u64, &K),
         change: &Change<V>,
         now: Instant,
     ) -> Reach {
-        let under_way = UnderWay { inner: self, second, hash, key, turn, over: false };
+        let under_way = UnderWay { inner: self, second, hash, key, over: false };
         let reach = second.change(timer, key, change, now).await;
         under_way.over();
         reach
@@ -125,9 +123,15 @@ where
             let change = Change::by(&loaded, &policy, &second.terms);
             inner.change((second, timer), &turn, (hash, &key), &change, now).await;
         }
-        let put = turn.unless_void(|| self.store(key, near(loaded), if_absent));
-        // Others have changed it since in the store, which knows what is the newest.
-        put.unwrap_or(Put::Stored)
+        let mut key = Some(key);
+        let put =
+            turn.unless_void(|| key.take().map(|key| self.store(key, near(loaded), if_absent)));
+        if let Some(key) = key {
+            // Others have changed it since in the store, which knows what is the newest. What was read
+            // from there before this put is none of it.
+            inner.tables.invalidate(hash, &key, inner.now());
+        }
+        put.flatten().unwrap_or(Put::Stored)
     }
 
     /// In memory, in the store, and in memory once more: what was read from the store in between is
