@@ -30,6 +30,12 @@ cache-sim generate --kind KIND --keys N --requests N [OPTION ..] > FILE
     --skew S             Zipf's exponent, 0.99 if not said
     --seed N             another seed gives another trace, 1 if not said
 
+cache-sim nodes [OPTION ..]
+    Runs several processes before one shared store, on virtual time, and checks what must hold.
+    --seed N             the first seed, 0 if not said
+    --count N            how many seeds, 1,000 if not said
+    --verbose            tells everything that happens
+
 cache-sim help
 ";
 
@@ -41,8 +47,22 @@ pub enum Command {
     Replay(Replay),
     /// Make a trace.
     Generate(Recipe),
+    /// Run processes before a store.
+    Nodes(Seeds),
     /// Show [`HELP`].
     Help,
+}
+
+/// The arguments of `nodes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seeds {
+    /// The first.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// Tell everything that happens.
+    pub verbose: bool,
 }
 
 /// The arguments of `replay`.
@@ -74,9 +94,10 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Command, Str
     match command.as_deref() {
         Some("replay") => replay(options()?).map(Command::Replay),
         Some("generate") => generate(options()?).map(Command::Generate),
+        Some("nodes") => nodes(options()?).map(Command::Nodes),
         Some("help" | "--help" | "-h") => Ok(Command::Help),
         Some(other) => Err(format!("there is no command `{other}`; see `cache-sim help`")),
-        None => Err("give a command: replay, generate or help".into()),
+        None => Err("give a command: replay, generate, nodes or help".into()),
     }
 }
 
@@ -128,6 +149,16 @@ fn generate(mut options: Options) -> Result<Recipe, String> {
         return Err(format!("--skew cannot be `{}`; give 0 to 10", recipe.skew));
     }
     Ok(recipe)
+}
+
+fn nodes(mut options: Options) -> Result<Seeds, String> {
+    let seeds = Seeds {
+        first: options.value("--seed")?.unwrap_or(0),
+        count: options.value("--count")?.unwrap_or(1_000),
+        verbose: options.flag("--verbose")?,
+    };
+    options.end()?;
+    if seeds.count == 0 { Err("--count is at least 1".into()) } else { Ok(seeds) }
 }
 
 /// Options with the words behind each.

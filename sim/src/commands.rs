@@ -5,8 +5,9 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::arguments::{self, Command, Replay};
+use crate::arguments::{self, Command, Replay, Seeds};
 use crate::generate::Recipe;
+use crate::nodes;
 use crate::policy::{Kind, OWN};
 use crate::replay::{self, Plan};
 use crate::row::{self, Row};
@@ -22,6 +23,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> ExitCode {
     match command {
         Command::Replay(arguments) => replay(&arguments),
         Command::Generate(recipe) => done(generate(&recipe)),
+        Command::Nodes(seeds) => done(nodes(seeds)),
         Command::Help => done(show(arguments::HELP)),
     }
 }
@@ -40,6 +42,14 @@ fn replay(arguments: &Replay) -> ExitCode {
         Ok(kinds) => done(replay_through(&kinds, arguments)),
         Err(wrong) => fail(2, wrong),
     }
+}
+
+fn nodes(seeds: Seeds) -> Result<(), String> {
+    let Seeds { first, count, verbose } = seeds;
+    let (all, wrong) = nodes::run_all(first..first.saturating_add(count), verbose);
+    wrong.iter().take(20).for_each(|wrong| eprintln!("{wrong}"));
+    show(&format!("{count} seeds: {all}\n"))?;
+    if wrong.is_empty() { Ok(()) } else { Err(format!("{} seeds went wrong", wrong.len())) }
 }
 
 /// The policies to run.

@@ -215,6 +215,7 @@ fn sim() -> Vec<Step> {
     let program = format!("cargo run {set} --");
     let generate = format!("{program} generate --kind zipf --keys 1000 --requests 20000");
     let replay = format!("{program} replay --trace - --capacity 1%,10%");
+    let nodes = format!("cargo run --release {set} -- nodes --count 10000");
     let mut run = command("sim", "a replay of a generated trace", "sh -c");
     if let Action::Command { words, .. } = &mut run.action {
         words.push(format!("{generate} | {replay}"));
@@ -222,6 +223,7 @@ fn sim() -> Vec<Step> {
     vec![
         command("sim", "clippy cache-sim", &clippy),
         command("sim", "cache-sim tests", &format!("cargo test {set}")),
+        command("sim", "10,000 seeds of processes before a store", &nodes),
         run,
     ]
 }

@@ -324,7 +324,7 @@ impl Plot {
         let Some(cache) = self.at(node) else { return };
         let Some(value) = self.write(key, true) else { return };
         self.world.note(|| format!("node {node}: puts {value} of {key}"));
-        drop(cache.put(key, value).await);
+        let _ = cache.put(key, value).await;
         self.facts().putting[usize::from(key)] = false;
         self.returned(node, key, value, Reach::Queued); // who else knows is not told
     }

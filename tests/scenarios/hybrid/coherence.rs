@@ -190,6 +190,30 @@ fn r7_a_change_that_was_not_heard_is_made_up_for() {
     });
 }
 
+/// The simulation found this one.
+#[test]
+fn ph_what_was_read_from_the_store_before_a_put_does_not_stay_though_the_backplane_closed() {
+    on_paused_time(async {
+        let (far, held, calls) = (Far::new(), Held::default(), Calls::new());
+        let cache = listening(&far, &held);
+        held.receiver().opened();
+        let life = Lifetime::fresh_for(secs(60));
+        Store::<u8, u32>::put(&*far.store, &1, &1, life, cache.time().now()).unwrap();
+        far.takes(ms(20));
+        let putting = tokio::spawn({
+            let cache = cache.clone();
+            async move { cache.put(1, 2).await }
+        });
+        sleep(ms(1)).await;
+        held.receiver().closed();
+        far.takes(ms(2));
+        assert_eq!(told(ask(&cache, 1, calls.never())).await, Told::Value(1), "as it is there yet");
+        assert!(putting.await.unwrap().is_stored());
+        assert_eq!(cache.get(&1), None);
+        assert_eq!(told(ask(&cache, 1, calls.never())).await, Told::Value(2));
+    });
+}
+
 #[test]
 fn tags_travel() {
     on_paused_time(async {
