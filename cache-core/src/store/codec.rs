@@ -60,15 +60,17 @@ pub type CodecError = Box<dyn Error + Send + Sync>;
 ///
 /// | bits | |
 /// |---|---|
-/// | 0 to 3 | 0 `Plain`, 1 `Json`, 2 `MessagePack`, 3 `Postcard`, 4 `Protobuf`; others not yet used |
-/// | 4 to 6 | around that: 0 nothing, 1 `Lz4`, 2 `Zstd`; others not yet used |
-/// | 7 | 0 for this library's, 1 for one of your own, around the one that the other bits say, or whose bits 0 to 3 you choose |
+/// | 0 to 3 | 0 `Plain`, 1 `Json`, 2 `MessagePack`, 3 `Postcard`, 4 `Protobuf` |
+/// | 4 to 6 | around that: 0 nothing, 1 `Lz4`, 2 `Zstd` |
+/// | 7 | 0 for the library's, 1 for one of your own |
 ///
-/// Compressing twice does not compile.
+/// A codec of your own around one of the library's has `128 | C::ID`, such as 0x91 around
+/// `Lz4<Json>`. One that is around none has 0x88 to 0x8f, and may itself be inside `Lz4` or `Zstd`; or
+/// any other number from 128 that you do not use yet. To compress what is compressed or encrypted is
+/// of no use, and does not compile.
 pub trait Codec<V> {
-    /// Tells this codec from others in what is stored. Below 128 is this library's. Yours is
-    /// `128 | C::ID` around another codec `C`, or else from 128 to 143, of which there may be more if
-    /// it is never inside `Lz4` or `Zstd`.
+    /// Tells this codec from others in what is stored. Below 128 is the library's; see above for
+    /// yours.
     const ID: u8;
 
     /// Appends the value's bytes.
@@ -88,6 +90,9 @@ pub trait Codec<V> {
 /// The ID of a compressing codec around that of `inner`. Evaluated by the compiler, as are its errors.
 #[cfg(any(feature = "lz4", feature = "zstd"))]
 const fn compressed(inner: u8, method: u8) -> u8 {
-    assert!(inner & 0x70 == 0, "bits 4 to 6 of the inner codec's ID are taken");
+    assert!(
+        matches!(inner, 0..=0x0f | 0x88..=0x8f),
+        "the inner codec's ID must be one around which there is no other"
+    );
     inner | method << 4
 }
