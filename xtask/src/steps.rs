@@ -192,6 +192,7 @@ fn no_std() -> Vec<Step> {
     vec![
         command("no-std", "a binary without std and heap", run),
         command("no-std", "a binary without std, with a heap", &format!("{run} --features heap")),
+        command("no-std", "the same, with codecs", &format!("{run} --features codecs")),
     ]
 }
 
