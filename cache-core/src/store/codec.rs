@@ -50,9 +50,9 @@ pub type CodecError = Box<dyn Error + Send + Sync>;
 
 /// Turns values into bytes and back, for stores outside the process.
 ///
-/// The bytes that are decoded may come from anybody who can write to the store. This library's codecs
-/// answer an error for what they did not write, never panic, and hold no more memory than a few
-/// times the bytes' length, times the size of the largest element of the value's type; those that
+/// The bytes that are decoded may come from anybody who can write to the store. Whatever they are,
+/// this library's codecs answer a value or an error and never panic. They take no more memory than a
+/// few times the bytes' length, times the size of the largest element of the value's type; those that
 /// unpack have limits of their own.
 ///
 /// A codec is told from others by one byte. Its bits say what was done to a value, so a codec around

@@ -45,23 +45,28 @@ struct Bounds<'a> {
 }
 
 impl<'a> Bounds<'a> {
+    #[inline]
     fn on<T>(self, inner: T) -> Bounded<'a, T> {
         Bounded { inner, bounds: self }
     }
 
+    #[inline]
     fn plain(self) -> Self {
         Self { counting: false, ..self }
     }
 
+    #[inline]
     fn counting(self) -> Self {
         Self { counting: true, ..self }
     }
 
+    #[inline]
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1);
         depth.map(|depth| Self { depth, ..self }).ok_or_else(|| E::custom("nested too deep"))
     }
 
+    #[inline]
     fn found<T, E: Error>(self, element: Option<T>) -> Result<Option<T>, E> {
         if self.counting && element.is_some() {
             let left = self.elements.get().checked_sub(1);
@@ -79,6 +84,7 @@ struct Bounded<'a, T> {
 /// Methods of [`Deserializer`] whose visitor is told of nothing that the bytes count.
 macro_rules! deserialize {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {$(
+        #[inline]
         fn $name<V: Visitor<'de>>(
             self, $($argument: $type,)* visitor: V,
         ) -> Result<V::Value, D::Error> {
@@ -90,6 +96,7 @@ macro_rules! deserialize {
 /// The others.
 macro_rules! deserialize_counted {
     ($($name:ident)*) => {$(
+        #[inline]
         fn $name<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.inner.$name(self.bounds.counting().on(visitor))
         }
@@ -131,6 +138,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
     }
 
+    #[inline]
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
@@ -139,6 +147,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
 /// Methods of [`Visitor`] that get what has nothing in it.
 macro_rules! visit {
     ($($name:ident($type:ty);)*) => {$(
+        #[inline]
         fn $name<E: Error>(self, value: $type) -> Result<V::Value, E> {
             self.inner.$name(value)
         }
@@ -171,34 +180,42 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
         visit_byte_buf(Vec<u8>);
     }
 
+    #[inline]
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.expecting(f)
     }
 
+    #[inline]
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         self.inner.visit_none()
     }
 
+    #[inline]
     fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
         self.inner.visit_unit()
     }
 
+    #[inline]
     fn visit_some<D: Deserializer<'de>>(self, decoder: D) -> Result<V::Value, D::Error> {
         self.inner.visit_some(self.bounds.deeper()?.on(decoder))
     }
 
+    #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, decoder: D) -> Result<V::Value, D::Error> {
         self.inner.visit_newtype_struct(self.bounds.deeper()?.on(decoder))
     }
 
+    #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.inner.visit_seq(self.bounds.deeper()?.on(access))
     }
 
+    #[inline]
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.inner.visit_map(self.bounds.deeper()?.on(access))
     }
 
+    #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.inner.visit_enum(self.bounds.deeper()?.on(access))
     }
@@ -207,6 +224,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<'_, V> {
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, S> {
     type Value = S::Value;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, decoder: D) -> Result<S::Value, D::Error> {
         self.inner.deserialize(self.bounds.on(decoder))
     }
@@ -215,6 +233,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Bounded<'_, S> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
@@ -223,6 +242,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
         self.bounds.found(element)
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         self.inner.size_hint().map(|announced| announced.min(RESERVED))
     }
@@ -231,6 +251,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Bounded<'_, A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
@@ -239,10 +260,12 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Bounded<'_, A> {
         self.bounds.found(key)
     }
 
+    #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         self.inner.next_value_seed(self.bounds.on(seed))
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         self.inner.size_hint().map(|announced| announced.min(RESERVED))
     }
@@ -252,6 +275,7 @@ impl<'de, 'a, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<'a, A> {
     type Error = A::Error;
     type Variant = Bounded<'a, A::Variant>;
 
+    #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
@@ -264,18 +288,22 @@ impl<'de, 'a, A: EnumAccess<'de>> EnumAccess<'de> for Bounded<'a, A> {
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn unit_variant(self) -> Result<(), A::Error> {
         self.inner.unit_variant()
     }
 
+    #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
         self.inner.newtype_variant_seed(self.bounds.on(seed))
     }
 
+    #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
         self.inner.tuple_variant(len, self.bounds.plain().on(visitor))
     }
 
+    #[inline]
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
