@@ -40,7 +40,9 @@
 //! # Features
 //! All features only add. `alloc`: tags, etags, error texts, schedules. `hashbrown` and `heapless`:
 //! tables. `spin`: `local::Shared`. `embassy-time`: `EmbassyClock`. `serde`: for [`Policy`],
-//! [`Lifetime`] and [`Stats`]. `conformance`: tests for stores of your own.
+//! [`Lifetime`] and [`Stats`]. `conformance`: tests for stores of your own. `envelope`: entries as
+//! bytes. `json`, `messagepack`, `postcard`, `protobuf`: values as bytes. `lz4`, `zstd`: those
+//! compressed.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

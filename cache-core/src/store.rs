@@ -16,8 +16,20 @@ mod leases;
 mod shared;
 
 pub use self::chain::Chain;
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+pub use self::codec::CompressionError;
 #[cfg(feature = "json")]
 pub use self::codec::Json;
+#[cfg(feature = "lz4")]
+pub use self::codec::Lz4;
+#[cfg(feature = "messagepack")]
+pub use self::codec::MessagePack;
+#[cfg(feature = "postcard")]
+pub use self::codec::Postcard;
+#[cfg(feature = "protobuf")]
+pub use self::codec::Protobuf;
+#[cfg(feature = "zstd")]
+pub use self::codec::Zstd;
 #[cfg(feature = "envelope")]
 pub use self::codec::{Codec, CodecError, KeyBytes, KeyFromBytes, Plain};
 pub use self::error::{Cause, StoreError};

@@ -250,6 +250,24 @@ fn other_schemas_and_codecs_are_absent() {
     }
 }
 
+#[cfg(feature = "lz4")]
+#[test]
+fn compressed_values_come_back_and_what_does_not_unpack_is_counted() {
+    use cache_core::store::{Lz4, Plain};
+
+    let folder = TempDir::new().unwrap();
+    let open = |bytes| DirStore::<String, _>::new(folder.path(), Lz4::new(Plain).limit(bytes));
+    let (store, text) = (open(1 << 20), "the same again ".repeat(1_000));
+    store.put("key", &text, Lifetime::fresh_for(SECOND), NOW).unwrap();
+    assert!(files(folder.path())[0].metadata().unwrap().len() < 500);
+    assert_eq!(store.get("key", NOW).unwrap().unwrap().value, text);
+    let small = open(text.len() - 1);
+    assert!(small.get("key", NOW).unwrap().is_none());
+    assert_eq!((small.stats().corrupt, small.stats().foreign), (1, 0));
+    let plain = texts(folder.path());
+    assert_eq!((get(&plain, "key"), plain.stats().foreign), (None, 1));
+}
+
 #[test]
 fn a_restart_loses_nothing_and_ages_go_on() {
     let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());

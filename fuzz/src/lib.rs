@@ -1,8 +1,10 @@
 //! Runs of operations, made of any bytes, on every cache and on a plain map that does everything the
-//! slow and obvious way.
+//! slow and obvious way; and any bytes as entries that lie in a store.
 //!
-//! `cargo xtask fuzz` looks for bytes with which the two disagree; the tests here try a few thousand.
+//! `cargo xtask fuzz` looks for bytes with which something goes wrong; the tests here try a few
+//! thousand.
 
+mod entries;
 mod model;
 mod operation;
 mod run;
@@ -10,6 +12,7 @@ mod subject;
 
 use arbitrary::{Arbitrary, Unstructured};
 
+pub use entries::entries;
 use model::Model;
 use operation::Operation;
 use run::Run;
@@ -66,7 +69,7 @@ mod tests {
     use super::*;
 
     /// Bytes by a fixed generator (xorshift64, Marsaglia 2003).
-    fn bytes(seed: u64) -> Vec<u8> {
+    pub(crate) fn bytes(seed: u64) -> Vec<u8> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut next = || {
             state ^= state << 13;

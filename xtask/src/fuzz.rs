@@ -1,14 +1,15 @@
-//! Looks for operations with which a cache and a plain map disagree, with cargo-fuzz.
+//! Looks for operations with which a cache and a plain map disagree, and for bytes that harm a decoder,
+//! with cargo-fuzz.
 
 use std::process::{Command, ExitCode};
 
 use crate::run;
 use crate::steps::{Action, Step};
 
-const TARGETS: &[&str] = &["hand", "threads"];
+const TARGETS: &[&str] = &["hand", "threads", "entries"];
 const SECONDS: &str = "60";
 
-/// `cargo xtask fuzz [hand|threads ..] [--seconds N]`; both targets, if none is named.
+/// `cargo xtask fuzz [hand|threads|entries ..] [--seconds N]`; all targets, if none is named.
 pub(crate) fn fuzz(words: &[&str]) -> ExitCode {
     let steps = request(words).and_then(|(targets, seconds)| {
         needs()?;
@@ -77,6 +78,6 @@ mod tests {
         assert_eq!(request(&[]), Ok((TARGETS.to_vec(), 60)));
         assert_eq!(request(&["hand", "--seconds", "5"]), Ok((vec!["hand"], 5)));
         assert!(request(&["--seconds", "x"]).is_err());
-        assert!(request(&["feet"]).is_err_and(|told| told.contains("hand, threads")));
+        assert!(request(&["feet"]).is_err_and(|told| told.contains("hand, threads, entries")));
     }
 }

@@ -39,7 +39,7 @@ fn help() {
     println!(
         "cargo xtask sanitize [..]    run the tests under nightly's sanitizers: address, thread"
     );
-    println!("cargo xtask fuzz [..]        look for operations that go wrong: hand, threads");
+    println!("cargo xtask fuzz [..]        look for bytes that go wrong: hand, threads, entries");
     println!("cargo xtask help             this text");
 }
 

@@ -35,6 +35,28 @@ const CORE_FEATURES: &[&str] = &[
     "conformance",
     "envelope",
     "json",
+    "messagepack",
+    "postcard",
+    "protobuf",
+    "lz4",
+    "zstd",
+];
+
+/// Features of the facade that are built alone; "" is none of them.
+const FACADE_FEATURES: &[&str] = &[
+    "",
+    "heapless",
+    "hashbrown",
+    "std",
+    "tokio",
+    "redis",
+    "chaos",
+    "json",
+    "messagepack",
+    "postcard",
+    "protobuf",
+    "lz4",
+    "zstd",
 ];
 
 /// Packages that are linted, documented and tested as a whole.
@@ -139,7 +161,7 @@ fn models() -> Vec<Step> {
 }
 
 fn facade() -> Vec<Step> {
-    let mut steps: Vec<_> = ["", "heapless", "hashbrown", "std", "tokio", "redis", "chaos", "json"]
+    let mut steps: Vec<_> = FACADE_FEATURES
         .iter()
         .map(|features| {
             let words = format!(
@@ -170,6 +192,7 @@ fn no_std() -> Vec<Step> {
     vec![
         command("no-std", "a binary without std and heap", run),
         command("no-std", "a binary without std, with a heap", &format!("{run} --features heap")),
+        command("no-std", "the same, with codecs", &format!("{run} --features codecs")),
     ]
 }
 
@@ -196,7 +219,7 @@ fn deps() -> Vec<Step> {
 /// They check their own promises.
 fn examples() -> Vec<Step> {
     let run = |name| command("examples", name, &format!("cargo run --locked --example {name}"));
-    vec![run("file_store"), run("config_reload")]
+    vec![run("file_store"), run("config_reload"), run("encrypted")]
 }
 
 /// The targets on bytes of a fixed generator; `cargo xtask fuzz` looks for worse ones.

@@ -1,19 +1,76 @@
 //! Values and keys as bytes.
 
-use alloc::borrow::{Cow, ToOwned};
 use alloc::boxed::Box;
-use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::error::Error;
+
+#[cfg(any(feature = "json", feature = "messagepack", feature = "postcard"))]
+mod bounded;
+#[cfg(feature = "json")]
+mod json;
+mod key;
+#[cfg(feature = "lz4")]
+mod lz4;
+#[cfg(feature = "messagepack")]
+mod messagepack;
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+mod packed;
+mod plain;
+#[cfg(feature = "postcard")]
+mod postcard;
+#[cfg(feature = "protobuf")]
+mod protobuf;
+#[cfg(all(
+    test,
+    any(feature = "json", feature = "messagepack", feature = "postcard", feature = "protobuf")
+))]
+mod testing;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+#[cfg(feature = "json")]
+pub use json::Json;
+pub use key::{KeyBytes, KeyFromBytes};
+#[cfg(feature = "lz4")]
+pub use lz4::Lz4;
+#[cfg(feature = "messagepack")]
+pub use messagepack::MessagePack;
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+pub use packed::CompressionError;
+pub use plain::Plain;
+#[cfg(feature = "postcard")]
+pub use postcard::Postcard;
+#[cfg(feature = "protobuf")]
+pub use protobuf::Protobuf;
+#[cfg(feature = "zstd")]
+pub use zstd::Zstd;
 
 /// Why a value could not be encoded or decoded.
 pub type CodecError = Box<dyn Error + Send + Sync>;
 
 /// Turns values into bytes and back, for stores outside the process.
+///
+/// The bytes that are decoded may come from anybody who can write to the store. Whatever they are,
+/// this library's codecs answer a value or an error and never panic. They take no more memory than a
+/// few times the bytes' length, times the size of the largest element of the value's type; those that
+/// unpack have limits of their own.
+///
+/// A codec is told from others by one byte. Its bits say what was done to a value, so a codec around
+/// another differs from it and tells both:
+///
+/// | bits | |
+/// |---|---|
+/// | 0 to 3 | 0 `Plain`, 1 `Json`, 2 `MessagePack`, 3 `Postcard`, 4 `Protobuf` |
+/// | 4 to 6 | around that: 0 nothing, 1 `Lz4`, 2 `Zstd` |
+/// | 7 | 0 for the library's, 1 for one of your own |
+///
+/// A codec of your own around one of the library's has `128 | C::ID`, such as 0x91 around
+/// `Lz4<Json>`. One that is around none has 0x88 to 0x8f, and may itself be inside `Lz4` or `Zstd`; or
+/// any other number from 128 that you do not use yet. To compress what is compressed or encrypted is
+/// of no use, and does not compile.
 pub trait Codec<V> {
-    /// Tells this codec from others in what is stored. Below 128 is this library's: 0
-    /// [`Plain`], 1 JSON.
+    /// Tells this codec from others in what is stored. Below 128 is the library's; see above for
+    /// yours.
     const ID: u8;
 
     /// Appends the value's bytes.
@@ -30,201 +87,12 @@ pub trait Codec<V> {
     fn decode(&self, bytes: &[u8]) -> Result<V, CodecError>;
 }
 
-/// Bytes and text as they are.
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::exhaustive_structs)] // made by its name
-pub struct Plain;
-
-/// Implements [`Codec`] for what is bytes already, or text.
-macro_rules! plain {
-    ($($value:ty: $decode:expr;)*) => {$(
-        impl Codec<$value> for Plain {
-            const ID: u8 = 0;
-
-            fn encode(&self, value: &$value, out: &mut Vec<u8>) -> Result<(), CodecError> {
-                out.extend_from_slice(AsRef::<[u8]>::as_ref(&**value));
-                Ok(())
-            }
-
-            fn decode(&self, bytes: &[u8]) -> Result<$value, CodecError> {
-                let decode: fn(&[u8]) -> Result<$value, CodecError> = $decode;
-                decode(bytes)
-            }
-        }
-    )*};
-}
-
-plain! {
-    Vec<u8>: |bytes| Ok(bytes.to_vec());
-    Box<[u8]>: |bytes| Ok(bytes.into());
-    Arc<[u8]>: |bytes| Ok(bytes.into());
-    String: |bytes| Ok(core::str::from_utf8(bytes)?.to_owned());
-    Box<str>: |bytes| Ok(core::str::from_utf8(bytes)?.into());
-    Arc<str>: |bytes| Ok(core::str::from_utf8(bytes)?.into());
-}
-
-/// Values of types that serde knows, as JSON text (RFC 8259). Nested more than 128 deep they cannot
-/// be read.
-#[cfg(feature = "json")]
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::exhaustive_structs)] // made by its name
-pub struct Json;
-
-#[cfg(feature = "json")]
-impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for Json {
-    const ID: u8 = 1;
-
-    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.append(&mut serde_json::to_vec(value)?);
-        Ok(())
-    }
-
-    fn decode(&self, bytes: &[u8]) -> Result<V, CodecError> {
-        Ok(serde_json::from_slice(bytes)?)
-    }
-}
-
-/// A key as bytes: equal keys give equal bytes, others others. What is stored depends on it, so it
-/// stays the same for ever.
-pub trait KeyBytes {
-    /// The bytes.
-    fn key_bytes(&self) -> Cow<'_, [u8]>;
-}
-
-/// A key made of its bytes again, for stores that can name all their keys, and for snapshots.
-pub trait KeyFromBytes: KeyBytes + Sized {
-    /// The key whose [`key_bytes`](KeyBytes::key_bytes) these are; `None` if they are no key's.
-    fn key_from_bytes(bytes: &[u8]) -> Option<Self>;
-}
-
-impl KeyBytes for [u8] {
-    fn key_bytes(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self)
-    }
-}
-
-impl KeyBytes for str {
-    fn key_bytes(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.as_bytes())
-    }
-}
-
-impl<const N: usize> KeyBytes for [u8; N] {
-    fn key_bytes(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self)
-    }
-}
-
-/// Implements [`KeyBytes`] for what points to keys.
-macro_rules! pointers {
-    ($($key:ty $(, $K:ident)?;)*) => {$(
-        impl$(<$K: KeyBytes + ?Sized>)? KeyBytes for $key {
-            fn key_bytes(&self) -> Cow<'_, [u8]> {
-                (**self).key_bytes()
-            }
-        }
-    )*};
-}
-
-pointers! {
-    String;
-    Vec<u8>;
-    &K, K;
-    Box<K>, K;
-    Arc<K>, K;
-}
-
-/// Implements [`KeyFromBytes`] for keys that own bytes or text.
-macro_rules! owners {
-    ($($key:ty: $make:expr;)*) => {$(
-        impl KeyFromBytes for $key {
-            fn key_from_bytes(bytes: &[u8]) -> Option<Self> {
-                let make: fn(&[u8]) -> Option<Self> = $make;
-                make(bytes)
-            }
-        }
-    )*};
-}
-
-owners! {
-    Vec<u8>: |bytes| Some(bytes.to_vec());
-    Box<[u8]>: |bytes| Some(bytes.into());
-    Arc<[u8]>: |bytes| Some(bytes.into());
-    String: |bytes| Some(core::str::from_utf8(bytes).ok()?.to_owned());
-    Box<str>: |bytes| Some(core::str::from_utf8(bytes).ok()?.into());
-    Arc<str>: |bytes| Some(core::str::from_utf8(bytes).ok()?.into());
-}
-
-impl<const N: usize> KeyFromBytes for [u8; N] {
-    fn key_from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok()
-    }
-}
-
-/// Implements [`KeyBytes`] for numbers: big-endian.
-macro_rules! numbers {
-    ($($key:ty)*) => {$(
-        impl KeyBytes for $key {
-            fn key_bytes(&self) -> Cow<'_, [u8]> {
-                Cow::Owned(self.to_be_bytes().to_vec())
-            }
-        }
-
-        impl KeyFromBytes for $key {
-            fn key_from_bytes(bytes: &[u8]) -> Option<Self> {
-                Some(Self::from_be_bytes(bytes.try_into().ok()?))
-            }
-        }
-    )*};
-}
-
-numbers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_that_is_none_is_refused() {
-        let text: Result<String, _> = Plain.decode(&[0xff]);
-        assert!(text.is_err());
-        let mut bytes = Vec::new();
-        Plain.encode(&"ä".to_owned(), &mut bytes).unwrap();
-        let text: Arc<str> = Plain.decode(&bytes).unwrap();
-        assert_eq!(&*text, "ä");
-    }
-
-    #[test]
-    fn keys_are_what_they_always_were() {
-        assert_eq!(*"a/ä".key_bytes(), *"a/ä".as_bytes());
-        assert_eq!(*0x0102_u16.key_bytes(), [1, 2]);
-        assert_eq!(*(-1_i32).key_bytes(), [0xff; 4]);
-        assert_eq!([1_u8, 2].key_bytes().len(), 2);
-    }
-
-    #[test]
-    fn keys_are_made_of_their_bytes_again() {
-        fn again<K: KeyFromBytes + PartialEq>(key: &K) -> bool {
-            K::key_from_bytes(&key.key_bytes()).as_ref() == Some(key)
-        }
-        let (text, bytes) = ("a/\0ä", [0_u8, 0xff]);
-        assert!(again(&text.to_owned()) && again(&Box::<str>::from(text)));
-        assert!(again(&Arc::<str>::from(text)) && again(&String::new()));
-        assert!(again(&bytes.to_vec()) && again(&Box::<[u8]>::from(bytes)));
-        assert!(again(&Arc::<[u8]>::from(bytes)) && again(&bytes));
-        assert!(again(&0x0102_u16) && again(&-1_i64) && again(&u128::MAX));
-        assert!(String::key_from_bytes(&bytes).is_none() && u32::key_from_bytes(&bytes).is_none());
-    }
-
-    #[cfg(feature = "json")]
-    #[test]
-    fn json_is_read_back_and_other_text_is_not() {
-        let mut bytes = Vec::new();
-        Json.encode(&Some(3_u32), &mut bytes).unwrap();
-        assert_eq!(bytes, b"3");
-        let value: Option<u32> = Json.decode(&bytes).unwrap();
-        assert_eq!(value, Some(3));
-        let value: Result<u32, _> = Json.decode(b"\"3\"");
-        assert!(value.is_err());
-    }
+/// The ID of a compressing codec around that of `inner`. Evaluated by the compiler, as are its errors.
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+const fn compressed(inner: u8, method: u8) -> u8 {
+    assert!(
+        matches!(inner, 0..=0x0f | 0x88..=0x8f),
+        "the inner codec's ID must be one around which there is no other"
+    );
+    inner | method << 4
 }

@@ -1,0 +1,79 @@
+//! Values in a compact form that says what it holds.
+
+use alloc::vec::Vec;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Codec, CodecError, bounded};
+
+/// Values of types that serde knows, as [MessagePack](https://msgpack.org). Fields are written with
+/// their names, as in JSON, so other languages read them, and a later version of the type may have
+/// more.
+///
+/// What is nested more than 128 deep cannot be read: lists, maps, structures, enumerations, options
+/// and new types each count. Needs the standard library.
+///
+/// ```
+/// use cache_core::store::{Codec, MessagePack};
+///
+/// let mut bytes = Vec::new();
+/// MessagePack.encode(&("Ada".to_owned(), 1815_u16), &mut bytes)?;
+/// assert_eq!(bytes, b"\x92\xa3Ada\xcd\x07\x17");
+/// let (name, born): (String, u16) = MessagePack.decode(&bytes)?;
+/// assert_eq!((&*name, born), ("Ada", 1815));
+/// # Ok::<(), cache_core::store::CodecError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs)] // made by its name
+pub struct MessagePack;
+
+const DEEPEST: u16 = 128;
+
+impl<V: Serialize + DeserializeOwned> Codec<V> for MessagePack {
+    const ID: u8 = 2;
+
+    fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        Ok(rmp_serde::encode::write_named(out, value)?)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<V, CodecError> {
+        let mut rest = bytes;
+        let mut decoder = rmp_serde::Deserializer::new(&mut rest);
+        let value = bounded::decode(&mut decoder, DEEPEST, bytes.len())?;
+        if rest.is_empty() { Ok(value) } else { Err("bytes follow the value".into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+
+    use super::super::testing::{Endless, List, Node, on_a_small_stack};
+    use super::*;
+
+    fn read<V: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<V, CodecError> {
+        MessagePack.decode(bytes)
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_an_error() {
+        on_a_small_stack(|| {
+            let mut bytes = Vec::new();
+            MessagePack.encode(&List::of(127), &mut bytes).unwrap();
+            assert_eq!(read::<List>(&bytes).unwrap(), List::of(127));
+            assert!(read::<List>(&b"\x81\xa4More".repeat(100_000)).is_err());
+            assert!(read::<Node>(&b"\x81\xa8children\x91".repeat(100_000)).is_err());
+            assert!(read::<Endless>(&[1]).is_err());
+        });
+    }
+
+    #[test]
+    fn lengths_that_lie_and_what_follows_are_errors() {
+        assert!(read::<Vec<u64>>(b"\xdd\xff\xff\xff\xff\x01").is_err());
+        assert!(read::<String>(b"\xdb\xff\xff\xff\xffa").is_err());
+        assert!(read::<Vec<u8>>(b"\xc6\xff\xff\xff\xffa").is_err());
+        assert!(read::<u8>(&[1, 2]).is_err());
+        assert!(read::<u8>(&[]).is_err());
+    }
+}
