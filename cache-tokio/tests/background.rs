@@ -20,6 +20,8 @@ use tokio::time::{Instant, advance, sleep, timeout};
 mod ends;
 #[path = "background/readers.rs"]
 mod readers;
+#[path = "background/shared.rs"]
+mod shared;
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

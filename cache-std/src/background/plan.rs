@@ -22,6 +22,11 @@ impl Plan {
         self.interval = Some(interval);
     }
 
+    /// Time between two runs, if it was said.
+    pub const fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
     /// A further setting.
     pub fn change(&mut self, change: impl FnOnce(JobBuilder) -> JobBuilder + Send + 'static) {
         self.changes.push(Box::new(change));

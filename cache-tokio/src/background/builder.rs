@@ -5,7 +5,9 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use cache_std::__private::{Kept, OnError, Plan};
+use cache_std::store::AsyncStore;
 
+use super::one_writer::OneWriter;
 use super::scheduler::Scheduler;
 use super::seat::Seat;
 use super::shared::{Run, Shared};
@@ -134,6 +136,34 @@ impl BackgroundBuilder {
         let shared = Arc::new(Shared::new(seat, scheduler, kept, as_runs(loader)));
         shared.drive();
         Ok(Background::new(shared, self.ready_timeout))
+    }
+}
+
+impl BackgroundBuilder {
+    /// The same, for processes that share a store: they all have the value, and one of them at a time
+    /// loads it, by a lease of the job's name that it renews meanwhile.
+    ///
+    /// A run takes what the store has, if that was loaded within the last three quarters of the interval,
+    /// by whichever process. Else it loads, or waits for the one that does. When that one ends, another
+    /// takes its place within the time of a lease, 5 s. A process that starts while the origin is down has
+    /// the last value that was loaded. Where the store is down, each process loads for itself.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_shared<T, E, F, L>(
+        self,
+        store: impl AsyncStore<String, T> + Send + Sync + 'static,
+        loader: F,
+    ) -> Result<Background<T>, StartError>
+    where
+        T: Clone + Send + Sync + 'static,
+        E: fmt::Display + Send + Sync + 'static,
+        F: Fn() -> L + Send + Sync + 'static,
+        L: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let period = self.plan.interval().ok_or(StartError::NoInterval)?;
+        let writer = Arc::new(OneWriter::new(&self.name, period, store, loader));
+        self.start(move || Arc::clone(&writer).run())
     }
 }
 

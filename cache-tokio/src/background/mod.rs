@@ -43,6 +43,7 @@ mod attention;
 mod builder;
 mod clock;
 mod drive;
+mod one_writer;
 mod running;
 mod scheduler;
 mod seat;

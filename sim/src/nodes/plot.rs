@@ -390,7 +390,7 @@ impl Plot {
     async fn break_line(&self) {
         let line = self.world.below(NODES as u64) as usize;
         let cut = self.cut(line);
-        self.world.sleep_ms(self.world.below(1_200)).await;
+        self.world.sleep_ms(self.world.below(3_500)).await;
         poll_fn(|context| cut.poll(context)).await;
         self.server.mend(line);
     }
