@@ -15,11 +15,11 @@ use cache_core::{Policy, PolicyBuilder, PolicyError};
 
 use super::audience::Audience;
 use super::cache::{Cache, Inner};
+use super::chore::{mend_by_jobs, renew_by_jobs, sweep};
 use super::ear::listen;
 use super::listener::{Event, Listener};
 use super::loading::LoadingBuilder;
 use super::place::Places;
-use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables, Waiting};
 use crate::background::{Scheduler, StartError};
 use crate::second::{Behind, Second, Terms};
@@ -327,7 +327,9 @@ where
     /// A setting that is zero, contradicts another, or is not said: the error names the field and
     /// how to mend it.
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
-        self.assemble().map(|(cache, Threads)| cache)
+        let (cache, Threads) = self.assemble()?;
+        mend_by_jobs(&cache.inner);
+        Ok(cache)
     }
 }
 
@@ -367,16 +369,22 @@ where
             not_kept: AtomicU64::new(0),
             pool: OnceLock::new(),
             sweeper: OnceLock::new(),
+            mender: OnceLock::new(),
+            renewer: OnceLock::new(),
             second: self.second.map(|store| Box::new(Second::new(store, self.terms))),
             tasks: Audience::default(),
         });
+        if cache.inner.second.as_ref().is_some_and(|second| second.is_shared) {
+            let renewer = renew_by_jobs(&cache.inner);
+            cache.inner.renewer.get_or_init(|| renewer);
+        }
         if let Some(backplane) = self.backplane {
             listen(&cache.inner, &*backplane);
         }
         if let Some((every, scheduler)) = self.sweep {
             let scheduler = scheduler.unwrap_or_else(Scheduler::shared);
-            let sweeper = Sweeper::start(Arc::downgrade(&cache.inner), every, scheduler)
-                .map_err(BuildError::Sweep)?;
+            let sweeper =
+                sweep(Arc::downgrade(&cache.inner), every, scheduler).map_err(BuildError::Sweep)?;
             cache.inner.sweeper.get_or_init(|| sweeper);
         }
         Ok((cache, self.driver))

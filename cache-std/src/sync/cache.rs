@@ -14,9 +14,9 @@ use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Polic
 use super::audience::Audience;
 use super::both::Mutated;
 use super::builder::{Builder, DefaultHasher, ServeOld, Threads, Weigher};
+use super::chore::{Chore, Renewer};
 use super::listener::Listener;
 use super::place::Places;
-use super::sweeper::Sweeper;
 use super::tables::{Plain, Tables};
 use crate::pool::Pool;
 use crate::second::{Reach, Second, ThreadTimer};
@@ -54,7 +54,11 @@ pub(crate) struct Inner<K, V, S> {
     /// Values that no table had room for.
     pub(crate) not_kept: AtomicU64,
     pub(crate) pool: OnceLock<Arc<Pool>>,
-    pub(super) sweeper: OnceLock<Sweeper>,
+    pub(super) sweeper: OnceLock<Chore>,
+    /// Removes what is in doubt from the store, once there was any.
+    pub(super) mender: OnceLock<Option<Chore>>,
+    /// Renews leases of loads that run on threads.
+    pub(super) renewer: OnceLock<Renewer<K>>,
     /// The store behind the memory.
     pub(crate) second: Option<Box<Second<K, V>>>,
     /// Tasks that load: they end with the cache.

@@ -12,6 +12,7 @@ use cache_core::store::HeldLease;
 use cache_core::{Completion, FlightId, Instant, Lifetime, Loaded, Policy, Ticket};
 
 use super::cache::Inner;
+use super::chore::holding_leases;
 use super::outcome::Source;
 use super::place::Place;
 use super::tables::Desk;
@@ -143,10 +144,12 @@ where
         E: fmt::Display + Send + Sync + 'static,
     {
         self.flight.runs_here();
-        let loaded = catch_unwind(AssertUnwindSafe(|| match loader(&self.previous) {
-            Ok(loaded) => Ok(loaded),
-            Err(error) => Err(self.failed(error)),
-        }));
+        let loaded = holding_leases(core::slice::from_mut(self), |leads| {
+            catch_unwind(AssertUnwindSafe(|| match leads {
+                [lead] => loader(&lead.previous).map_err(|error| lead.failed(error)),
+                _ => Err(Failed::panic(&"a load without its lead")),
+            }))
+        });
         match loaded {
             Ok(Ok(loaded)) => self.land_here(loaded).err(),
             Ok(Err(failed)) => {

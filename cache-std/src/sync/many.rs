@@ -11,6 +11,7 @@ use cache_core::{Instant, Loaded};
 
 use super::cache::{Cache, Inner};
 use super::call::Call;
+use super::chore::holding_leases;
 use super::lead::{Failed, Lead, finish_all, prepare_all};
 use super::reading::{Next, Reading};
 use crate::error::LoadError;
@@ -344,19 +345,21 @@ where
 {
     let inner = leads.first().and_then(|lead| lead.backed());
     let timer = inner.as_ref().map(|inner| ThreadTimer::new(&*inner.time));
-    let leads = match &timer {
+    let mut leads = match &timer {
         Some(timer) => timer.block_on(prepare_all(timer, leads)),
         None => leads,
     };
-    let Some(first) = leads.first() else { return };
     leads.iter().for_each(|lead| lead.flight.runs_here());
-    let keys = || leads.iter().map(|lead| lead.key.clone()).collect();
-    let ask = || match loader(keys()) {
-        Ok(answers) => Ok(answers.into_iter().map(|(key, answer)| (key, answer.into())).collect()),
-        Err(error) => Err(first.failed(error)),
-    };
-    let answers: Result<HashMap<K, Loaded<V>>, Failed> =
-        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| Err(Failed::panic(&*payload)));
+    let answers = holding_leases(&mut leads, |leads| {
+        let [first, ..] = leads else { return Ok(HashMap::new()) };
+        let keys = || leads.iter().map(|lead| lead.key.clone()).collect();
+        let own = |(key, answer): (K, R)| (key, answer.into());
+        let ask = || match loader(keys()) {
+            Ok(answers) => Ok(answers.into_iter().map(own).collect()),
+            Err(error) => Err(first.failed(error)),
+        };
+        catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|payload| Err(Failed::panic(&*payload)))
+    });
     let loads = answers_of(leads, answers);
     match &timer {
         Some(timer) => timer.block_on(finish_all(timer, loads)),

@@ -26,6 +26,7 @@ pub(crate) mod both;
 pub(crate) mod builder;
 pub(crate) mod cache;
 pub(crate) mod call;
+pub(crate) mod chore;
 pub(crate) mod control;
 mod ear;
 mod iter;
@@ -42,7 +43,6 @@ pub(crate) mod read;
 pub(crate) mod reading;
 mod run;
 mod snapshot;
-mod sweeper;
 mod tables;
 pub(crate) mod warm;
 
