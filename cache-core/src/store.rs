@@ -35,7 +35,7 @@ pub use self::codec::{Codec, CodecError, KeyBytes, KeyFromBytes, Plain};
 pub use self::error::{Cause, StoreError};
 pub use self::forward::Ready;
 pub use self::leases::{AsyncLeases, HeldLease, Leases};
-pub use self::shared::{AsyncSharedStore, Mutation, SharedStore, Station, Unshared};
+pub use self::shared::{AsyncSharedStore, Mutation, SharedStore, Station, TagChange, Unshared};
 #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
 pub use self::shared::{Backplane, Receiver};
 use crate::entry::{Entry, Lifetime};

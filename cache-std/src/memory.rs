@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use cache_core::shard::{At, Book, Limits, Shard, Spare, View};
 use cache_core::store::{
     Backplane, HeldLease, Leases, Mutation, Receiver, SharedStore, Station, Store, StoreError,
-    Stored,
+    Stored, TagChange,
 };
 use cache_core::table::{Bound, HashPlaces, HashTable, LocalTable, Table};
 use cache_core::{Instant, Lifetime, Loaded, Policy, Put, Record};
@@ -258,6 +258,14 @@ where
         self.lock().shard().clear(&mut |_, key, value| gone.push((key, value)));
         drop(held);
         self.receivers.tell(by, |to| to.cleared());
+        Ok(())
+    }
+
+    fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+        self.receivers.tell(by, |to| match change {
+            TagChange::Expire => to.tag_expired(tag),
+            TagChange::Invalidate => to.tag_invalidated(tag),
+        });
         Ok(())
     }
 }

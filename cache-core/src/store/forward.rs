@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{
     AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Leases, Mutation, SharedStore, Station,
-    Store, StoreError, Stored,
+    Store, StoreError, Stored, TagChange,
 };
 use crate::entry::Lifetime;
 use crate::time::Instant;
@@ -109,6 +109,10 @@ where
     async fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
         self.ask(|shared| shared.clear_all(by, now))
     }
+
+    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+        self.ask(|shared| shared.tell_tag(tag, change, by))
+    }
 }
 
 impl<K, V, S> AsyncLeases<K> for ReadyShared<'_, V, S>
@@ -158,6 +162,10 @@ where
 
     async fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
         self.0.clear_all(by, now)
+    }
+
+    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+        self.0.tell_tag(tag, change, by)
     }
 }
 
@@ -321,6 +329,15 @@ macro_rules! forward_to_pointee {
             fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
                 (**self).clear_all(by, now)
             }
+
+            fn tell_tag(
+                &self,
+                tag: &str,
+                change: TagChange,
+                by: Station,
+            ) -> Result<(), StoreError> {
+                (**self).tell_tag(tag, change, by)
+            }
         }
 
         impl<K: ?Sized, V, S: AsyncSharedStore<K, V> + ?Sized> AsyncSharedStore<K, V> for $pointer {
@@ -340,6 +357,15 @@ macro_rules! forward_to_pointee {
                 now: Instant,
             ) -> impl Future<Output = Result<(), StoreError>> + Send {
                 (**self).clear_all(by, now)
+            }
+
+            fn tell_tag(
+                &self,
+                tag: &str,
+                change: TagChange,
+                by: Station,
+            ) -> impl Future<Output = Result<(), StoreError>> + Send {
+                (**self).tell_tag(tag, change, by)
             }
         }
 

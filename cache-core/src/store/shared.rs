@@ -101,6 +101,16 @@ impl<V> fmt::Debug for Mutation<'_, V> {
     }
 }
 
+/// What happens to all values with a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums)] // who tells of it must tell of each
+pub enum TagChange {
+    /// They are stale from now on.
+    Expire,
+    /// They go.
+    Invalidate,
+}
+
 /// A [`Store`](super::Store) that other processes change as well; see [`AsyncSharedStore`] for what it
 /// promises.
 pub trait SharedStore<K: ?Sized, V>: Leases<K> {
@@ -121,6 +131,15 @@ pub trait SharedStore<K: ?Sized, V>: Leases<K> {
     /// # Errors
     /// As there.
     fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError>;
+
+    /// As [`AsyncSharedStore::tell_tag`].
+    ///
+    /// # Errors
+    /// As there.
+    fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+        let _ = (tag, change, by);
+        Err(StoreError::unsupported("tell_tag"))
+    }
 }
 
 /// An [`AsyncStore`](super::AsyncStore) that other processes change as well: who loads a key holds a
@@ -158,6 +177,20 @@ pub trait AsyncSharedStore<K: ?Sized, V>: AsyncLeases<K> {
         by: Station,
         now: Instant,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Tells who listens what has happened to the values with a tag, which are in their memories alone.
+    ///
+    /// # Errors
+    /// The store is out of reach, and [`StoreError::Unsupported`] unless overridden.
+    fn tell_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (tag, change, by);
+        core::future::ready(Err(StoreError::unsupported("tell_tag")))
+    }
 }
 
 /// What a store is that is not shared. There is none.

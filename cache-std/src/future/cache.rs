@@ -5,6 +5,7 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
+use cache_core::store::TagChange;
 use cache_core::{Entry, Explanation, Freshness, Loaded, Policy, Put, Stats};
 
 use super::builder::{Builder, Tasks};
@@ -79,16 +80,6 @@ where
         Q: Hash + Eq + ?Sized + 'q,
     {
         self.cache.get_many(keys)
-    }
-
-    /// Makes every value with this tag stale from now on. O(1) in the number of entries.
-    pub async fn expire_tag(&self, tag: &str) {
-        self.cache.expire_tag(tag);
-    }
-
-    /// Removes every value with this tag. O(1) in the number of entries.
-    pub async fn invalidate_tag(&self, tag: &str) {
-        self.cache.invalidate_tag(tag);
     }
 
     /// Removes some of what has passed; see [`sync::Cache::maintain`].
@@ -242,6 +233,24 @@ where
         let Some(second) = &inner.second else { return self.cache.clear() };
         let timer = self.tasks.timer(inner);
         self.cache.clear_both((second, &timer)).await
+    }
+
+    /// Makes every value with this tag stale from now on. O(1) in the number of entries. Says who
+    /// knows of it.
+    pub async fn expire_tag(&self, tag: &str) -> Reach {
+        self.change_tag(tag, TagChange::Expire).await
+    }
+
+    /// Removes every value with this tag. O(1) in the number of entries. Says who knows of it.
+    pub async fn invalidate_tag(&self, tag: &str) -> Reach {
+        self.change_tag(tag, TagChange::Invalidate).await
+    }
+
+    async fn change_tag(&self, tag: &str, change: TagChange) -> Reach {
+        let inner = &self.cache.inner;
+        inner.change_tag(tag, change);
+        let Some(second) = &inner.second else { return Reach::Everywhere };
+        second.tell_tag(&self.tasks.timer(inner), tag, change).await
     }
 }
 

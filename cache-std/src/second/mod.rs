@@ -15,7 +15,7 @@ use core::time::Duration;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cache_core::store::{HeldLease, Mutation, Stored};
+use cache_core::store::{HeldLease, Mutation, Stored, TagChange};
 use cache_core::{Freshness, Instant, Lifetime, Loaded, Policy, Stats};
 
 mod doubts;
@@ -25,6 +25,7 @@ mod store;
 mod terms;
 mod timer;
 mod turns;
+mod untold;
 
 use doubts::{Doubted, Doubts};
 use line::Line;
@@ -34,6 +35,7 @@ pub(crate) use store::{Asking, Behind, Blocking, Later};
 pub(crate) use terms::{Terms, shortened};
 pub(crate) use timer::{ThreadTimer, Timer, beside, within};
 pub(crate) use turns::{Turn, Turns};
+use untold::Untold;
 
 /// The store behind a cache's memory, and what keeps the two in step.
 pub(crate) struct Second<K, V> {
@@ -44,6 +46,7 @@ pub(crate) struct Second<K, V> {
     pub(crate) line: Line<K>,
     pub(crate) news: News,
     doubts: Doubts<K>,
+    untold: Untold,
     /// Has what is in doubt removed from the store, when it answers again.
     mender: OnceLock<Box<dyn Fn() + Send + Sync>>,
     counts: Counts,
@@ -145,6 +148,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             line: Line::new(),
             news: News::default(),
             doubts: Doubts::new(),
+            untold: Untold::default(),
             mender: OnceLock::new(),
             counts: Counts::default(),
         }
@@ -277,6 +281,37 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         Reach::Queued
     }
 
+    /// Tells others what has happened to a tag.
+    pub(crate) async fn tell_tag(&self, timer: &impl Timer, tag: &str, change: TagChange) -> Reach {
+        if !self.is_shared {
+            return Reach::Everywhere;
+        }
+        // If this is dropped on the way, they are told later.
+        if !self.untold.add(tag, change) {
+            // Others may have anything.
+            self.doubt_all();
+            return Reach::Queued;
+        }
+        if self.tell_untold(timer).await {
+            return Reach::Everywhere;
+        }
+        self.mend();
+        Reach::Queued
+    }
+
+    /// Tells others of what they were not told of yet; whether there is none left. Told twice does no
+    /// harm.
+    async fn tell_untold(&self, timer: &impl Timer) -> bool {
+        while let Some((tag, change)) = self.untold.first() {
+            let telling = self.store.tell_tag(&tag, change, self.line.station());
+            if self.ask(timer, telling).await.is_none() {
+                return false;
+            }
+            self.untold.told_first();
+        }
+        true
+    }
+
     /// The store may have anything.
     pub(crate) fn doubt_all(&self) {
         self.doubts.cleared(false);
@@ -330,6 +365,9 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
 
     /// Removes some of what is in doubt from the store. Whether more may be tried at once.
     pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
+        if !self.tell_untold(timer).await {
+            return None;
+        }
         match self.doubts.some(64) {
             Doubted::Nothing => Some(false),
             Doubted::All => {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cache_core::store::{
     AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Mutation, Station, Store, StoreError,
-    Stored,
+    Stored, TagChange,
 };
 use cache_core::{Instant, Lifetime};
 
@@ -43,6 +43,8 @@ pub(crate) trait Behind<K, V>: Send + Sync {
 
     fn clear(&self, by: Station, now: Instant) -> Asking<'_, ()>;
 
+    fn tell_tag<'a>(&'a self, tag: &'a str, change: TagChange, by: Station) -> Asking<'a, ()>;
+
     fn acquire<'a>(
         &'a self,
         key: &'a K,
@@ -62,7 +64,7 @@ pub(crate) trait Behind<K, V>: Send + Sync {
 }
 
 fn unshared<T>() -> Result<T, StoreError> {
-    Err(StoreError::unsupported("acquire"))
+    Err(StoreError::unsupported("shared"))
 }
 
 /// A lifetime that is stale now.
@@ -138,6 +140,12 @@ where
                 Some(shared) => shared.clear_all(by, now),
                 None => self.0.clear(now),
             }
+        })
+    }
+
+    fn tell_tag<'a>(&'a self, tag: &'a str, change: TagChange, by: Station) -> Asking<'a, ()> {
+        Box::pin(async move {
+            self.0.shared().map_or_else(unshared, |shared| shared.tell_tag(tag, change, by))
         })
     }
 
@@ -227,6 +235,15 @@ where
             match self.0.shared() {
                 Some(shared) => shared.clear_all(by, now).await,
                 None => self.0.clear(now).await,
+            }
+        })
+    }
+
+    fn tell_tag<'a>(&'a self, tag: &'a str, change: TagChange, by: Station) -> Asking<'a, ()> {
+        Box::pin(async move {
+            match self.0.shared() {
+                Some(shared) => shared.tell_tag(tag, change, by).await,
+                None => unshared(),
             }
         })
     }

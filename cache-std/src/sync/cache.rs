@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::ArcSwap;
 use cache_core::shard::Spare;
 use cache_core::shard::plain::Placed;
+use cache_core::store::TagChange;
 use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
 use super::audience::Audience;
@@ -167,6 +168,14 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         V: Clone,
     {
         if self.is_bypassed() { None } else { self.tables.fresh_hit(hash, key, now) }
+    }
+
+    /// What happens to the values with a tag, in memory.
+    pub(crate) fn change_tag(&self, tag: &str, change: TagChange) {
+        match change {
+            TagChange::Expire => self.tables.expire_tag(tag, self.now()),
+            TagChange::Invalidate => self.tables.invalidate_tag(tag),
+        }
     }
 
     /// Makes a value in memory stale; `true` if there was one.
@@ -351,14 +360,22 @@ where
         Reach::Everywhere
     }
 
-    /// Makes every value with this tag stale from now on. O(1) in the number of entries.
-    pub fn expire_tag(&self, tag: &str) {
-        self.inner.tables.expire_tag(tag, self.inner.now());
+    /// Makes every value with this tag stale from now on. O(1) in the number of entries. Says who
+    /// knows of it.
+    pub fn expire_tag(&self, tag: &str) -> Reach {
+        self.change_tag(tag, TagChange::Expire)
     }
 
-    /// Removes every value with this tag. O(1) in the number of entries.
-    pub fn invalidate_tag(&self, tag: &str) {
-        self.inner.tables.invalidate_tag(tag);
+    /// Removes every value with this tag. O(1) in the number of entries. Says who knows of it.
+    pub fn invalidate_tag(&self, tag: &str) -> Reach {
+        self.change_tag(tag, TagChange::Invalidate)
+    }
+
+    fn change_tag(&self, tag: &str, change: TagChange) -> Reach {
+        self.inner.change_tag(tag, change);
+        let Some(second) = &self.inner.second else { return Reach::Everywhere };
+        let timer = ThreadTimer::new(&*self.inner.time);
+        timer.block_on(second.tell_tag(&timer, tag, change))
     }
 
     /// Removes some of what has passed, and says how many entries went: goes on where the last call

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use advanced_caching::future::{Cache, TokioTime};
+use advanced_caching::future::{Cache, Reach, TokioTime};
 use advanced_caching::store::{Backplane, Receiver, Station, Store};
-use advanced_caching::{Freshness, Lifetime};
+use advanced_caching::{Freshness, Lifetime, Loaded};
 use tokio::time::{advance, sleep};
 
-use super::far::Far;
+use super::far::{Far, State};
 use crate::tasks::calls::{Calls, Users, ask, told};
 use crate::world::{Told, ms, on_paused_time, secs, settled};
 
@@ -217,15 +217,23 @@ fn ph_what_was_read_from_the_store_before_a_put_does_not_stay_though_the_backpla
 #[test]
 fn tags_travel() {
     on_paused_time(async {
-        let (far, held) = (Far::new(), Held::default());
-        let cache = listening(&far, &held);
-        held.receiver().opened();
-        let tagged = |value| advanced_caching::Loaded::value(value).tag("team");
-        assert!(cache.put(1, tagged(1)).await.is_stored());
-        held.receiver().tag_expired("team");
-        assert_eq!(cache.freshness(&1), Some(Freshness::Expired));
-        assert!(cache.put(1, tagged(2)).await.is_stored());
-        held.receiver().tag_invalidated("team");
-        assert_eq!(cache.freshness(&1), None);
+        let far = Far::new();
+        let process = || far.process().stale_if_error(secs(60)).build().unwrap();
+        let (one, two) = (process(), process());
+        let tagged = |value| Loaded::value(value).tag("team");
+        for cache in [&one, &two] {
+            assert!(cache.put(1, tagged(1)).await.is_stored());
+        }
+        assert_eq!(far.value(&one, 1), None, "what has tags stays in memory");
+        assert!(one.put(1, tagged(1)).await.is_stored() && two.get(&1).is_none());
+        assert!(two.put(2, tagged(1)).await.is_stored());
+        assert_eq!(one.expire_tag("team").await, Reach::Everywhere);
+        assert_eq!(two.freshness(&2), Some(Freshness::Expired));
+        far.is(State::Down);
+        assert_eq!(one.invalidate_tag("team").await, Reach::Queued);
+        assert_eq!((one.freshness(&1), two.freshness(&2)), (None, Some(Freshness::Expired)));
+        far.is(State::Up);
+        sleep(secs(2)).await;
+        assert_eq!(two.freshness(&2), None, "told as soon as it could be");
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use advanced_caching::future::{Builder, Cache, TokioTime};
 use advanced_caching::store::{
     AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Leases, Mutation, SharedStore, Station,
-    Store, StoreError, Stored,
+    Store, StoreError, Stored, TagChange,
 };
 use advanced_caching::{Instant, Lifetime, MemoryStore};
 use tokio::time::sleep;
@@ -165,6 +165,11 @@ impl AsyncSharedStore<u8, u32> for Far {
 
     async fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
         self.goes("clear", || SharedStore::<u8, u32>::clear_all(&*self.store, by, now)).await
+    }
+
+    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+        let tell = || SharedStore::<u8, u32>::tell_tag(&*self.store, tag, change, by);
+        self.goes("tell_tag", tell).await
     }
 }
 
