@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::driver::Core;
+use crate::driver::{Core, Subscription};
 use crate::error::{BuildError, ServerError};
 use crate::link::Link;
 use crate::supervisor::{Gate, Terms};
@@ -26,8 +26,10 @@ use crate::supervisor::{Gate, Terms};
 /// The connection lives on the tokio runtime of the first operation, which must go on running, and when
 /// that has ended, on that of the next. Runtimes must have their timers enabled, as `#[tokio::main]` has.
 ///
-/// A Redis user needs these commands on the prefix's keys: `get set pttl getrange unlink scan eval evalsha
-/// time exists pexpire del`, and `hello auth ping`.
+/// A Redis user needs these commands on the prefix's keys (`~app:*` for the prefix `app`): `get set pttl
+/// getrange unlink scan eval evalsha time exists pexpire del`, and `hello auth ping`. What changes a store is told on
+/// a channel that begins as its keys do: `publish` there (`&app:*`), and `subscribe` for who listens to a
+/// [`RedisBackplane`](crate::RedisBackplane).
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -88,6 +90,11 @@ impl Server {
     /// How many operations ended with this error.
     pub fn failures(&self, error: ServerError) -> u64 {
         self.shared.ends[error.number()].load(Relaxed)
+    }
+
+    /// Another connection, which listens.
+    pub(crate) fn listening(&self, subscription: Subscription) -> Core {
+        self.shared.core.listening(subscription)
     }
 
     /// Runs one operation on the connection, under one time-out.

@@ -136,7 +136,8 @@ async fn an_age_is_told_by_the_server_and_a_persisted_entry_is_stale() {
 #[tokio::test]
 async fn a_clear_is_seen_by_all_at_once_and_never_undone() {
     let redis = RedisServer::start();
-    let [one, other] = [(); 2].map(|()| texts(&open(&redis), "app", b"users"));
+    let checked = || texts(&open(&redis), "app", b"users").version_check(Duration::ZERO);
+    let [one, other] = [(); 2].map(|()| checked());
     put(&one, b"key", "old").await.unwrap();
     assert_eq!(get(&other, b"key").await.as_deref(), Some("old"));
     one.clear_all().await;
@@ -278,8 +279,8 @@ async fn of_many_who_find_nothing_one_puts() {
 #[tokio::test]
 async fn a_user_with_few_rights_can_do_everything() {
     let redis = RedisServer::start();
-    let rules = "ACL SETUSER cache on >secret resetkeys ~app:* resetchannels nocommands +hello +auth +ping \
-                 +get +set +pttl +getrange +unlink +scan +eval +evalsha +time +exists +pexpire +del";
+    let rules = "ACL SETUSER cache on >secret resetkeys ~app:* resetchannels &app:* nocommands +hello +auth +ping \
+                 +get +set +pttl +getrange +unlink +scan +eval +evalsha +time +exists +pexpire +del +publish +subscribe";
     redis.ask(&rules.split_whitespace().collect::<Vec<_>>()).unwrap();
     let address = format!("{}?user=cache&pass=secret", redis.address());
     let builder = Server::builder(&address).unwrap().operation_timeout(PATIENCE);
