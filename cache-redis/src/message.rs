@@ -74,7 +74,8 @@ mod tests {
     fn the_format_is_fixed() {
         let by = Station::new(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
         let said = encode(by, News::Changed(b"key\xff"));
-        let golden = b"\x01\x01\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10key\xff";
+        let golden =
+            b"\x01\x01\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10key\xff";
         assert_eq!(said, golden);
         let numbers = [
             (News::Expired(b""), 2),

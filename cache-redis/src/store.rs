@@ -150,11 +150,7 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
             max_key: 64 << 10,
             version_check: Duration::from_secs(1),
         };
-        Ok(Self {
-            space: Space::new(server, settings),
-            form: Form::new(codec),
-            value: PhantomData,
-        })
+        Ok(Self { space: Space::new(server, settings), form: Form::new(codec), value: PhantomData })
     }
 
     /// Keeps entries apart from those of other namespaces under the same prefix. Any bytes will do.
@@ -225,11 +221,7 @@ fn count(counter: &AtomicU64) {
 
 impl<V, C> Clone for RedisStore<V, C> {
     fn clone(&self) -> Self {
-        Self {
-            space: Arc::clone(&self.space),
-            form: self.form.clone(),
-            value: PhantomData,
-        }
+        Self { space: Arc::clone(&self.space), form: self.form.clone(), value: PhantomData }
     }
 }
 

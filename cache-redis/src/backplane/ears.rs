@@ -24,11 +24,7 @@ impl Ear {
         K: KeyFromBytes + 'static,
     {
         let hears = Box::new(Typed { station, receiver });
-        Arc::new(Self {
-            hears,
-            greeted: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-        })
+        Arc::new(Self { hears, greeted: AtomicBool::new(false), broken: AtomicBool::new(false) })
     }
 
     pub(super) fn is_there(&self) -> bool {

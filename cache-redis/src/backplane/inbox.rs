@@ -40,7 +40,8 @@ impl Inbox {
         if !full {
             queue.bytes += message.len();
             queue.arrivals.push_back(Arrival::Message(epoch, message));
-        } else if !matches!(queue.arrivals.back(), Some(Arrival::Overflow(last)) if *last == epoch) {
+        } else if !matches!(queue.arrivals.back(), Some(Arrival::Overflow(last)) if *last == epoch)
+        {
             queue.arrivals.push_back(Arrival::Overflow(epoch));
         }
         drop(queue);

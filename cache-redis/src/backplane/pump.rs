@@ -28,7 +28,8 @@ pub(super) fn start(hub: &Arc<Hub>, runtime: &Handle) {
         hear: Box::new(move |epoch, message| arrivals.push(epoch, message)),
     };
     let core = Arc::new(hub.server.listening(subscription));
-    let pump = Pump { hub: Arc::clone(hub), core, inbox, channel: Channel::default(), retired: false };
+    let pump =
+        Pump { hub: Arc::clone(hub), core, inbox, channel: Channel::default(), retired: false };
     pump.core.start(runtime);
     runtime.spawn(pump.run());
 }

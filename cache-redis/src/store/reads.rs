@@ -14,12 +14,7 @@ struct Found(redis::Value, redis::Value);
 impl Space {
     /// Asks for what is left of an entry's expiry, then for the entry: so what is read is never younger
     /// than it is told.
-    fn ask(
-        &self,
-        key: &[u8],
-        longest: usize,
-        trip: &mut Trip<'_>,
-    ) -> Result<(), StoreError> {
+    fn ask(&self, key: &[u8], longest: usize, trip: &mut Trip<'_>) -> Result<(), StoreError> {
         let name = self.name(Kind::Entry(trip.version), key)?;
         trip.commands.cmd("PTTL").arg(&name);
         trip.commands.cmd("GETRANGE").arg(&name).arg(0).arg(longest);

@@ -71,9 +71,8 @@ impl Version {
 
     fn plan(&self, check: Check, now: Instant) -> Plan {
         let mut seen = self.lock();
-        let recent = |age: Duration| {
-            seen.asked_at.is_some_and(|at| now.saturating_duration_since(at) < age)
-        };
+        let recent =
+            |age: Duration| seen.asked_at.is_some_and(|at| now.saturating_duration_since(at) < age);
         let question = match check {
             Check::After(age) if seen.number != 0 && recent(age) => None,
             _ => {
