@@ -50,6 +50,12 @@ struct Inner {
     driver: Option<JoinHandle<()>>,
 }
 
+impl Inner {
+    fn is_driven(&self) -> bool {
+        self.driver.as_ref().is_some_and(|driver| !driver.is_finished())
+    }
+}
+
 type Work = Pin<Box<dyn Future<Output = (Event, Option<MultiplexedConnection>)> + Send>>;
 
 impl Core {
@@ -83,16 +89,17 @@ impl Core {
 
     /// Starts the driver, unless it runs.
     pub(crate) fn start(self: &Arc<Self>, runtime: &Handle) {
-        self.started(&mut self.lock(), runtime);
+        let mut inner = self.lock();
+        if !inner.is_driven() {
+            self.drive(&mut inner, runtime);
+        }
     }
 
-    fn started(self: &Arc<Self>, inner: &mut Inner, runtime: &Handle) {
-        if inner.driver.as_ref().is_none_or(JoinHandle::is_finished) {
-            // The first operation, or the first since the runtime of those before has ended.
-            inner.machine.restart();
-            inner.connection = None;
-            inner.driver = Some(runtime.spawn(drive(Arc::clone(self))));
-        }
+    /// With the first operation, or the first since the runtime of those before has ended.
+    fn drive(self: &Arc<Self>, inner: &mut Inner, runtime: &Handle) {
+        inner.machine.restart();
+        inner.connection = None;
+        inner.driver = Some(runtime.spawn(drive(Arc::clone(self))));
     }
 
     fn now(&self) -> Instant {
@@ -115,6 +122,9 @@ impl Core {
     pub(crate) async fn open(
         self: &Arc<Self>,
     ) -> Result<(Epoch, MultiplexedConnection), ServerError> {
+        if let Some(open) = self.try_open()? {
+            return Ok(open);
+        }
         let mut moved = self.moved.subscribe();
         loop {
             match self.try_open()? {
@@ -125,9 +135,11 @@ impl Core {
     }
 
     fn try_open(self: &Arc<Self>) -> Result<Option<(Epoch, MultiplexedConnection)>, ServerError> {
-        let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let mut inner = self.lock();
-        self.started(&mut inner, &runtime);
+        if !inner.is_driven() {
+            let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
+            self.drive(&mut inner, &runtime);
+        }
         match (inner.machine.gate(), &inner.connection) {
             (Gate::Open(epoch), Some(connection)) => Ok(Some((epoch, connection.clone()))),
             (Gate::Shut(reason), _) => Err(reason),

@@ -25,6 +25,9 @@ pub(crate) enum Kind {
     LockFence,
 }
 
+/// Bytes of a name beside its stem and its key, at most.
+const SPARE: usize = 32;
+
 /// The names of one namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
@@ -54,10 +57,11 @@ impl Names {
     /// The name of what belongs to `key`.
     pub(crate) fn of(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.allow(key)?;
-        let mut name = self.stem.clone();
+        let mut name = Vec::with_capacity(self.stem.len() + key.len() + key.len() / 4 + SPARE);
+        name.extend_from_slice(&self.stem);
         match kind {
-            Kind::Entry(version) => name.extend_from_slice(format!("e{version}").as_bytes()),
-            Kind::Lease(version) => name.extend_from_slice(format!("l{version}").as_bytes()),
+            Kind::Entry(version) => numbered(b'e', version, &mut name),
+            Kind::Lease(version) => numbered(b'l', version, &mut name),
             Kind::LeaseFence => name.extend_from_slice(b"lf"),
             Kind::Lock => name.push(b'k'),
             Kind::LockFence => name.extend_from_slice(b"kf"),
@@ -92,6 +96,21 @@ impl Names {
         let named = rest.starts_with(b":{") && rest.ends_with(b"}");
         if named { std::str::from_utf8(number).ok()?.parse().ok() } else { None }
     }
+}
+
+fn numbered(letter: u8, mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.push(letter);
+    out.extend_from_slice(&digits[from..]);
 }
 
 /// A pair of empty braces would make Redis Cluster hash the whole name, so the empty key is a lone

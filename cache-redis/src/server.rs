@@ -1,14 +1,14 @@
 //! A Redis server, as stores and locks share it.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::pin::pin;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::Arc;
 
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::driver::{Core, Subscription};
@@ -38,8 +38,30 @@ pub struct Server {
 struct Shared {
     core: Arc<Core>,
     operation: Duration,
-    room: Semaphore,
+    room: Room,
     ends: [AtomicU64; ServerError::KINDS],
+}
+
+/// So many operations may be under way.
+struct Room {
+    limit: usize,
+    inside: AtomicUsize,
+}
+
+/// An operation that is under way.
+struct Place<'a>(&'a Room);
+
+impl Room {
+    fn enter(&self) -> Option<Place<'_>> {
+        let place = Place(self);
+        (self.inside.fetch_add(1, Relaxed) < self.limit).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Relaxed);
+    }
 }
 
 /// How the connection is.
@@ -115,14 +137,17 @@ impl Server {
     {
         Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let Shared { core, operation, room, .. } = &*self.shared;
-        let _place = room.try_acquire().map_err(|_| ServerError::Busy)?;
+        let _place = room.enter().ok_or(ServerError::Busy)?;
         let mut used = None;
         let work = async {
             let (epoch, connection) = core.open().await?;
             used = Some(epoch);
             work(Link::new(connection)).await
         };
-        let answer = timeout(*operation, work).await.unwrap_or(Err(ServerError::TimedOut));
+        let answer = {
+            let work = pin!(work); // it is large, and not to be moved
+            timeout(*operation, work).await.unwrap_or(Err(ServerError::TimedOut))
+        };
         if let Some(epoch) = used {
             core.report(epoch, answer.as_ref().map(|_| ()).map_err(|error| *error));
         }
@@ -213,7 +238,7 @@ impl ServerBuilder {
         let shared = Shared {
             core: Arc::new(Core::new(client, terms, connect, operation)),
             operation,
-            room: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
+            room: Room { limit: in_flight, inside: AtomicUsize::new(0) },
             ends: [const { AtomicU64::new(0) }; ServerError::KINDS],
         };
         Ok(Server { shared: Arc::new(shared) })

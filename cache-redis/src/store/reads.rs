@@ -1,6 +1,7 @@
 //! Entries asked for.
 
 use cache_core::store::{Codec, StoreError, Stored};
+use redis::Cmd;
 
 use super::version::{Check, Trip};
 use super::{RedisStore, Space, count};
@@ -16,8 +17,11 @@ impl Space {
     /// than it is told.
     fn ask(&self, key: &[u8], longest: usize, trip: &mut Trip<'_>) -> Result<(), StoreError> {
         let name = self.name(Kind::Entry(trip.version), key)?;
-        trip.commands.cmd("PTTL").arg(&name);
-        trip.commands.cmd("GETRANGE").arg(&name).arg(0).arg(longest);
+        let mut left = Cmd::with_capacity(2, name.len() + 4);
+        left.arg("PTTL").arg(&name);
+        let mut bytes = Cmd::with_capacity(4, name.len() + 32);
+        bytes.arg("GETRANGE").arg(&name).arg(0).arg(longest);
+        trip.commands.add_command(left).add_command(bytes);
         Ok(())
     }
 

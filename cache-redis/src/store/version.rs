@@ -1,5 +1,6 @@
 //! The version of a namespace: which of the names in Redis count.
 
+use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,15 +28,18 @@ pub(super) enum Check {
 }
 
 /// The version that was seen last.
-#[derive(Debug, Default)]
-pub(crate) struct Version(Mutex<Seen>);
+#[derive(Debug)]
+pub(crate) struct Version {
+    origin: Instant,
+    /// 0 where none is known. Written before `asked_at`, and read after it: so it is never older than that.
+    number: AtomicU64,
+    /// When it was asked for, in microseconds since the origin, counted from 1; 0 where it may be over.
+    asked_at: AtomicU64,
+    steps: Mutex<Steps>,
+}
 
 #[derive(Debug, Default)]
-struct Seen {
-    /// 0 where none is known.
-    number: u64,
-    /// When it was asked for; `None` where it may be over.
-    asked_at: Option<Instant>,
+struct Steps {
     /// How often it was asked for, or forgotten.
     steps: u64,
     /// The step whose answer this is. Answers to earlier questions come too late.
@@ -52,49 +56,74 @@ struct Plan {
 #[derive(Clone, Copy, Debug)]
 struct Question {
     step: u64,
-    asked_at: Instant,
+    asked_at: u64,
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            number: AtomicU64::new(0),
+            asked_at: AtomicU64::new(0),
+            steps: Mutex::default(),
+        }
+    }
 }
 
 impl Version {
     /// What is known may be over: the next operation asks. Answers to what was asked before do not count.
     pub(crate) fn forget(&self) {
-        let mut seen = self.lock();
-        seen.steps += 1;
-        (seen.step, seen.asked_at) = (seen.steps, None);
+        let mut steps = self.lock();
+        steps.steps += 1;
+        steps.step = steps.steps;
+        self.asked_at.store(0, Release);
     }
 
     /// As [`forget`](Self::forget), and what is likely to be in force.
     pub(super) fn guess(&self, number: u64) {
         self.forget();
-        self.lock().number = number;
+        let _steps = self.lock();
+        self.asked_at.store(0, Release);
+        self.number.store(number, Release);
     }
 
     fn plan(&self, check: Check, now: Instant) -> Plan {
-        let mut seen = self.lock();
-        let recent =
-            |age: Duration| seen.asked_at.is_some_and(|at| now.saturating_duration_since(at) < age);
-        let question = match check {
-            Check::After(age) if seen.number != 0 && recent(age) => None,
-            _ => {
-                seen.steps += 1;
-                Some(Question { step: seen.steps, asked_at: now })
-            }
-        };
-        Plan { number: seen.number, question }
+        if let Check::After(age) = check
+            && let Some(number) = self.recent(age, now)
+        {
+            return Plan { number, question: None };
+        }
+        let mut steps = self.lock();
+        steps.steps += 1;
+        let question = Question { step: steps.steps, asked_at: self.micros(now) };
+        Plan { number: self.number.load(Acquire), question: Some(question) }
+    }
+
+    /// The version, if it was asked for less than `age` ago. Takes no lock.
+    fn recent(&self, age: Duration, now: Instant) -> Option<u64> {
+        let asked_at = self.asked_at.load(Acquire);
+        let number = self.number.load(Acquire);
+        let passed = Duration::from_micros(self.micros(now).saturating_sub(asked_at));
+        (asked_at != 0 && number != 0 && passed < age).then_some(number)
     }
 
     /// The answer; `None` where there is no version.
     fn learn(&self, question: Question, number: Option<u64>) {
-        let mut seen = self.lock();
-        if question.step > seen.step {
-            seen.step = question.step;
-            seen.number = number.unwrap_or(0);
-            seen.asked_at = number.map(|_| question.asked_at);
+        let mut steps = self.lock();
+        if question.step > steps.step {
+            steps.step = question.step;
+            self.number.store(number.unwrap_or(0), Release);
+            self.asked_at.store(number.map_or(0, |_| question.asked_at), Release);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn micros(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin).as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Steps> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,7 +171,7 @@ impl Space {
         let mut whole = false;
         for _ in 0..ATTEMPTS {
             let Plan { number: version, question } = self.plan(link, check).await?;
-            let mut pipeline = Pipeline::new();
+            let mut pipeline = Pipeline::with_capacity(3);
             let trip = &mut Trip { version, whole, commands: &mut pipeline };
             if let Err(refused) = commands(trip) {
                 return Ok(Err(refused));
