@@ -5,10 +5,12 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::store::{AsyncLeases, AsyncStore, Plain, StoreError};
+use cache_core::store::{
+    AsyncLeases, AsyncSharedStore, AsyncStore, Mutation, Plain, Station, StoreError,
+};
 use cache_core::{Freshness, Instant, Lifetime};
 use cache_redis::{BuildError, RedisStore, Server, ServerError};
-use support::{PATIENCE, RedisServer, behind};
+use support::{Listener, PATIENCE, RedisServer, Told, behind};
 
 type Texts = RedisStore<String, Plain>;
 
@@ -68,7 +70,7 @@ async fn no_key_of_one_namespace_is_reached_from_another() {
             put(store, key, &format!("{n}/{k}")).await.unwrap();
         }
     }
-    stores[3].clear_all().await;
+    stores[3].clear_now().await;
     for (n, store) in stores.iter().enumerate() {
         for (k, key) in keys(n).enumerate() {
             let expected = (n != 3).then(|| format!("{n}/{k}"));
@@ -79,12 +81,12 @@ async fn no_key_of_one_namespace_is_reached_from_another() {
 
 /// Methods that do not depend on the type of the key, called without naming it.
 trait Whole {
-    async fn clear_all(&self);
+    async fn clear_now(&self);
     async fn purge_some(&self, budget: usize) -> usize;
 }
 
 impl Whole for Texts {
-    async fn clear_all(&self) {
+    async fn clear_now(&self) {
         AsyncStore::<[u8], String>::clear(self, NOW).await.unwrap();
     }
 
@@ -140,7 +142,7 @@ async fn a_clear_is_seen_by_all_at_once_and_never_undone() {
     let [one, other] = [(); 2].map(|()| checked());
     put(&one, b"key", "old").await.unwrap();
     assert_eq!(get(&other, b"key").await.as_deref(), Some("old"));
-    one.clear_all().await;
+    one.clear_now().await;
     assert_eq!(get(&other, b"key").await, None);
     put(&other, b"key", "new").await.unwrap();
     assert_eq!(get(&one, b"key").await.as_deref(), Some("new"));
@@ -166,7 +168,7 @@ async fn a_purge_frees_what_was_cleared_and_nothing_else() {
         redis.ask(&["SET", name, "foreign"]).unwrap();
     }
     assert_eq!(store.purge_some(usize::MAX).await, 0, "nothing was cleared");
-    store.clear_all().await;
+    store.clear_now().await;
     put(&store, b"kept", "value").await.unwrap();
     let mut freed = 0;
     for _ in 0..3 {
@@ -290,11 +292,23 @@ async fn a_user_with_few_rights_can_do_everything() {
     assert_eq!(get(&store, b"key").await.as_deref(), Some("value"));
     assert!(store.remove(&b"key"[..], NOW).await.unwrap());
     put(&store, b"key", "value").await.unwrap();
-    store.clear_all().await;
+    store.clear_now().await;
     assert_eq!(store.purge_some(usize::MAX).await, 1);
     let lease = store.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
     assert!(store.renew("key", &lease, MINUTE, NOW).await.unwrap());
     assert!(store.release("key", lease, NOW).await.unwrap());
+    let (ear, station) = Listener::<String>::on(&store.backplane());
+    ear.hears(Told::Opened, 1).await;
+    let (value, life) = ("value".to_owned(), Lifetime::fresh_for(MINUTE).stale_if_error(MINUTE));
+    let lease = store.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
+    for mutation in
+        [Mutation::fill(&value, life, lease), Mutation::put(&value, life), Mutation::Expire]
+    {
+        assert!(store.mutate("key", mutation, Station::NOBODY, NOW).await.unwrap());
+    }
+    store.expire_tag("tag", Station::NOBODY).await.unwrap();
+    store.invalidate_tag("tag", station).await.unwrap();
+    ear.hears(Told::TagExpired("tag".into()), 1).await;
     let foreign = put(&texts(&server, "other", b""), b"key", "value").await.unwrap_err();
     assert_eq!(behind(&foreign), Some(ServerError::Denied));
 }
