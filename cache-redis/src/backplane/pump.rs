@@ -91,8 +91,9 @@ impl Drop for Pump {
     fn drop(&mut self) {
         self.core.stop();
         if !self.retired {
-            self.hub.ended();
+            // Before another may begin, whose opening is not to be followed by this.
             self.hub.tell(&Turn::Closed);
+            self.hub.ended();
         }
     }
 }
