@@ -3,9 +3,9 @@
 //! | from | bytes | |
 //! |---|---|---|
 //! | 0 | 1 | version of this format: 1 |
-//! | 1 | 1 | what happened: 1 an entry changed, 2 an entry is stale, 3 all entries are gone, 4 a tag is stale, 5 a tag is gone |
+//! | 1 | 1 | what happened: 1 an entry changed, 2 an entry is stale, 3 all entries are gone, 4 a tag is stale, 5 a tag is gone, 6 a load has landed |
 //! | 2 | 16 | the [`Station`] that did it, big-endian; 0 for nobody's |
-//! | 18 | all | the key's bytes for 1 and 2, the tag in UTF-8 for 4 and 5, nothing for 3 |
+//! | 18 | all | the key's bytes for 1, 2 and 6, the tag in UTF-8 for 4 and 5, nothing for 3 |
 
 use cache_core::store::Station;
 
@@ -25,6 +25,8 @@ pub(crate) enum News<'a> {
     TagExpired(&'a str),
     /// To entries with this tag: they are gone.
     TagInvalidated(&'a str),
+    /// To the entry of this key: a load has landed.
+    Filled(&'a [u8]),
 }
 
 impl<'a> News<'a> {
@@ -35,6 +37,7 @@ impl<'a> News<'a> {
             Self::Cleared => (3, b""),
             Self::TagExpired(tag) => (4, tag.as_bytes()),
             Self::TagInvalidated(tag) => (5, tag.as_bytes()),
+            Self::Filled(key) => (6, key),
         }
     }
 
@@ -46,6 +49,7 @@ impl<'a> News<'a> {
             3 if payload.is_empty() => Some(Self::Cleared),
             4 => tag().map(Self::TagExpired),
             5 => tag().map(Self::TagInvalidated),
+            6 => Some(Self::Filled(payload)),
             _ => None,
         }
     }
@@ -82,6 +86,7 @@ mod tests {
             (News::Cleared, 3),
             (News::TagExpired("t"), 4),
             (News::TagInvalidated("t"), 5),
+            (News::Filled(b""), 6),
         ];
         for (news, number) in numbers {
             assert_eq!(encode(Station::NOBODY, news)[..3], [1, number, 0]);
@@ -94,7 +99,7 @@ mod tests {
         for at in 0..HEADER {
             assert_eq!(decode(&said[..at]), None, "cut after {at} bytes");
         }
-        for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 3), (1, 6), (18, 0xff)] {
+        for (at, byte) in [(0, 0), (0, 2), (1, 0), (1, 3), (1, 7), (18, 0xff)] {
             let mut other = said.clone();
             other[at] = byte;
             assert_eq!(decode(&other), None, "{byte} at {at}");
@@ -113,6 +118,7 @@ mod tests {
                 News::Cleared,
                 News::TagExpired(&tag),
                 News::TagInvalidated(&tag),
+                News::Filled(&key),
             ];
             for news in all {
                 let said = encode(by, news);

@@ -158,6 +158,15 @@ pub(crate) static FILL: Script = script!(concat!(
     keep!()
 ));
 
+/// The end of an entry whose load found nothing, if the lease with this token is in force.
+pub(crate) static VACATE: Script = script!(concat!(
+    "if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
+     ",
+    tell!(),
+    end_lease!(),
+    "return redis.call('UNLINK', KEYS[1])"
+));
+
 /// The end of an entry.
 pub(crate) static REMOVE: Script =
     script!(concat!(tell!(), end_lease!(), "return redis.call('UNLINK', KEYS[1])"));

@@ -304,11 +304,7 @@ where
         self.space.sweep(budget).await
     }
 
-    fn shared<'a>(&'a self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync + 'a>
-    where
-        K: 'a,
-        V: 'a,
-    {
+    fn shared(&self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync> {
         Some(self)
     }
 }

@@ -133,7 +133,7 @@ async fn what_cannot_be_understood_counts_as_lost() {
     texts.hears(Told::Opened, 1).await;
     numbers.hears(Told::Opened, 1).await;
     let station = [7; 16];
-    let later: [&[u8]; 5] = [&[2, 1], &[1, 6], &[1, 0], &[1, 3], b"?"];
+    let later: [&[u8]; 5] = [&[2, 1], &[1, 7], &[1, 0], &[1, 3], b"?"];
     for (n, start) in later.iter().enumerate() {
         let message = [start, &station[..], b"key"].concat();
         redis.ask_bytes(&[b"PUBLISH", CHANNEL.as_bytes(), &message]).unwrap();
@@ -228,6 +228,7 @@ impl Receiver<String> for Panics {
     fn changed(&self, _: String) {
         std::panic::resume_unwind(Box::new("on purpose"));
     }
+    fn filled(&self, _: String) {}
     fn expired(&self, _: String) {}
     fn cleared(&self) {}
     fn tag_expired(&self, _: &str) {}
@@ -261,6 +262,7 @@ impl Receiver<String> for Slow {
     fn changed(&self, _: String) {
         std::thread::sleep(Duration::from_millis(1));
     }
+    fn filled(&self, _: String) {}
     fn expired(&self, _: String) {}
     fn cleared(&self) {}
     fn tag_expired(&self, _: &str) {}

@@ -268,6 +268,7 @@ impl Receiver<Vec<u8>> for Opened {
     }
     fn closed(&self) {}
     fn changed(&self, _: Vec<u8>) {}
+    fn filled(&self, _: Vec<u8>) {}
     fn expired(&self, _: Vec<u8>) {}
     fn cleared(&self) {}
     fn tag_expired(&self, _: &str) {}

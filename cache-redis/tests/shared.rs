@@ -256,7 +256,7 @@ async fn a_change_is_told_to_others_in_order_and_not_to_who_did_it() {
         Told::Changed("a".into()),
         Told::Expired("a".into()),
         Told::Changed("a".into()),
-        Told::Changed("b".into()),
+        Told::Filled("b".into()),
         Told::Cleared,
         Told::TagExpired("t".into()),
         Told::TagInvalidated("ü".into()),

@@ -266,6 +266,7 @@ impl Receiver<String> for Ear {
         self.told.notify_one();
     }
 
+    fn filled(&self, _: String) {}
     fn expired(&self, _: String) {}
     fn cleared(&self) {}
     fn tag_expired(&self, _: &str) {}

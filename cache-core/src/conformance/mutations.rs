@@ -9,7 +9,7 @@ use super::trial::{Finding, Rule, ensure, fresh_for, pass, units};
 use crate::entry::{Freshness, Lifetime};
 use crate::store::{HeldLease, Leases, Mutation, SharedStore, Station, Store, StoreError, Stored};
 
-pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 10] {
+pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 11] {
     [
         Rule {
             id: "mutation-lands",
@@ -40,6 +40,11 @@ pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 10] {
             id: "fill-ends-lease",
             demand: "a fill ends its own lease, and its key can be leased at once",
             check: fill_ends_lease,
+        },
+        Rule {
+            id: "vacate-needs-lease",
+            demand: "a vacation removes the entry under a lease that is in force, and under no other",
+            check: vacate_needs_lease,
         },
         Rule {
             id: "mutation-ends-lease",
@@ -243,6 +248,21 @@ fn fill_ends_lease<H: SharedHarness>(harness: &H) -> Result<Finding, String> {
     let copy = HeldLease::new(*lease.token(), lease.fence());
     desk.fill(0, 1, lease, Station::NOBODY)?;
     desk.expect_over(0, copy, "after a fill")?;
+    Ok(Finding::Holds)
+}
+
+fn vacate_needs_lease<H: SharedHarness>(harness: &H) -> Result<Finding, String> {
+    let desk = Desk::new(harness);
+    let vacate = |key, lease| desk.mutate(key, Mutation::vacate(lease), Station::NOBODY);
+    desk.put(0, 1, fresh_for(harness, 100))?;
+    let lease = desk.acquire(0, 100, "though nobody held it")?;
+    let forged = HeldLease::new([7; 16], lease.fence());
+    ensure(!vacate(0, forged)?, "a vacation under a lease with another token was done")?;
+    desk.expect(0, Some(1), "after a vacation under a lease with another token")?;
+    let copy = HeldLease::new(*lease.token(), lease.fence());
+    ensure(vacate(0, lease)?, "a vacation under a lease in force was refused")?;
+    desk.expect(0, None, "after a vacation")?;
+    desk.expect_over(0, copy, "after a vacation")?;
     Ok(Finding::Holds)
 }
 

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
 use super::harness::{Harness, SharedHarness};
 use super::mutations::Desk;
 use super::trial::{Finding, Rule, ensure, fresh_for};
-use crate::store::{Mutation, Receiver, Station, Store, StoreError};
+use crate::store::{HeldLease, Mutation, Receiver, Station, Store, StoreError};
 
 pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 6] {
     [
@@ -32,7 +32,7 @@ pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 6] {
         },
         Rule {
             id: "refused-is-not-told",
-            demand: "a fill that was refused, or put_if_absent that did not store, is not told",
+            demand: "a fill or vacation that was refused, or put_if_absent in vain, is not told",
             check: refused_is_not_told,
         },
         Rule {
@@ -57,7 +57,8 @@ const END: u64 = KEYS - 1;
 const CHANGED: u8 = 0x10;
 const EXPIRED: u8 = 0x20;
 const CLEARED: u8 = 0x30;
-const OTHER: u8 = 0x40;
+const FILLED: u8 = 0x40;
+const OTHER: u8 = 0x50;
 
 /// Writes down what it is told, as numbers: a key's is added to what happened to it.
 struct Listener<K> {
@@ -94,6 +95,10 @@ impl<K: PartialEq + Send + Sync> Receiver<K> for Listener<K> {
 
     fn changed(&self, key: K) {
         self.note_key(CHANGED, &key);
+    }
+
+    fn filled(&self, key: K) {
+        self.note_key(FILLED, &key);
     }
 
     fn expired(&self, key: K) {
@@ -164,10 +169,13 @@ fn changes_are_told<H: SharedHarness>(harness: &H) -> Result<Finding, String> {
     desk.mutate(0, Mutation::Remove, Station::NOBODY)?;
     let lease = desk.acquire(2, 100, "though nobody held it")?;
     desk.fill(2, 1, lease, Station::NOBODY)?;
+    let lease = desk.acquire(2, 100, "after a fill")?;
+    desk.mutate(2, Mutation::vacate(lease), Station::NOBODY)?;
     desk.clear(Station::NOBODY)?;
     desk.put(0, 2, life)?;
-    let all = [CHANGED, CHANGED | 1, EXPIRED | 1, CHANGED, CHANGED | 2, CLEARED, CHANGED];
-    desk.expect_told(&ear, &all, "put, put, expire, remove, fill, clear, put")?;
+    let first = [CHANGED, CHANGED | 1, EXPIRED | 1, CHANGED, FILLED | 2, CHANGED | 2];
+    let all = [&first[..], &[CLEARED, CHANGED]].concat();
+    desk.expect_told(&ear, &all, "put, put, expire, remove, fill, vacate, clear, put")?;
     Ok(Finding::Holds)
 }
 
@@ -185,7 +193,7 @@ fn own_changes_are_not_told<H: SharedHarness>(harness: &H) -> Result<Finding, St
     desk.mutate(0, Mutation::Remove, by)?;
     desk.clear(by)?;
     desk.expect_told(&one, &[], "its own put, fill, expire, remove, clear")?;
-    let all = [CHANGED, CHANGED | 1, EXPIRED | 1, CHANGED, CLEARED];
+    let all = [CHANGED, FILLED | 1, EXPIRED | 1, CHANGED, CLEARED];
     desk.expect_told(&two, &[&all[..], &[CHANGED | END as u8]].concat(), "what another did")?;
     Ok(Finding::Holds)
 }
@@ -205,7 +213,9 @@ fn refused_is_not_told<H: SharedHarness>(harness: &H) -> Result<Finding, String>
     let (value, life) = (harness.value(1), fresh_for(harness, 100));
     let lease = desk.acquire(0, 100, "though nobody held it")?;
     desk.mutate(0, Mutation::put(&value, life), Station::NOBODY)?;
+    let copy = HeldLease::new(*lease.token(), lease.fence());
     desk.fill(0, 2, lease, Station::NOBODY)?;
+    desk.mutate(0, Mutation::vacate(copy), Station::NOBODY)?;
     let (key, now) = (harness.key(0), harness.now());
     // Where the store cannot do it, there is nothing to be told either.
     let _ = desk.store.put_if_absent(key.borrow(), &value, life, now);

@@ -24,6 +24,7 @@ pub(crate) enum Defect {
     RefusesFills,
     LandsAnyFill,
     FillKeepsLease,
+    VacatesAnyway,
     PutKeepsLease,
     ExpireKeepsLease,
     RemoveKeepsLeaseOfAbsent,
@@ -48,6 +49,7 @@ pub(crate) const SHARED_DEFECTS: &[(Defect, &str)] = &[
     (Defect::RefusesFills, "fill-lands"),
     (Defect::LandsAnyFill, "fill-needs-lease"),
     (Defect::FillKeepsLease, "fill-ends-lease"),
+    (Defect::VacatesAnyway, "vacate-needs-lease"),
     (Defect::PutKeepsLease, "mutation-ends-lease"),
     (Defect::ExpireKeepsLease, "mutation-ends-lease"),
     (Defect::RemoveKeepsLeaseOfAbsent, "mutation-ends-lease"),
@@ -94,6 +96,7 @@ pub(crate) struct SharedMap {
 /// What is told.
 enum News<'a> {
     Changed(&'a str),
+    Filled(&'a str),
     Expired(&'a str),
     Cleared,
 }
@@ -115,6 +118,7 @@ impl SharedMap {
         for ear in others.filter_map(|(_, ear)| ear.upgrade()) {
             match *news {
                 News::Changed(key) => ear.changed(key.to_owned()),
+                News::Filled(key) => ear.filled(key.to_owned()),
                 News::Expired(key) => ear.expired(key.to_owned()),
                 News::Cleared => ear.cleared(),
             }
@@ -160,11 +164,14 @@ impl SharedMap {
     fn change(&self, key: &str, mutation: &Mutation<'_, u64>, by: Station, now: Instant) -> bool {
         let news = match mutation {
             Mutation::Expire => News::Expired(key),
+            Mutation::Fill { .. } => News::Filled(key),
             _ => News::Changed(key),
         };
-        if let Mutation::Fill { lease, .. } = mutation {
+        if let Some(lease) = mutation.lease() {
             let holds = self.state.borrow().holds(key, lease, now);
-            let refused = !holds && !self.has(Defect::LandsAnyFill);
+            let fills = matches!(mutation, Mutation::Fill { .. });
+            let lax = if fills { Defect::LandsAnyFill } else { Defect::VacatesAnyway };
+            let refused = !holds && !self.has(lax);
             if refused || self.has(Defect::RefusesFills) {
                 if self.has(Defect::TellsRefused) {
                     self.tell(by, &news);

@@ -75,6 +75,7 @@ impl<K: KeyFromBytes> Hears for Typed<K> {
             Turn::Closed => to.closed(),
             Turn::News(by, _) if by == self.station => {}
             Turn::News(_, News::Changed(key)) => of_key(&*to, key, |key| to.changed(key)),
+            Turn::News(_, News::Filled(key)) => of_key(&*to, key, |key| to.filled(key)),
             Turn::News(_, News::Expired(key)) => of_key(&*to, key, |key| to.expired(key)),
             Turn::News(_, News::Cleared) => to.cleared(),
             Turn::News(_, News::TagExpired(tag)) => to.tag_expired(tag),

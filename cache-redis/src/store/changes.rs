@@ -59,6 +59,11 @@ impl Space {
         self.change(&change).await
     }
 
+    async fn vacate(&self, key: &[u8], token: &[u8; 16], by: Station) -> Result<bool, StoreError> {
+        let arguments = vec![token.as_slice()];
+        self.change(&Change { arguments, ..Change::new(&script::VACATE, key, by) }).await
+    }
+
     pub(super) async fn clear(&self, by: Station) -> Result<(), StoreError> {
         self.hub.wake();
         // However this ends, and if it is dropped: what is known of the version may be over.
@@ -138,7 +143,9 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
         };
         let mut arguments = vec![&bytes[..], expiry.as_bytes()];
         arguments.extend(token.map(|token| &token[..]));
-        self.space.change(&Change { arguments, ..Change::new(script, key, by) }).await
+        let news = if token.is_some() { News::Filled(key) } else { News::Changed(key) };
+        let message = message::encode(by, news);
+        self.space.change(&Change { arguments, message, ..Change::new(script, key, by) }).await
     }
 
     fn bytes(&self, key: &[u8], value: &V, lifetime: Lifetime) -> Result<Vec<u8>, StoreError> {
@@ -177,6 +184,7 @@ where
             Mutation::Fill { value, lifetime, lease, .. } => {
                 self.keep(&script::FILL, key, (value, lifetime), by, Some(lease.token())).await
             }
+            Mutation::Vacate { lease, .. } => self.space.vacate(key, lease.token(), by).await,
             Mutation::Expire => self.space.expire(key, by).await,
             Mutation::Remove => self.space.remove(key, by).await,
             _ => Err(StoreError::unsupported("mutate")),

@@ -14,6 +14,7 @@ pub(crate) enum Told<K = String> {
     Opened,
     Closed,
     Changed(K),
+    Filled(K),
     Expired(K),
     Cleared,
     TagExpired(String),
@@ -68,6 +69,10 @@ impl<K: Clone + Debug + PartialEq + KeyFromBytes + Send + 'static> Receiver<K> f
 
     fn changed(&self, key: K) {
         self.note(Told::Changed(key));
+    }
+
+    fn filled(&self, key: K) {
+        self.note(Told::Filled(key));
     }
 
     fn expired(&self, key: K) {
