@@ -6,6 +6,8 @@
 mod leases;
 #[path = "conformance/map.rs"]
 mod map;
+#[path = "conformance/shared.rs"]
+mod shared;
 #[path = "conformance/stores.rs"]
 mod stores;
 
@@ -17,6 +19,7 @@ use cache_core::{Clock, Instant};
 
 use crate::leases::{LEASE_DEFECTS, TestLeases};
 use crate::map::Maps;
+use crate::shared::{SHARED_DEFECTS, TestShared};
 use crate::stores::{DEFECTS, Kind};
 
 #[test]
@@ -81,6 +84,23 @@ fn each_kind_of_wrong_leases_is_rejected_by_its_rule() {
 }
 
 #[test]
+fn a_right_shared_store_keeps_every_rule() {
+    let report = conformance::shared(&TestShared::with(None)).unwrap();
+    assert_eq!(report.not_applicable().count(), 0);
+    let rules: BTreeSet<_> = report.checked().collect();
+    assert_eq!(rules, SHARED_DEFECTS.iter().map(|(_, rule)| *rule).collect());
+}
+
+#[test]
+fn each_wrong_shared_store_is_rejected_by_its_rule() {
+    for (defect, rule) in SHARED_DEFECTS {
+        let violation = conformance::shared(&TestShared::with(Some(*defect)))
+            .expect_err(&format!("{defect:?} was not noticed"));
+        assert_eq!(violation.rule, *rule, "{defect:?}: {violation}");
+    }
+}
+
+#[test]
 fn the_rules_take_no_more_time_than_is_said() {
     let spent = |now: Instant| now.saturating_since(map::START).as_secs();
     let stores = Maps::of(Kind::Right);
@@ -89,6 +109,9 @@ fn the_rules_take_no_more_time_than_is_said() {
     let leases = TestLeases::with(None);
     conformance::leases(&leases).unwrap();
     assert!(spent(leases.now()) <= 35, "{}", spent(leases.now()));
+    let shared = TestShared::with(None);
+    conformance::shared(&shared).unwrap();
+    assert!(spent(shared.now()) <= 10, "{}", spent(shared.now()));
 }
 
 #[test]

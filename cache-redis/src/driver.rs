@@ -21,9 +21,17 @@ use crate::random;
 use crate::reply;
 use crate::supervisor::{Action, Epoch, Event, Gate, Supervisor, Terms};
 
+/// A channel that every connection subscribes to, and who gets what is said there.
+pub(crate) struct Subscription {
+    pub(crate) channel: Vec<u8>,
+    /// Called by the connection's own task, with the bytes and the connection's number.
+    pub(crate) hear: Box<dyn Fn(Epoch, Vec<u8>) + Send + Sync>,
+}
+
 /// What the driver and those who use its connections share.
 pub(crate) struct Core {
     client: Client,
+    subscription: Option<Subscription>,
     connect: Duration,
     answer: Duration,
     origin: tokio::time::Instant,
@@ -42,6 +50,12 @@ struct Inner {
     driver: Option<JoinHandle<()>>,
 }
 
+impl Inner {
+    fn is_driven(&self) -> bool {
+        self.driver.as_ref().is_some_and(|driver| !driver.is_finished())
+    }
+}
+
 type Work = Pin<Box<dyn Future<Output = (Event, Option<MultiplexedConnection>)> + Send>>;
 
 impl Core {
@@ -49,6 +63,7 @@ impl Core {
         let machine = Supervisor::new(terms, random::seed());
         Self {
             client,
+            subscription: None,
             connect,
             answer,
             origin: tokio::time::Instant::now(),
@@ -57,6 +72,34 @@ impl Core {
             told: Notify::new(),
             moved: watch::Sender::new(()),
         }
+    }
+
+    /// Another connection to the same server, by the same terms, which listens. It is open from when the
+    /// server has confirmed that it does.
+    pub(crate) fn listening(&self, subscription: Subscription) -> Self {
+        let terms = self.lock().machine.terms();
+        let core = Self::new(self.client.clone(), terms, self.connect, self.answer);
+        Self { subscription: Some(subscription), ..core }
+    }
+
+    /// Told whenever the gate may have moved.
+    pub(crate) fn moves(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
+    /// Starts the driver, unless it runs.
+    pub(crate) fn start(self: &Arc<Self>, runtime: &Handle) {
+        let mut inner = self.lock();
+        if !inner.is_driven() {
+            self.drive(&mut inner, runtime);
+        }
+    }
+
+    /// With the first operation, or the first since the runtime of those before has ended.
+    fn drive(self: &Arc<Self>, inner: &mut Inner, runtime: &Handle) {
+        inner.machine.restart();
+        inner.connection = None;
+        inner.driver = Some(runtime.spawn(drive(Arc::clone(self))));
     }
 
     fn now(&self) -> Instant {
@@ -79,6 +122,9 @@ impl Core {
     pub(crate) async fn open(
         self: &Arc<Self>,
     ) -> Result<(Epoch, MultiplexedConnection), ServerError> {
+        if let Some(open) = self.try_open()? {
+            return Ok(open);
+        }
         let mut moved = self.moved.subscribe();
         loop {
             match self.try_open()? {
@@ -89,13 +135,10 @@ impl Core {
     }
 
     fn try_open(self: &Arc<Self>) -> Result<Option<(Epoch, MultiplexedConnection)>, ServerError> {
-        let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let mut inner = self.lock();
-        if inner.driver.as_ref().is_none_or(JoinHandle::is_finished) {
-            // The first operation, or the first since the runtime of those before has ended.
-            inner.machine.restart();
-            inner.connection = None;
-            inner.driver = Some(runtime.spawn(drive(Arc::clone(self))));
+        if !inner.is_driven() {
+            let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
+            self.drive(&mut inner, &runtime);
         }
         match (inner.machine.gate(), &inner.connection) {
             (Gate::Open(epoch), Some(connection)) => Ok(Some((epoch, connection.clone()))),
@@ -164,10 +207,14 @@ impl Core {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
-            .set_push_sender(move |push: PushInfo| ended(&core, epoch, &push));
+            .set_push_sender(move |push: PushInfo| pushed(&core, epoch, push));
         let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = made.map_err(|error| ServerError::of(&error))?;
+        let mut connection = made.map_err(|error| ServerError::of(&error))?;
         ping(connection.clone()).await?;
+        if let Some(Subscription { channel, .. }) = &self.subscription {
+            let confirmed = connection.subscribe(channel.as_slice()).await;
+            confirmed.map_err(|error| ServerError::of(&error))?;
+        }
         Ok(connection)
     }
 
@@ -201,11 +248,19 @@ impl Core {
     }
 }
 
-fn ended(core: &Weak<Core>, epoch: Epoch, push: &PushInfo) -> Result<(), SendError> {
-    if push.kind == PushKind::Disconnection
-        && let Some(core) = core.upgrade()
-    {
-        core.report(epoch, Err(ServerError::Broken));
+/// What the server says without being asked. Runs in the connection's task.
+fn pushed(core: &Weak<Core>, epoch: Epoch, push: PushInfo) -> Result<(), SendError> {
+    let Some(core) = core.upgrade() else { return Ok(()) };
+    match (push.kind, &core.subscription) {
+        (PushKind::Disconnection | PushKind::Unsubscribe, _) => {
+            core.report(epoch, Err(ServerError::Broken));
+        }
+        (PushKind::Message, Some(subscription)) => {
+            // The channel, then what was said.
+            let said = push.data.into_iter().nth(1).map(reply::bytes);
+            (subscription.hear)(epoch, said.and_then(Result::ok).unwrap_or_default());
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! An entry's bytes, and what they and its expiry in Redis say of its life.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use cache_core::Lifetime;
 use cache_core::store::envelope::{self, EncodeError, Envelope, EnvelopeError, HEADER, Header};
@@ -8,7 +9,7 @@ use cache_core::store::{Codec, CodecError, StoreError, Stored};
 
 /// The longest expiry in Redis: ten years, in milliseconds. Ages are told by it, so it is a part of the
 /// format.
-const LONGEST: u64 = 10 * 365 * 24 * 3_600 * 1_000;
+pub(crate) const LONGEST: u64 = 10 * 365 * 24 * 3_600 * 1_000;
 
 /// The same as a time.
 pub(crate) const FOR_EVER: Duration = Duration::from_millis(LONGEST);
@@ -24,9 +25,32 @@ pub(crate) fn expiry(lifetime: Lifetime) -> u64 {
     millis(lifetime.remaining())
 }
 
+/// What is left of the expiry when an entry with this life becomes stale, in milliseconds, at most. An entry
+/// whose freshness alone reaches beyond the longest expiry has at most half of that for its windows after
+/// freshness.
+pub(crate) fn tail(lifetime: Lifetime) -> u64 {
+    let windows = whole(lifetime.swr.max(lifetime.sie), false);
+    let most = match freshness_ahead(lifetime) {
+        ahead if ahead < LONGEST => LONGEST - ahead,
+        _ => LONGEST / 2,
+    };
+    windows.min(most)
+}
+
+/// Milliseconds until the end of freshness, or a little more.
+fn freshness_ahead(lifetime: Lifetime) -> u64 {
+    whole(lifetime.ttl, true).saturating_sub(whole(lifetime.age, false))
+}
+
+/// Whole milliseconds, of what is stored as at most 64 bits of nanoseconds.
+fn whole(span: Duration, up: bool) -> u64 {
+    let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    if up { nanos.div_ceil(1_000_000) } else { nanos / 1_000_000 }
+}
+
 /// How values become bytes, and back.
 pub(crate) struct Form<C> {
-    codec: C,
+    codec: Arc<C>,
     pub(crate) schema: u16,
     pub(crate) max_value: usize,
 }
@@ -54,9 +78,15 @@ impl From<Unread> for StoreError {
     }
 }
 
+impl<C> Clone for Form<C> {
+    fn clone(&self) -> Self {
+        Self { codec: Arc::clone(&self.codec), ..*self }
+    }
+}
+
 impl<C> Form<C> {
-    pub(crate) const fn new(codec: C) -> Self {
-        Self { codec, schema: 0, max_value: 16 << 20 }
+    pub(crate) fn new(codec: C) -> Self {
+        Self { codec: Arc::new(codec), schema: 0, max_value: 16 << 20 }
     }
 
     /// The most bytes of an entry, the header's and the key's included.
@@ -143,6 +173,9 @@ impl<C> Form<C> {
 fn aged(lifetime: Lifetime, left: i64) -> (Lifetime, bool) {
     let given = expiry(lifetime);
     match u64::try_from(left) {
+        Ok(left) if left <= tail(lifetime) && freshness_ahead(lifetime) >= LONGEST => {
+            (made_stale(lifetime, Duration::from_millis(left)), false)
+        }
         Ok(left) if left <= given => {
             let passed = Duration::from_millis(given - left);
             (lifetime.aged(lifetime.age.saturating_add(passed)), false)
@@ -156,6 +189,17 @@ fn aged(lifetime: Lifetime, left: i64) -> (Lifetime, bool) {
     }
 }
 
+/// The life of an entry that was made stale, or is in its last years, of which no age could say so: it was to
+/// be fresh for longer than Redis keeps anything.
+fn made_stale(lifetime: Lifetime, left: Duration) -> Lifetime {
+    let passed = match lifetime.swr.max(lifetime.sie) {
+        Duration::MAX => Duration::ZERO,
+        windows => windows.saturating_sub(left),
+    };
+    let ends = Lifetime::fresh_for(lifetime.age).stale_while_revalidate(lifetime.swr);
+    ends.stale_if_error(lifetime.sie).aged(lifetime.age.saturating_add(passed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +210,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn form() -> Form<Plain> {
-        Form { codec: Plain, schema: 1, max_value: 100 }
+        Form { codec: Arc::new(Plain), schema: 1, max_value: 100 }
     }
 
     fn written(lifetime: Lifetime) -> Vec<u8> {
@@ -224,7 +268,33 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::TooLarge { size: 5, limit: 4, .. })));
     }
 
+    #[test]
+    fn what_was_to_be_fresh_for_ever_is_stale_in_what_is_left_for_its_windows() {
+        let life = Lifetime::fresh_for(Duration::MAX).stale_if_error(MINUTE);
+        assert_eq!(tail(life), 60_000);
+        let (fresh, _) = aged(life, 60_001);
+        assert_eq!(fresh.freshness(), Freshness::Fresh);
+        for left in [60_000, 1_000, 0] {
+            let (found, altered) = aged(life, left);
+            assert!(found.freshness() != Freshness::Fresh && !altered);
+            assert_eq!(found.remaining(), Duration::from_millis(left as u64));
+        }
+        let always = life.stale_while_revalidate(Duration::MAX);
+        assert_eq!(aged(always, LONGEST as i64).0.freshness(), Freshness::Fresh);
+        assert_eq!(aged(always, tail(always) as i64).0.freshness(), Freshness::Stale);
+    }
+
     proptest! {
+        #[test]
+        fn what_is_shortened_to_its_tail_is_stale(spans in any::<[u64; 4]>(), bits in 0..64_u32) {
+            let [ttl, swr, sie, age] = spans.map(|nanos| Duration::from_nanos(nanos >> bits));
+            let life = Lifetime::fresh_for(ttl).stale_while_revalidate(swr).stale_if_error(sie);
+            let life = life.aged(age);
+            let tail = tail(life).min(expiry(life));
+            let (found, altered) = aged(life, tail as i64);
+            prop_assert!(found.freshness() != Freshness::Fresh && !altered);
+        }
+
         #[test]
         fn no_life_and_no_expiry_make_an_entry_younger(
             spans in any::<[u64; 4]>(), left in any::<i64>(),

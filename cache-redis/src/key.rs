@@ -1,6 +1,7 @@
 //! Names in Redis: which key an entry, its lease and its fence have.
 //!
-//! `prefix:namespace:kind:{key}`, and `prefix:namespace:v` for the number of the namespace's version.
+//! `prefix:namespace:kind:{key}`, `prefix:namespace:v` for the number of the namespace's version, and
+//! `prefix:namespace:c` for the channel on which its changes are told.
 //! Bytes other than letters, digits and `-_.~/@` are written as `%` and two hexadecimal digits; only
 //! the prefix keeps its colons. So the first brace opens the key, and what stands before it is read from its
 //! end: kind, namespace, prefix. No two names are the same unless all their parts are.
@@ -14,8 +15,8 @@ use cache_core::store::StoreError;
 pub(crate) enum Kind {
     /// An entry, written under this version of the namespace.
     Entry(u64),
-    /// The lease of an entry.
-    Lease,
+    /// The lease of an entry, under this version: a clear ends it.
+    Lease(u64),
     /// The number of the newest lease.
     LeaseFence,
     /// A lock.
@@ -23,6 +24,9 @@ pub(crate) enum Kind {
     /// The number of the newest holder.
     LockFence,
 }
+
+/// Bytes of a name beside its stem and its key, at most.
+const SPARE: usize = 32;
 
 /// The names of one namespace.
 #[derive(Clone, Debug)]
@@ -42,15 +46,22 @@ impl Names {
         Self { stem, max_key }
     }
 
-    /// The name of what belongs to `key`.
-    pub(crate) fn of(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+    /// Whether the key is within the limit.
+    pub(crate) const fn allow(&self, key: &[u8]) -> Result<(), StoreError> {
         if key.len() > self.max_key {
             return Err(StoreError::too_large(key.len(), self.max_key));
         }
-        let mut name = self.stem.clone();
+        Ok(())
+    }
+
+    /// The name of what belongs to `key`.
+    pub(crate) fn of(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.allow(key)?;
+        let mut name = Vec::with_capacity(self.stem.len() + key.len() + key.len() / 4 + SPARE);
+        name.extend_from_slice(&self.stem);
         match kind {
-            Kind::Entry(version) => name.extend_from_slice(format!("e{version}").as_bytes()),
-            Kind::Lease => name.push(b'l'),
+            Kind::Entry(version) => numbered(b'e', version, &mut name),
+            Kind::Lease(version) => numbered(b'l', version, &mut name),
             Kind::LeaseFence => name.extend_from_slice(b"lf"),
             Kind::Lock => name.push(b'k'),
             Kind::LockFence => name.extend_from_slice(b"kf"),
@@ -64,6 +75,11 @@ impl Names {
     /// Where the number of the namespace's version is kept.
     pub(crate) fn version(&self) -> Vec<u8> {
         [&self.stem[..], b"v"].concat()
+    }
+
+    /// The channel on which the namespace's changes are told. It is no key, and has no slot.
+    pub(crate) fn channel(&self) -> Vec<u8> {
+        [&self.stem[..], b"c"].concat()
     }
 
     /// A pattern for Redis that all entries' names fit, of every version. Nothing in it but its end is
@@ -80,6 +96,21 @@ impl Names {
         let named = rest.starts_with(b":{") && rest.ends_with(b"}");
         if named { std::str::from_utf8(number).ok()?.parse().ok() } else { None }
     }
+}
+
+fn numbered(letter: u8, mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut from = digits.len();
+    loop {
+        from -= 1;
+        digits[from] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.push(letter);
+    out.extend_from_slice(&digits[from..]);
 }
 
 /// A pair of empty braces would make Redis Cluster hash the whole name, so the empty key is a lone
@@ -155,7 +186,7 @@ mod tests {
     fn kind() -> impl Strategy<Value = Kind> {
         prop_oneof![
             any::<u64>().prop_map(Kind::Entry),
-            Just(Kind::Lease),
+            any::<u64>().prop_map(Kind::Lease),
             Just(Kind::LeaseFence),
             Just(Kind::Lock),
             Just(Kind::LockFence),
@@ -172,7 +203,7 @@ mod tests {
             prop_assert_eq!((found_prefix, found_namespace, found_key), (prefix, namespace, key));
             let expected = match kind {
                 Kind::Entry(version) => format!("e{version}"),
-                Kind::Lease => "l".into(),
+                Kind::Lease(version) => format!("l{version}"),
                 Kind::LeaseFence => "lf".into(),
                 Kind::Lock => "k".into(),
                 Kind::LockFence => "kf".into(),
@@ -227,16 +258,18 @@ mod tests {
     fn names_are_what_they_always_were() {
         let entry = name(b"app:eu", b"users", Kind::Entry(7), b"a:b {c}");
         assert_eq!(entry, b"app:eu:users:e7:{a%3Ab%20%7Bc%7D}");
-        assert_eq!(name(b"app", b"", Kind::Lease, b""), b"app::l:{%}");
+        assert_eq!(name(b"app", b"", Kind::Lease(7), b""), b"app::l7:{%}");
+        assert_eq!(name(b"app", b"", Kind::LeaseFence, b"a"), b"app::lf:{a}");
         assert_eq!(Names::new(b"app", b"users", 9).version(), b"app:users:v");
+        assert_eq!(Names::new(b"app", b"a:b*", 9).channel(), b"app:a%3Ab%2A:c");
     }
 
     #[test]
     fn keys_of_a_mebibyte_differ_and_longer_ones_are_refused() {
         let long = |last: u8| [vec![b'x'; (1 << 20) - 1], vec![last]].concat();
-        let [a, b] = [0, 1].map(|last| name(b"p", b"n", Kind::Lease, &long(last)));
+        let [a, b] = [0, 1].map(|last| name(b"p", b"n", Kind::LeaseFence, &long(last)));
         assert_ne!(a, b);
-        let refused = Names::new(b"p", b"n", 4).of(Kind::Lease, b"12345");
+        let refused = Names::new(b"p", b"n", 4).of(Kind::LeaseFence, b"12345");
         assert!(matches!(refused, Err(StoreError::TooLarge { size: 5, limit: 4, .. })));
     }
 }

@@ -20,6 +20,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod backplane;
 mod desk;
 mod driver;
 mod error;
@@ -27,6 +28,7 @@ mod form;
 mod key;
 mod link;
 mod lock;
+mod message;
 mod random;
 mod reply;
 mod script;
@@ -34,6 +36,7 @@ mod server;
 mod store;
 mod supervisor;
 
+pub use backplane::RedisBackplane;
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
 pub use server::{Connection, Server, ServerBuilder};

@@ -10,10 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Room};
 use crate::error::BuildError;
 use crate::key::{Kind, Names};
+use crate::link::Link;
 use crate::random::{self, Spread};
+use crate::script::Script;
 use crate::{Server, form};
 
 /// Locks in a Redis server, shared by all processes that give the same prefix and namespace.
@@ -150,9 +152,25 @@ impl Locks {
         Ok(Some(Lock { hold, renewal, held: true }))
     }
 
-    const fn desk(&self) -> Desk<'_> {
-        let (right, fence) = (Kind::Lock, Kind::LockFence);
-        Desk { server: &self.server, names: &self.names, right, fence }
+    const fn desk(&self) -> Desk<'_, Self> {
+        Desk(self)
+    }
+}
+
+impl Room for Locks {
+    async fn run(
+        &self,
+        script: &'static Script,
+        name: &[u8],
+        arguments: &[&[u8]],
+    ) -> Result<redis::Value, StoreError> {
+        let names = [Kind::Lock, Kind::LockFence];
+        let [lock, fence] = names.map(|kind| self.names.of(kind, name));
+        let keys: [&[u8]; 2] = [&lock?, &fence?];
+        let operation = self
+            .server
+            .operate(|mut link: Link| async move { script.run(&mut link, &keys, arguments).await });
+        Ok(operation.await?)
     }
 }
 

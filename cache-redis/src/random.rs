@@ -1,10 +1,28 @@
 //! Numbers that nobody can guess, and numbers that are only spread.
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::SystemTime;
+
 /// A token that no other has. `None` where the operating system gives no random bytes.
 pub(crate) fn token() -> Option<[u8; 16]> {
     let mut token = [0; 16];
     getrandom::fill(&mut token).ok()?;
     Some(token)
+}
+
+/// A number that no other process has, nor this one twice, and never 0. Where the operating system gives no
+/// random bytes, it is made of what tells processes apart.
+pub(crate) fn station() -> u128 {
+    static MADE: AtomicU64 = AtomicU64::new(1);
+    let made = u128::from(MADE.fetch_add(1, Relaxed));
+    let number = token().map_or_else(
+        || {
+            let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+            (since << 64) ^ (u128::from(std::process::id()) << 32) ^ made
+        },
+        u128::from_be_bytes,
+    );
+    number.max(1)
 }
 
 /// A seed of this process's own; a fixed one where the operating system gives none.

@@ -38,15 +38,6 @@ pub(crate) fn number(answer: Value) -> Result<Option<u64>, ServerError> {
     Ok(std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()))
 }
 
-/// Whether the answer is `OK`; `false` for nothing.
-pub(crate) fn done(answer: Value) -> Result<bool, ServerError> {
-    match value(answer)? {
-        Value::Okay => Ok(true),
-        Value::Nil => Ok(false),
-        _ => Err(ServerError::Protocol),
-    }
-}
-
 /// The next cursor and the names of a step of `SCAN`.
 pub(crate) fn scan(answer: Value) -> Result<(u64, Vec<Vec<u8>>), ServerError> {
     let Value::Array(parts) = value(answer)? else { return Err(ServerError::Protocol) };

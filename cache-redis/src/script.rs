@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use crate::error::ServerError;
 use crate::link::Link;
@@ -23,6 +23,13 @@ impl Script {
             command.arg(*part);
         }
         command
+    }
+
+    /// One more command of a pipeline: the script by its hash, or `whole`.
+    pub(crate) fn add(&self, whole: bool, keys: &[&[u8]], arguments: &[&[u8]], to: &mut Pipeline) {
+        let (hash, text) = &*self.0;
+        let (name, said) = if whole { ("EVAL", *text) } else { ("EVALSHA", hash.as_str()) };
+        to.add_command(self.command(name, said, keys, arguments));
     }
 
     /// What the script answers.
@@ -50,15 +57,25 @@ macro_rules! script {
     };
 }
 
-/// The namespace's version: the one that is kept, or with `new` a next one, which is above all before
-/// and not below the server's time in microseconds. So a number is not used again, even when the key was
-/// lost.
+/// The namespace's version: the one that is kept, or else a first one, which is the server's time in
+/// microseconds. So a number is not used again, even when the key was lost.
 pub(crate) static VERSION: Script = script!(
     "local kept = redis.call('GET', KEYS[1])
-     if not (kept and #kept <= 16 and string.match(kept, '^%d+$')) then kept = nil end
-     if kept and ARGV[1] ~= 'new' then return kept end
+     if kept and #kept <= 16 and string.match(kept, '^%d+$') then return kept end
      local time = redis.call('TIME')
-     local next = math.max(tonumber(kept or '0') + 1, time[1] * 1000000 + time[2])
+     local text = string.format('%.0f', time[1] * 1000000 + time[2])
+     redis.call('SET', KEYS[1], text)
+     return text"
+);
+
+/// A next version of the namespace, above all before and not below the server's time in microseconds, and
+/// the message of it.
+pub(crate) static CLEAR: Script = script!(
+    "redis.call('PUBLISH', ARGV[1], ARGV[2])
+     local kept = redis.call('GET', KEYS[1])
+     if not (kept and #kept <= 16 and string.match(kept, '^%d+$')) then kept = '0' end
+     local time = redis.call('TIME')
+     local next = math.max(tonumber(kept) + 1, time[1] * 1000000 + time[2])
      local text = string.format('%.0f', next)
      redis.call('SET', KEYS[1], text)
      return text"
@@ -90,3 +107,95 @@ pub(crate) static RELEASE: Script = script!(
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
      return redis.call('DEL', KEYS[1])"
 );
+
+/// What every change of an entry begins with: it is told. Whoever is told can ask only when the whole script
+/// has run. So nothing is changed in silence, not even where the user may not publish: then the script ends
+/// here.
+macro_rules! tell {
+    () => {
+        "redis.call('PUBLISH', ARGV[1], ARGV[2])
+         "
+    };
+}
+
+/// The end of the entry's lease. Not the first write of a script that needs memory: a server that has none
+/// left refuses only the first.
+macro_rules! end_lease {
+    () => {
+        "redis.call('DEL', KEYS[2])
+         "
+    };
+}
+
+/// Keeps bytes, or nothing where their life is over.
+macro_rules! keep {
+    () => {
+        concat!(
+            tell!(),
+            "if ARGV[4] == '0' then redis.call('UNLINK', KEYS[1])
+             else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
+             ",
+            end_lease!(),
+            "return 1"
+        )
+    };
+}
+
+/// Another entry in place of what is there.
+pub(crate) static PUT: Script = script!(keep!());
+
+/// An entry where there is none.
+pub(crate) static ADD: Script = script!(concat!(
+    "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+     ",
+    keep!()
+));
+
+/// An entry that was loaded under the lease with this token, if that is in force.
+pub(crate) static FILL: Script = script!(concat!(
+    "if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end
+     ",
+    keep!()
+));
+
+/// The end of an entry whose load found nothing, if the lease with this token is in force.
+pub(crate) static VACATE: Script = script!(concat!(
+    "if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
+     ",
+    tell!(),
+    end_lease!(),
+    "return redis.call('UNLINK', KEYS[1])"
+));
+
+/// The end of an entry.
+pub(crate) static REMOVE: Script =
+    script!(concat!(tell!(), end_lease!(), "return redis.call('UNLINK', KEYS[1])"));
+
+/// The end of an entry's freshness. Its age is told by what is gone of its expiry, so the expiry is
+/// shortened to what its windows after freshness leave; [`form::tail`](crate::form::tail) is the same sum. What
+/// cannot be read goes, and so does what has no such windows. Spans in the header are nanoseconds of 64 bits,
+/// more than Lua's numbers hold, and become milliseconds in halves.
+pub(crate) static EXPIRE: Script = script!(concat!(
+    tell!(),
+    end_lease!(),
+    r"local left = redis.call('PTTL', KEYS[1])
+     if left == -2 then return 0 end
+     local head = redis.pcall('GETRANGE', KEYS[1], 0, 39)
+     local tail = 0
+     if type(head) == 'string' and #head == 40 and string.sub(head, 1, 4) == '\172\225\1\0' then
+         local function millis(at)
+             local high, low = struct.unpack('>I4I4', head, at)
+             local rest = high * 967296 + low
+             return high * 4294 + math.floor(rest / 1000000), rest % 1000000 > 0 and 1 or 0
+         end
+         local longest = tonumber(ARGV[3])
+         local ttl, more = millis(9)
+         local swr, sie, age = (millis(17)), (millis(25)), (millis(33))
+         local ahead = math.max(ttl + more - age, 0)
+         local most = ahead < longest and longest - ahead or math.floor(longest / 2)
+         tail = math.min(math.max(swr, sie), most)
+     end
+     if tail < 1 then redis.call('UNLINK', KEYS[1]) return 1 end
+     if left < 0 or left > tail then redis.call('PEXPIRE', KEYS[1], tail) end
+     return 1"
+));

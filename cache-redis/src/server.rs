@@ -1,17 +1,17 @@
 //! A Redis server, as stores and locks share it.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::pin::pin;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::Arc;
 
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::driver::Core;
+use crate::driver::{Core, Subscription};
 use crate::error::{BuildError, ServerError};
 use crate::link::Link;
 use crate::supervisor::{Gate, Terms};
@@ -26,8 +26,10 @@ use crate::supervisor::{Gate, Terms};
 /// The connection lives on the tokio runtime of the first operation, which must go on running, and when
 /// that has ended, on that of the next. Runtimes must have their timers enabled, as `#[tokio::main]` has.
 ///
-/// A Redis user needs these commands on the prefix's keys: `get set pttl getrange unlink scan eval evalsha
-/// time exists pexpire del`, and `hello auth ping`.
+/// A Redis user needs these commands on the prefix's keys (`~app:*` for the prefix `app`): `get set pttl
+/// getrange unlink scan eval evalsha time exists pexpire del`, and `hello auth ping`. What changes a store is told on
+/// a channel that begins as its keys do: `publish` there (`&app:*`), and `subscribe` for who listens to a
+/// [`RedisBackplane`](crate::RedisBackplane).
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -36,8 +38,30 @@ pub struct Server {
 struct Shared {
     core: Arc<Core>,
     operation: Duration,
-    room: Semaphore,
+    room: Room,
     ends: [AtomicU64; ServerError::KINDS],
+}
+
+/// So many operations may be under way.
+struct Room {
+    limit: usize,
+    inside: AtomicUsize,
+}
+
+/// An operation that is under way.
+struct Place<'a>(&'a Room);
+
+impl Room {
+    fn enter(&self) -> Option<Place<'_>> {
+        let place = Place(self);
+        (self.inside.fetch_add(1, Relaxed) < self.limit).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Relaxed);
+    }
 }
 
 /// How the connection is.
@@ -90,6 +114,11 @@ impl Server {
         self.shared.ends[error.number()].load(Relaxed)
     }
 
+    /// Another connection, which listens.
+    pub(crate) fn listening(&self, subscription: Subscription) -> Core {
+        self.shared.core.listening(subscription)
+    }
+
     /// Runs one operation on the connection, under one time-out.
     pub(crate) async fn operate<T, F>(&self, work: impl FnOnce(Link) -> F) -> Result<T, ServerError>
     where
@@ -108,14 +137,17 @@ impl Server {
     {
         Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let Shared { core, operation, room, .. } = &*self.shared;
-        let _place = room.try_acquire().map_err(|_| ServerError::Busy)?;
+        let _place = room.enter().ok_or(ServerError::Busy)?;
         let mut used = None;
         let work = async {
             let (epoch, connection) = core.open().await?;
             used = Some(epoch);
             work(Link::new(connection)).await
         };
-        let answer = timeout(*operation, work).await.unwrap_or(Err(ServerError::TimedOut));
+        let answer = {
+            let work = pin!(work); // it is large, and not to be moved
+            timeout(*operation, work).await.unwrap_or(Err(ServerError::TimedOut))
+        };
         if let Some(epoch) = used {
             core.report(epoch, answer.as_ref().map(|_| ()).map_err(|error| *error));
         }
@@ -206,7 +238,7 @@ impl ServerBuilder {
         let shared = Shared {
             core: Arc::new(Core::new(client, terms, connect, operation)),
             operation,
-            room: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
+            room: Room { limit: in_flight, inside: AtomicUsize::new(0) },
             ends: [const { AtomicU64::new(0) }; ServerError::KINDS],
         };
         Ok(Server { shared: Arc::new(shared) })

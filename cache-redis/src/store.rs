@@ -3,22 +3,27 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
+use std::sync::Arc;
 
-use cache_core::store::{AsyncStore, Codec, KeyBytes, StoreError, Stored};
+use cache_core::store::{
+    AsyncSharedStore, AsyncStore, Codec, KeyBytes, Mutation, Station, StoreError, Stored,
+};
 use cache_core::{Instant, Lifetime};
-use redis::Pipeline;
 
-use crate::error::{BuildError, ServerError};
+use crate::backplane::Hub;
+use crate::error::BuildError;
+use crate::form::Form;
 use crate::key::{Kind, Names};
-use crate::link::Link;
-use crate::{Server, reply};
+use crate::{Server, script};
 
+mod changes;
 mod leases;
 mod purge;
+mod reads;
 mod version;
 
-use crate::form::{self, Form};
-use version::Version;
+pub(crate) use version::Version;
 
 /// Entries in a Redis server, shared by all processes that give the same prefix and namespace.
 ///
@@ -28,8 +33,13 @@ use version::Version;
 /// cleared at the same time.
 ///
 /// [`clear`](AsyncStore::clear) takes one trip too, whatever the number of entries: it gives the
-/// namespace a new version, which all who share it see with their next operation. What was cleared
-/// keeps its memory until it expires, or until [`purge`](AsyncStore::purge) frees it.
+/// namespace a new version. All who change something see it at once, and so do those who read by the store
+/// that cleared, or its clones; others who read see it within [`version_check`](Self::version_check), one second
+/// unless said, or when the [`backplane`](Self::backplane) tells. What was cleared keeps its memory until it
+/// expires, or until [`purge`](AsyncStore::purge) frees it.
+///
+/// It is an [`AsyncSharedStore`]: each change is one script, which also ends the lease of the entry and tells
+/// the backplane of others. Clones share all that is counted and known; they are cheap.
 ///
 /// What is kept but cannot be read is [`StoreError::Corrupt`], counted by [`stats`](Self::stats): damaged
 /// bytes, other types, entries of another codec, another schema or a later version of this library.
@@ -51,16 +61,52 @@ use version::Version;
 /// # }
 /// ```
 pub struct RedisStore<V, C> {
+    space: Arc<Space>,
+    form: Form<C>,
+    value: PhantomData<fn() -> V>,
+}
+
+/// What the clones of a store share.
+struct Space {
     server: Server,
+    settings: Settings,
+    names: Names,
+    channel: Vec<u8>,
+    version: Arc<Version>,
+    hub: Arc<Hub>,
+    cursor: AtomicU64,
+    counts: Counts,
+}
+
+/// What the names are made of, and how long their version counts.
+#[derive(Clone)]
+struct Settings {
     prefix: Vec<u8>,
     namespace: Vec<u8>,
     max_key: usize,
-    names: Names,
-    version: Version,
-    form: Form<C>,
-    cursor: AtomicU64,
-    counts: Counts,
-    value: PhantomData<fn() -> V>,
+    version_check: Duration,
+}
+
+impl Space {
+    fn new(server: &Server, settings: Settings) -> Arc<Self> {
+        let names = Names::new(&settings.prefix, &settings.namespace, settings.max_key);
+        let (channel, version) = (names.channel(), Arc::new(Version::default()));
+        Arc::new(Self {
+            hub: Arc::new(Hub::new(server.clone(), channel.clone(), Arc::clone(&version))),
+            server: server.clone(),
+            settings,
+            names,
+            channel,
+            version,
+            cursor: AtomicU64::new(0),
+            counts: Counts::default(),
+        })
+    }
+
+    /// The name of what belongs to a key, which may be too large.
+    fn name(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.names.of(kind, key).inspect_err(|_| count(&self.counts.too_large))
+    }
 }
 
 #[derive(Default)]
@@ -98,33 +144,42 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
         if prefix.as_ref().is_empty() {
             return Err(BuildError::EmptyPrefix);
         }
-        let store = Self {
-            server: server.clone(),
+        let settings = Settings {
             prefix: prefix.as_ref().to_vec(),
             namespace: b"default".to_vec(),
             max_key: 64 << 10,
-            names: Names::new(b"", b"", 0),
-            version: Version::default(),
-            form: Form::new(codec),
-            cursor: AtomicU64::new(0),
-            counts: Counts::default(),
-            value: PhantomData,
+            version_check: Duration::from_secs(1),
         };
-        Ok(store.renamed())
+        Ok(Self { space: Space::new(server, settings), form: Form::new(codec), value: PhantomData })
     }
 
     /// Keeps entries apart from those of other namespaces under the same prefix. Any bytes will do.
     #[must_use]
-    pub fn namespace(mut self, name: impl AsRef<[u8]>) -> Self {
-        self.namespace = name.as_ref().to_vec();
-        self.renamed()
+    pub fn namespace(self, name: impl AsRef<[u8]>) -> Self {
+        self.with(|settings| settings.namespace = name.as_ref().to_vec())
     }
 
     /// Bytes of one key, above which it is refused.
     #[must_use]
-    pub fn max_key_bytes(mut self, bytes: usize) -> Self {
-        self.max_key = bytes;
-        self.renamed()
+    pub fn max_key_bytes(self, bytes: usize) -> Self {
+        self.with(|settings| settings.max_key = bytes)
+    }
+
+    /// For so long reads may go by the version of the namespace that was read last: so long after a clear they
+    /// may answer what was cleared, unless the [backplane](Self::backplane) tells of it before. One second unless
+    /// said; zero for a question with every read, which costs some of a read's time. What changes something asks
+    /// in any case.
+    #[must_use]
+    pub fn version_check(self, span: Duration) -> Self {
+        self.with(|settings| settings.version_check = span)
+    }
+
+    /// The same, which shares nothing with clones that were made before.
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.space.settings.clone();
+        change(&mut settings);
+        self.space = Space::new(&self.space.server, settings);
+        self
     }
 
     /// Another version of the value's type: entries of other versions cannot be read.
@@ -141,37 +196,33 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
         self.form.max_value = bytes;
         self
     }
-
-    fn renamed(mut self) -> Self {
-        self.names = Names::new(&self.prefix, &self.namespace, self.max_key);
-        self
-    }
 }
 
 impl<V, C> RedisStore<V, C> {
     /// What was met since this was made.
     pub fn stats(&self) -> StoreStats {
         StoreStats {
-            corrupt: self.counts.corrupt.load(Relaxed),
-            foreign: self.counts.foreign.load(Relaxed),
-            altered: self.counts.altered.load(Relaxed),
-            too_large: self.counts.too_large.load(Relaxed),
+            corrupt: self.space.counts.corrupt.load(Relaxed),
+            foreign: self.space.counts.foreign.load(Relaxed),
+            altered: self.space.counts.altered.load(Relaxed),
+            too_large: self.space.counts.too_large.load(Relaxed),
         }
     }
 
     /// The server that was given.
-    pub const fn server(&self) -> &Server {
-        &self.server
-    }
-
-    /// The name of what belongs to a key, which may be too large.
-    fn name(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.names.of(kind, key).inspect_err(|_| count(&self.counts.too_large))
+    pub fn server(&self) -> &Server {
+        &self.space.server
     }
 }
 
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
+}
+
+impl<V, C> Clone for RedisStore<V, C> {
+    fn clone(&self) -> Self {
+        Self { space: Arc::clone(&self.space), form: self.form.clone(), value: PhantomData }
+    }
 }
 
 impl<V, C> fmt::Debug for RedisStore<V, C> {
@@ -180,100 +231,6 @@ impl<V, C> fmt::Debug for RedisStore<V, C> {
     }
 }
 
-impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
-    /// The commands that keep an entry; with `only` where there is none.
-    fn keep(&self, name: &[u8], bytes: &[u8], expiry: u64, only: bool, to: &mut Pipeline) {
-        let command = to.cmd("SET").arg(name).arg(bytes).arg("PX").arg(expiry);
-        if only {
-            command.arg("NX");
-        }
-    }
-
-    async fn store(
-        &self,
-        key: &[u8],
-        value: &V,
-        lifetime: Lifetime,
-        only: bool,
-    ) -> Result<bool, StoreError> {
-        let expiry = form::expiry(lifetime);
-        self.name(Kind::Lease, key)?;
-        let bytes = self.form.write(key, value, lifetime).inspect_err(|error| {
-            if matches!(error, StoreError::TooLarge { .. }) {
-                count(&self.counts.too_large);
-            }
-        })?;
-        let answers = self.on_version(|version, commands| {
-            let name = self.name(Kind::Entry(version), key)?;
-            self.keep(&name, &bytes, expiry, only, commands);
-            Ok(())
-        });
-        let answer = answers.await?.pop().ok_or(ServerError::Protocol)?;
-        Ok(reply::done(answer)?)
-    }
-
-    async fn drop_entry(&self, key: &[u8]) -> Result<bool, StoreError> {
-        let answers = self.on_version(|version, commands| {
-            commands.cmd("UNLINK").arg(self.name(Kind::Entry(version), key)?);
-            Ok(())
-        });
-        let answer = answers.await?.pop().ok_or(ServerError::Protocol)?;
-        Ok(reply::integer(answer)? > 0)
-    }
-
-    /// Asks for what is left of an entry's expiry, then for the entry: so what is read is never younger
-    /// than it is told.
-    fn fetch(&self, version: u64, key: &[u8], to: &mut Pipeline) -> Result<(), StoreError> {
-        let name = self.name(Kind::Entry(version), key)?;
-        to.cmd("PTTL").arg(&name);
-        to.cmd("GETRANGE").arg(&name).arg(0).arg(self.form.longest(key));
-        Ok(())
-    }
-
-    fn open(&self, key: &[u8], found: Found) -> Result<Option<Stored<V>>, StoreError> {
-        let left = reply::integer(found.0)?;
-        let bytes = match reply::bytes(found.1) {
-            Err(ServerError::WrongType) => {
-                count(&self.counts.corrupt);
-                return Err(ServerError::WrongType.into());
-            }
-            bytes => bytes?,
-        };
-        let read = self.form.read::<V>(key, left, &bytes);
-        let read = read.inspect_err(|error| {
-            let foreign = matches!(error, form::Unread::Foreign(_));
-            count(if foreign { &self.counts.foreign } else { &self.counts.corrupt });
-        })?;
-        if read.altered {
-            count(&self.counts.altered);
-        }
-        Ok(read.stored)
-    }
-
-    async fn fetch_many(
-        &self,
-        keys: &[(usize, Vec<u8>)],
-        found: &mut (dyn FnMut(usize, Stored<V>) + Send),
-    ) -> Result<(), StoreError> {
-        let answers = self.on_version(|version, commands| {
-            keys.iter().try_for_each(|(_, key)| self.fetch(version, key, commands))
-        });
-        let mut answers = answers.await?.into_iter();
-        for (position, key) in keys {
-            let (Some(left), Some(bytes)) = (answers.next(), answers.next()) else { break };
-            match self.open(key, Found(left, bytes)) {
-                Ok(Some(stored)) => found(*position, stored),
-                Ok(None) | Err(StoreError::Corrupt(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What is left of the expiry, and the bytes.
-struct Found(redis::Value, redis::Value);
-
 impl<K, V, C> AsyncStore<K, V> for RedisStore<V, C>
 where
     K: KeyBytes + Sync + ?Sized,
@@ -281,12 +238,7 @@ where
     C: Codec<V> + Send + Sync,
 {
     async fn get(&self, key: &K, _: Instant) -> Result<Option<Stored<V>>, StoreError> {
-        let key = &*key.key_bytes();
-        let answers = self.on_version(|version, commands| self.fetch(version, key, commands));
-        let Ok([left, bytes]) = <[redis::Value; 2]>::try_from(answers.await?) else {
-            return Err(ServerError::Protocol.into());
-        };
-        self.open(key, Found(left, bytes))
+        self.fetch(&key.key_bytes()).await
     }
 
     async fn put(
@@ -294,17 +246,13 @@ where
         key: &K,
         value: &V,
         lifetime: Lifetime,
-        _: Instant,
+        now: Instant,
     ) -> Result<(), StoreError> {
-        let key = &*key.key_bytes();
-        if lifetime.remaining().is_zero() {
-            return self.drop_entry(key).await.map(drop);
-        }
-        self.store(key, value, lifetime, false).await.map(drop)
+        self.mutate(key, Mutation::put(value, lifetime), Station::NOBODY, now).await.map(drop)
     }
 
     async fn remove(&self, key: &K, _: Instant) -> Result<bool, StoreError> {
-        self.drop_entry(&key.key_bytes()).await
+        self.space.remove(&key.key_bytes(), Station::NOBODY).await
     }
 
     async fn get_many(
@@ -316,9 +264,12 @@ where
         let mut batch = vec![];
         for (position, key) in keys.iter().enumerate() {
             let key = key.key_bytes().into_owned();
-            match self.name(Kind::Lease, &key) {
-                Ok(_) => batch.push((position, key)),
-                Err(_) => continue, // no such key was ever put
+            match self.space.names.allow(&key) {
+                Ok(()) => batch.push((position, key)),
+                Err(_) => {
+                    count(&self.space.counts.too_large);
+                    continue; // no such key was ever put
+                }
             }
             if batch.len() == BATCH {
                 self.fetch_many(&std::mem::take(&mut batch), found).await?;
@@ -338,21 +289,22 @@ where
         if lifetime.remaining().is_zero() {
             return Ok(false);
         }
-        self.store(&key.key_bytes(), value, lifetime, true).await
+        let (key, kept) = (&*key.key_bytes(), (value, lifetime));
+        self.keep(&script::ADD, key, kept, Station::NOBODY, None).await
     }
 
     /// Gives the namespace its next version. O(1).
     async fn clear(&self, _: Instant) -> Result<(), StoreError> {
-        let next = self
-            .server
-            .operate(|mut link: Link| async move { version::next(&self.names, &mut link).await });
-        self.version.set(next.await?);
-        Ok(())
+        self.space.clear(Station::NOBODY).await
     }
 
     /// Frees entries that were cleared; those that have expired are freed by Redis itself. Goes once
     /// through the names that Redis holds, in short steps, or on from where the budget ended last time.
     async fn purge(&self, _: Instant, budget: usize) -> Result<usize, StoreError> {
-        self.sweep(budget).await
+        self.space.sweep(budget).await
+    }
+
+    fn shared(&self) -> Option<impl AsyncSharedStore<K, V> + Send + Sync> {
+        Some(self)
     }
 }

@@ -144,6 +144,10 @@ impl Supervisor {
         self.epoch + 1
     }
 
+    pub(crate) const fn terms(&self) -> Terms {
+        self.terms
+    }
+
     /// How often a connection was given up.
     pub(crate) const fn lost(&self) -> u64 {
         self.lost
@@ -163,6 +167,8 @@ impl Supervisor {
             }
             State::Up(up) if !up.asking && now.has_reached(up.beat_at) => {
                 up.asking = true;
+                // From one question to the next, however long the answer takes.
+                up.beat_at = now + self.terms.heartbeat;
                 Some(Action::Heartbeat(self.epoch))
             }
             _ => None,
@@ -215,10 +221,9 @@ impl Supervisor {
     }
 
     fn beat(&mut self, epoch: Epoch, missed: bool, now: Instant) {
-        let Terms { heartbeat, misses, .. } = self.terms;
+        let misses = self.terms.misses;
         let Some(up) = self.up(epoch) else { return };
         up.asking = false;
-        up.beat_at = now + heartbeat;
         if missed {
             up.misses = up.misses.saturating_add(1);
             if up.misses >= misses {

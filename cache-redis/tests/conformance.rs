@@ -5,15 +5,17 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cache_core::conformance::{
-    self, Harness, LeaseHarness, Report, StoreHarness, Violation, hostile_bytes,
+    self, Harness, LeaseHarness, Report, SharedHarness, StoreHarness, Violation, hostile_bytes,
 };
-use cache_core::store::{AsyncStore, Plain, Store, StoreError, Stored};
+use cache_core::store::{
+    AsyncStore, Backplane, Plain, Receiver, Station, Store, StoreError, Stored,
+};
 use cache_core::{Instant, Lifetime};
 use cache_redis::{RedisStore, Server};
 use support::{Blocking, PATIENCE, RedisServer, eventually};
@@ -61,6 +63,8 @@ impl OneServer {
     fn placed(&self, server: Server, prefix: &str, namespace: &str) -> Placed {
         let store = Texts::new(&server, prefix, Plain).unwrap().namespace(namespace);
         let store = store.max_value_bytes(1_000).max_key_bytes(1 << 20);
+        // What one handle clears is gone for the other at once.
+        let store = store.version_check(Duration::ZERO);
         let texts = Blocking { store, runtime: Arc::clone(&self.runtime) };
         Placed { texts, server, prefix: prefix.into() }
     }
@@ -218,6 +222,59 @@ impl LeaseHarness for OneServer {
     }
 }
 
+impl SharedHarness for OneServer {
+    type Value = String;
+    type Store = Blocking<Texts>;
+
+    fn make(&self) -> Blocking<Texts> {
+        self.placed(self.server(), &self.prefix(), "main").texts
+    }
+
+    fn value(&self, n: u64) -> String {
+        format!("value {n}")
+    }
+
+    fn another(&self, _: &Blocking<Texts>) -> Option<Blocking<Texts>> {
+        let prefix = format!("test:{}", self.made.get());
+        Some(self.placed(self.server(), &prefix, "main").texts)
+    }
+
+    /// As another process would listen, when Redis says that it does.
+    fn listen(
+        &self,
+        store: &Blocking<Texts>,
+        receiver: Weak<dyn Receiver<Vec<u8>>>,
+    ) -> Option<Station> {
+        let _runtime = self.runtime.enter();
+        let opened = Arc::new(Opened { opened: AtomicBool::new(false) });
+        let backplane = store.store.backplane();
+        let station = backplane.attach(receiver);
+        let first: Arc<dyn Receiver<Vec<u8>>> = opened.clone();
+        Backplane::attach(&backplane, Arc::downgrade(&first));
+        let open = async || opened.opened.load(Relaxed);
+        self.runtime.block_on(eventually("the channel is open", open));
+        Some(station)
+    }
+}
+
+/// Notes that the channel is open: attached after another, it is told after that one.
+struct Opened {
+    opened: AtomicBool,
+}
+
+impl Receiver<Vec<u8>> for Opened {
+    fn opened(&self) {
+        self.opened.store(true, Relaxed);
+    }
+    fn closed(&self) {}
+    fn changed(&self, _: Vec<u8>) {}
+    fn filled(&self, _: Vec<u8>) {}
+    fn expired(&self, _: Vec<u8>) {}
+    fn cleared(&self) {}
+    fn tag_expired(&self, _: &str) {}
+    fn tag_invalidated(&self, _: &str) {}
+}
+
 /// How long the machine kept waiting who wanted to do a little: sleep for a while, and ask the server
 /// whether it is there.
 struct Watch {
@@ -272,6 +329,11 @@ const SLOWEST: Duration = Duration::from_secs(4);
 #[test]
 fn the_leases_conform() {
     conforms(conformance::leases);
+}
+
+#[test]
+fn the_store_conforms_as_one_that_is_shared() {
+    conforms(conformance::shared);
 }
 
 #[test]

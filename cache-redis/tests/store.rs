@@ -5,15 +5,21 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::store::{AsyncLeases, AsyncStore, Plain, StoreError};
+use cache_core::store::{
+    AsyncLeases, AsyncSharedStore, AsyncStore, Mutation, Plain, Station, StoreError, TagChange,
+};
 use cache_core::{Freshness, Instant, Lifetime};
 use cache_redis::{BuildError, RedisStore, Server, ServerError};
-use support::{PATIENCE, RedisServer, behind};
+use support::{Listener, PATIENCE, RedisServer, Told, behind};
 
 type Texts = RedisStore<String, Plain>;
 
 const NOW: Instant = Instant::ORIGIN;
 const MINUTE: Duration = Duration::from_secs(60);
+
+async fn tell(store: &Texts, tag: &str, change: TagChange, by: Station) {
+    AsyncSharedStore::<str, String>::tell_tag(store, tag, change, by).await.unwrap();
+}
 
 fn open(redis: &RedisServer) -> Server {
     Server::builder(&redis.address())
@@ -68,7 +74,7 @@ async fn no_key_of_one_namespace_is_reached_from_another() {
             put(store, key, &format!("{n}/{k}")).await.unwrap();
         }
     }
-    stores[3].clear_all().await;
+    stores[3].clear_now().await;
     for (n, store) in stores.iter().enumerate() {
         for (k, key) in keys(n).enumerate() {
             let expected = (n != 3).then(|| format!("{n}/{k}"));
@@ -79,12 +85,12 @@ async fn no_key_of_one_namespace_is_reached_from_another() {
 
 /// Methods that do not depend on the type of the key, called without naming it.
 trait Whole {
-    async fn clear_all(&self);
+    async fn clear_now(&self);
     async fn purge_some(&self, budget: usize) -> usize;
 }
 
 impl Whole for Texts {
-    async fn clear_all(&self) {
+    async fn clear_now(&self) {
         AsyncStore::<[u8], String>::clear(self, NOW).await.unwrap();
     }
 
@@ -136,10 +142,11 @@ async fn an_age_is_told_by_the_server_and_a_persisted_entry_is_stale() {
 #[tokio::test]
 async fn a_clear_is_seen_by_all_at_once_and_never_undone() {
     let redis = RedisServer::start();
-    let [one, other] = [(); 2].map(|()| texts(&open(&redis), "app", b"users"));
+    let checked = || texts(&open(&redis), "app", b"users").version_check(Duration::ZERO);
+    let [one, other] = [(); 2].map(|()| checked());
     put(&one, b"key", "old").await.unwrap();
     assert_eq!(get(&other, b"key").await.as_deref(), Some("old"));
-    one.clear_all().await;
+    one.clear_now().await;
     assert_eq!(get(&other, b"key").await, None);
     put(&other, b"key", "new").await.unwrap();
     assert_eq!(get(&one, b"key").await.as_deref(), Some("new"));
@@ -165,7 +172,7 @@ async fn a_purge_frees_what_was_cleared_and_nothing_else() {
         redis.ask(&["SET", name, "foreign"]).unwrap();
     }
     assert_eq!(store.purge_some(usize::MAX).await, 0, "nothing was cleared");
-    store.clear_all().await;
+    store.clear_now().await;
     put(&store, b"kept", "value").await.unwrap();
     let mut freed = 0;
     for _ in 0..3 {
@@ -278,8 +285,8 @@ async fn of_many_who_find_nothing_one_puts() {
 #[tokio::test]
 async fn a_user_with_few_rights_can_do_everything() {
     let redis = RedisServer::start();
-    let rules = "ACL SETUSER cache on >secret resetkeys ~app:* resetchannels nocommands +hello +auth +ping \
-                 +get +set +pttl +getrange +unlink +scan +eval +evalsha +time +exists +pexpire +del";
+    let rules = "ACL SETUSER cache on >secret resetkeys ~app:* resetchannels &app:* nocommands +hello +auth +ping \
+                 +get +set +pttl +getrange +unlink +scan +eval +evalsha +time +exists +pexpire +del +publish +subscribe";
     redis.ask(&rules.split_whitespace().collect::<Vec<_>>()).unwrap();
     let address = format!("{}?user=cache&pass=secret", redis.address());
     let builder = Server::builder(&address).unwrap().operation_timeout(PATIENCE);
@@ -289,11 +296,23 @@ async fn a_user_with_few_rights_can_do_everything() {
     assert_eq!(get(&store, b"key").await.as_deref(), Some("value"));
     assert!(store.remove(&b"key"[..], NOW).await.unwrap());
     put(&store, b"key", "value").await.unwrap();
-    store.clear_all().await;
+    store.clear_now().await;
     assert_eq!(store.purge_some(usize::MAX).await, 1);
     let lease = store.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
     assert!(store.renew("key", &lease, MINUTE, NOW).await.unwrap());
     assert!(store.release("key", lease, NOW).await.unwrap());
+    let (ear, station) = Listener::<String>::on(&store.backplane());
+    ear.hears(Told::Opened, 1).await;
+    let (value, life) = ("value".to_owned(), Lifetime::fresh_for(MINUTE).stale_if_error(MINUTE));
+    let lease = store.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
+    for mutation in
+        [Mutation::fill(&value, life, lease), Mutation::put(&value, life), Mutation::Expire]
+    {
+        assert!(store.mutate("key", mutation, Station::NOBODY, NOW).await.unwrap());
+    }
+    tell(&store, "tag", TagChange::Expire, Station::NOBODY).await;
+    tell(&store, "tag", TagChange::Invalidate, station).await;
+    ear.hears(Told::TagExpired("tag".into()), 1).await;
     let foreign = put(&texts(&server, "other", b""), b"key", "value").await.unwrap_err();
     assert_eq!(behind(&foreign), Some(ServerError::Denied));
 }

@@ -1,9 +1,12 @@
 //! The library's own store keeps the rules that it asks of others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use cache_core::conformance::{self, Harness, LeaseHarness, StoreHarness, hostile_strings};
+use cache_core::conformance::{
+    self, Harness, LeaseHarness, SharedHarness, StoreHarness, hostile_strings,
+};
+use cache_core::store::{Backplane, Receiver, Station};
 use cache_std::{Clock, Instant, ManualTime, MemoryStore};
 
 #[derive(Default)]
@@ -73,6 +76,34 @@ impl LeaseHarness for Memory {
 fn the_memory_store_conforms() {
     let report = conformance::store(&Memory::default()).unwrap_or_else(|broken| panic!("{broken}"));
     println!("{report}");
+}
+
+impl SharedHarness for Memory {
+    type Value = u64;
+    type Store = Arc<MemoryStore<String, u64>>;
+
+    fn make(&self) -> Self::Store {
+        Arc::new(MemoryStore::new(1_000))
+    }
+
+    fn value(&self, n: u64) -> u64 {
+        n
+    }
+
+    fn another(&self, store: &Self::Store) -> Option<Self::Store> {
+        Some(Arc::clone(store))
+    }
+
+    fn listen(&self, store: &Self::Store, receiver: Weak<dyn Receiver<String>>) -> Option<Station> {
+        Some(store.attach(receiver))
+    }
+}
+
+#[test]
+fn the_memory_store_conforms_as_one_that_is_shared() {
+    let report =
+        conformance::shared(&Memory::default()).unwrap_or_else(|broken| panic!("{broken}"));
+    assert_eq!(report.not_applicable().count(), 0, "{report}");
 }
 
 #[test]

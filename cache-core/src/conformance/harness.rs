@@ -1,10 +1,14 @@
 //! What a test must supply: the store, keys and values, the passing of time, and faults.
 
 use alloc::borrow::ToOwned;
+#[cfg(target_has_atomic = "ptr")]
+use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::store::{Leases, Store};
+#[cfg(target_has_atomic = "ptr")]
+use crate::store::{Receiver, SharedStore, Station};
 use crate::time::Instant;
 
 /// Keys and time, for stores and leases alike.
@@ -111,6 +115,38 @@ pub trait LeaseHarness: Harness {
     /// A second handle on the same leases, as another process would hold.
     fn another(&self, leases: &Self::Leases) -> Option<Self::Leases> {
         let _ = leases;
+        None
+    }
+}
+
+/// Makes a store for [`conformance::shared`](super::shared).
+#[cfg(target_has_atomic = "ptr")]
+pub trait SharedHarness: Harness<Key: ToOwned<Owned: PartialEq + Send + Sync + 'static>> {
+    /// The values of the store.
+    type Value: PartialEq;
+    /// The store.
+    type Store: Store<Self::Key, Self::Value> + SharedStore<Self::Key, Self::Value>;
+
+    /// An empty store that shares nothing with those made before, and of which no key is leased.
+    fn make(&self) -> Self::Store;
+
+    /// The `n`-th value, different for each `n`.
+    fn value(&self, n: u64) -> Self::Value;
+
+    /// A second handle on the entries of `store`, as another process would hold.
+    fn another(&self, store: &Self::Store) -> Option<Self::Store> {
+        let _ = store;
+        None
+    }
+
+    /// Attaches `receiver` to the backplane of `store`, and waits until that is open. `None` where it
+    /// has none, and then what is told is not checked.
+    fn listen(
+        &self,
+        store: &Self::Store,
+        receiver: Weak<dyn Receiver<<Self::Key as ToOwned>::Owned>>,
+    ) -> Option<Station> {
+        let _ = (store, receiver);
         None
     }
 }

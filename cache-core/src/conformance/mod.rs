@@ -1,7 +1,8 @@
 //! What every store must do, as rules that are run against a store of one's own.
 //!
 //! [`store`] checks a [`Store`](crate::store::Store), [`leases`] checks
-//! [`Leases`](crate::store::Leases). Both take a harness that makes the store, names keys and
+//! [`Leases`](crate::store::Leases), and `shared` checks what a
+//! [`SharedStore`](crate::store::SharedStore) does beyond both. Each takes a harness that makes the store, names keys and
 //! values, and passes time. They stop at the first broken rule and name it; what could not be
 //! checked is told with the reason.
 //!
@@ -73,13 +74,19 @@ mod faults;
 mod harness;
 mod hostile;
 mod leasing;
+#[cfg(target_has_atomic = "ptr")]
+mod mutations;
 mod report;
 mod sharing;
+#[cfg(target_has_atomic = "ptr")]
+mod telling;
 mod trial;
 mod windows;
 
 use alloc::vec::Vec;
 
+#[cfg(target_has_atomic = "ptr")]
+pub use self::harness::SharedHarness;
 pub use self::harness::{Harness, LeaseHarness, StoreHarness};
 pub use self::hostile::{hostile_bytes, hostile_strings};
 pub use self::report::{Report, Violation};
@@ -105,6 +112,22 @@ pub fn store<H: StoreHarness>(harness: &H) -> Result<Report, Violation> {
 /// The first rule that the leases break.
 pub fn leases<H: LeaseHarness>(harness: &H) -> Result<Report, Violation> {
     run(harness, &leasing::rules())
+}
+
+/// Runs every rule for stores that processes share, each on a store of its own: what changes do to
+/// leases, and what is told. What such a store owes as a store and for its leases is for [`store`] and
+/// [`leases`].
+///
+/// On virtual time this takes milliseconds; on real time about 10 of the harness's
+/// [`unit`](Harness::unit)s.
+///
+/// # Errors
+/// The first rule that the store breaks.
+#[cfg(target_has_atomic = "ptr")]
+pub fn shared<H: SharedHarness>(harness: &H) -> Result<Report, Violation> {
+    let mut rules = Vec::from(mutations::rules());
+    rules.extend(telling::rules());
+    run(harness, &rules)
 }
 
 /// The plain rules first, so that a store that breaks several is told of the plainest.

@@ -5,19 +5,33 @@ use core::time::Duration;
 use cache_core::Instant;
 use cache_core::store::{AsyncLeases, HeldLease, KeyBytes, StoreError};
 
-use super::RedisStore;
-use crate::desk::Desk;
+use super::version::Check;
+use super::{RedisStore, Space};
+use crate::desk::{Desk, Room};
+use crate::error::ServerError;
 use crate::key::Kind;
+use crate::script::Script;
 
-impl<V, C> RedisStore<V, C> {
-    const fn desk(&self) -> Desk<'_> {
-        let (right, fence) = (Kind::Lease, Kind::LeaseFence);
-        Desk { server: &self.server, names: &self.names, right, fence }
+impl Room for Space {
+    async fn run(
+        &self,
+        script: &'static Script,
+        key: &[u8],
+        arguments: &[&[u8]],
+    ) -> Result<redis::Value, StoreError> {
+        let answers = self.on_version(Check::Always, |trip| {
+            let lease = self.name(Kind::Lease(trip.version), key)?;
+            let fence = self.name(Kind::LeaseFence, key)?;
+            trip.script(script, &[&lease, &fence], arguments);
+            Ok(())
+        });
+        Ok(answers.await?.pop().ok_or(ServerError::Protocol)?)
     }
 }
 
-/// A lease is a string beside its entry, and does not end with a clear. One without end lasts ten years.
-/// Fences grow even if the server forgets everything in between, unless its clock was set back meanwhile.
+/// A lease is a string beside its entry. Every change of the entry ends it, and so does a clear. One without
+/// end lasts ten years. Fences grow even if the server forgets everything in between, unless its clock was set
+/// back meanwhile.
 impl<K, V, C> AsyncLeases<K> for RedisStore<V, C>
 where
     K: KeyBytes + Sync + ?Sized,
@@ -29,7 +43,7 @@ where
         ttl: Duration,
         _: Instant,
     ) -> Result<Option<HeldLease>, StoreError> {
-        self.desk().acquire(&key.key_bytes(), ttl).await
+        Desk(&*self.space).acquire(&key.key_bytes(), ttl).await
     }
 
     async fn renew(
@@ -39,10 +53,10 @@ where
         ttl: Duration,
         _: Instant,
     ) -> Result<bool, StoreError> {
-        self.desk().renew(&key.key_bytes(), lease.token(), ttl).await
+        Desk(&*self.space).renew(&key.key_bytes(), lease.token(), ttl).await
     }
 
     async fn release(&self, key: &K, lease: HeldLease, _: Instant) -> Result<bool, StoreError> {
-        self.desk().release(&key.key_bytes(), lease.token()).await
+        Desk(&*self.space).release(&key.key_bytes(), lease.token()).await
     }
 }

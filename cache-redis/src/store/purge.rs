@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use cache_core::store::StoreError;
 
-use super::{RedisStore, version};
+use super::{Space, version};
 use crate::error::ServerError;
 use crate::link::Link;
 use crate::reply;
@@ -12,9 +12,10 @@ use crate::reply;
 /// Names that Redis looks at in one step: about a tenth of a millisecond of its time.
 const STEP: usize = 500;
 
-impl<V, C> RedisStore<V, C> {
+impl Space {
     /// Frees up to `budget` entries of earlier versions. Never more than once through all names.
     pub(super) async fn sweep(&self, budget: usize) -> Result<usize, StoreError> {
+        self.hub.wake();
         let mut freed = 0;
         while freed < budget {
             let from = self.cursor.load(Relaxed);

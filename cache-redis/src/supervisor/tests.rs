@@ -52,6 +52,22 @@ fn two_heartbeats_without_an_answer_give_it_up() {
     assert_eq!(now, START + SECOND, "every quarter of a second");
 }
 
+/// A path that swallows everything is noticed after two heartbeats and the time for one answer.
+#[test]
+fn heartbeats_are_as_far_apart_however_long_their_answers_take() {
+    let mut machine = connected();
+    let answer = Duration::from_millis(200);
+    let first = machine.poll_at().unwrap();
+    machine.poll(first);
+    machine.handle(Event::Missed(1), first + answer);
+    let second = machine.poll_at().unwrap();
+    assert_eq!(second, first + Terms::DEFAULT.heartbeat);
+    machine.poll(second);
+    machine.handle(Event::Missed(1), second + answer);
+    assert_eq!(machine.gate(), Gate::Shut(ServerError::Down));
+    assert_eq!(second + answer, START + Duration::from_millis(700));
+}
+
 #[test]
 fn twenty_timeouts_in_a_row_give_it_up_and_an_answer_between_does_not() {
     let timed_out = Event::Failed(1, ServerError::TimedOut);

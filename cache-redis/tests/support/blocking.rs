@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::store::{AsyncLeases, AsyncStore, HeldLease, Leases, Store, StoreError, Stored};
+use cache_core::store::{
+    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Leases, Mutation, SharedStore, Station,
+    Store, StoreError, Stored,
+};
 use cache_core::{Instant, Lifetime};
 use tokio::runtime::Runtime;
 
@@ -85,5 +88,25 @@ impl<K: ?Sized, S: AsyncLeases<K>> Leases<K> for Blocking<S> {
 
     fn release(&self, key: &K, lease: HeldLease, now: Instant) -> Result<bool, StoreError> {
         self.runtime.block_on(self.store.release(key, lease, now))
+    }
+}
+
+impl<K, V, S> SharedStore<K, V> for Blocking<S>
+where
+    K: ?Sized,
+    S: AsyncSharedStore<K, V>,
+{
+    fn mutate(
+        &self,
+        key: &K,
+        mutation: Mutation<'_, V>,
+        by: Station,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        self.runtime.block_on(self.store.mutate(key, mutation, by, now))
+    }
+
+    fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
+        self.runtime.block_on(self.store.clear_all(by, now))
     }
 }

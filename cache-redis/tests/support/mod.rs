@@ -13,9 +13,11 @@ use cache_redis::ServerError;
 use tempfile::TempDir;
 
 mod blocking;
+mod listener;
 mod proxy;
 
 pub(crate) use blocking::Blocking;
+pub(crate) use listener::{Listener, Told};
 pub(crate) use proxy::{Proxy, Way};
 
 /// Long enough for a machine that is busy with other things.

@@ -1,0 +1,353 @@
+//! A right shared store over a map, and shared stores with one defect each.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Weak;
+use std::time::Duration;
+
+use cache_core::conformance::{Harness, SharedHarness};
+use cache_core::store::{
+    HeldLease, Leases, Mutation, Receiver, SharedStore, Station, Store, StoreError, Stored,
+};
+use cache_core::{Clock, Instant, Lifetime, ManualClock};
+
+use crate::map::START;
+
+/// What is wrong with a shared store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    AlwaysSaysYes,
+    ExpireRemoves,
+    ExpireDoesNothing,
+    ExpireProlongs,
+    RefusesFills,
+    LandsAnyFill,
+    FillKeepsLease,
+    VacatesAnyway,
+    PutKeepsLease,
+    ExpireKeepsLease,
+    RemoveKeepsLeaseOfAbsent,
+    ClearKeepsLeases,
+    StoreKeepsLease,
+    CopiesHandles,
+    SilentExpire,
+    TellsTwice,
+    TellsItself,
+    SilentWhereAbsent,
+    TellsRefused,
+    StoreIsSilent,
+    OtherHandleIsSilent,
+}
+
+/// Each defect, and the rule that must notice it.
+pub(crate) const SHARED_DEFECTS: &[(Defect, &str)] = &[
+    (Defect::AlwaysSaysYes, "mutation-lands"),
+    (Defect::ExpireRemoves, "expire-makes-stale"),
+    (Defect::ExpireDoesNothing, "expire-makes-stale"),
+    (Defect::ExpireProlongs, "expire-keeps-windows"),
+    (Defect::RefusesFills, "fill-lands"),
+    (Defect::LandsAnyFill, "fill-needs-lease"),
+    (Defect::FillKeepsLease, "fill-ends-lease"),
+    (Defect::VacatesAnyway, "vacate-needs-lease"),
+    (Defect::PutKeepsLease, "mutation-ends-lease"),
+    (Defect::ExpireKeepsLease, "mutation-ends-lease"),
+    (Defect::RemoveKeepsLeaseOfAbsent, "mutation-ends-lease"),
+    (Defect::ClearKeepsLeases, "clear-ends-leases"),
+    (Defect::StoreKeepsLease, "store-mutates"),
+    (Defect::CopiesHandles, "shared-handles-agree"),
+    (Defect::SilentExpire, "changes-are-told"),
+    (Defect::TellsTwice, "changes-are-told"),
+    (Defect::TellsItself, "own-changes-are-not-told"),
+    (Defect::SilentWhereAbsent, "absent-keys-are-told"),
+    (Defect::TellsRefused, "refused-is-not-told"),
+    (Defect::StoreIsSilent, "store-tells"),
+    (Defect::OtherHandleIsSilent, "handles-tell"),
+];
+
+#[derive(Clone, Default)]
+struct State {
+    /// Value, life, and when it was that.
+    entries: BTreeMap<String, (u64, Lifetime, Instant)>,
+    leases: BTreeMap<String, ([u8; 16], Instant)>,
+    count: u128,
+    ears: Vec<(Station, Weak<dyn Receiver<String>>)>,
+}
+
+impl State {
+    fn life(&self, key: &str, now: Instant) -> Option<(u64, Lifetime)> {
+        let (value, life, at) = *self.entries.get(key)?;
+        let life = life.aged(life.age.saturating_add(now.saturating_since(at)));
+        (!life.remaining().is_zero()).then_some((value, life))
+    }
+
+    fn holds(&self, key: &str, lease: &HeldLease, now: Instant) -> bool {
+        let held = self.leases.get(key);
+        held.is_some_and(|(token, until)| token == lease.token() && !now.has_reached(*until))
+    }
+}
+
+pub(crate) struct SharedMap {
+    state: Rc<RefCell<State>>,
+    defect: Option<Defect>,
+    second: bool,
+}
+
+/// What is told.
+enum News<'a> {
+    Changed(&'a str),
+    Filled(&'a str),
+    Expired(&'a str),
+    Cleared,
+}
+
+impl SharedMap {
+    fn has(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+
+    fn tell(&self, by: Station, news: &News<'_>) {
+        if self.has(Defect::OtherHandleIsSilent) && self.second {
+            return;
+        }
+        let mut ears = self.state.borrow().ears.clone();
+        if self.has(Defect::TellsItself) {
+            ears.iter_mut().for_each(|ear| ear.0 = Station::NOBODY);
+        }
+        let others = ears.iter().filter(|(station, _)| *station != by || by == Station::NOBODY);
+        for ear in others.filter_map(|(_, ear)| ear.upgrade()) {
+            match *news {
+                News::Changed(key) => ear.changed(key.to_owned()),
+                News::Filled(key) => ear.filled(key.to_owned()),
+                News::Expired(key) => ear.expired(key.to_owned()),
+                News::Cleared => ear.cleared(),
+            }
+        }
+    }
+
+    /// Whether a mutation of this kind leaves the lease alone, which it should not.
+    fn keeps_lease(&self, mutation: &Mutation<'_, u64>, there: bool) -> bool {
+        match mutation {
+            Mutation::Put { .. } => self.has(Defect::PutKeepsLease),
+            Mutation::Fill { .. } => self.has(Defect::FillKeepsLease),
+            Mutation::Expire => self.has(Defect::ExpireKeepsLease),
+            _ => self.has(Defect::RemoveKeepsLeaseOfAbsent) && !there,
+        }
+    }
+
+    fn apply(&self, key: &str, mutation: &Mutation<'_, u64>, now: Instant) -> bool {
+        let mut state = self.state.borrow_mut();
+        let there = state.life(key, now);
+        match mutation {
+            Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
+                state.entries.insert(key.to_owned(), (**value, *lifetime, now));
+                return true;
+            }
+            Mutation::Expire if self.has(Defect::ExpireRemoves) => {
+                state.entries.remove(key);
+            }
+            Mutation::Expire if self.has(Defect::ExpireDoesNothing) => {}
+            Mutation::Expire => {
+                if let Some((value, life)) = there {
+                    let anew = self.has(Defect::ExpireProlongs);
+                    let age = if anew { life.ttl } else { life.age.max(life.ttl) };
+                    state.entries.insert(key.to_owned(), (value, life.aged(age), now));
+                }
+            }
+            _ => {
+                state.entries.remove(key);
+            }
+        }
+        there.is_some() || self.has(Defect::AlwaysSaysYes)
+    }
+
+    fn change(&self, key: &str, mutation: &Mutation<'_, u64>, by: Station, now: Instant) -> bool {
+        let news = match mutation {
+            Mutation::Expire => News::Expired(key),
+            Mutation::Fill { .. } => News::Filled(key),
+            _ => News::Changed(key),
+        };
+        if let Some(lease) = mutation.lease() {
+            let holds = self.state.borrow().holds(key, lease, now);
+            let fills = matches!(mutation, Mutation::Fill { .. });
+            let lax = if fills { Defect::LandsAnyFill } else { Defect::VacatesAnyway };
+            let refused = !holds && !self.has(lax);
+            if refused || self.has(Defect::RefusesFills) {
+                if self.has(Defect::TellsRefused) {
+                    self.tell(by, &news);
+                }
+                return false;
+            }
+        }
+        let there = self.state.borrow().life(key, now).is_some();
+        if !self.keeps_lease(mutation, there) {
+            self.state.borrow_mut().leases.remove(key);
+        }
+        let done = self.apply(key, mutation, now);
+        let silent = self.has(Defect::SilentExpire) && matches!(mutation, Mutation::Expire)
+            || self.has(Defect::SilentWhereAbsent) && !done;
+        if self.has(Defect::TellsTwice) && matches!(mutation, Mutation::Expire) {
+            self.tell(by, &News::Changed(key));
+        }
+        if !silent {
+            self.tell(by, &news);
+        }
+        done
+    }
+
+    /// A change by way of the store alone.
+    fn plain(&self, key: &str, mutation: &Mutation<'_, u64>, now: Instant) -> bool {
+        let kept = self.state.borrow().leases.get(key).copied();
+        let done = if self.has(Defect::StoreIsSilent) {
+            self.state.borrow_mut().leases.remove(key);
+            self.apply(key, mutation, now)
+        } else {
+            self.change(key, mutation, Station::NOBODY, now)
+        };
+        if let Some(lease) = kept
+            && self.has(Defect::StoreKeepsLease)
+        {
+            self.state.borrow_mut().leases.insert(key.to_owned(), lease);
+        }
+        done
+    }
+}
+
+impl Store<str, u64> for SharedMap {
+    fn get(&self, key: &str, now: Instant) -> Result<Option<Stored<u64>>, StoreError> {
+        let found = self.state.borrow().life(key, now);
+        Ok(found.map(|(value, life)| Stored::new(value, life)))
+    }
+
+    fn put(&self, key: &str, value: &u64, life: Lifetime, now: Instant) -> Result<(), StoreError> {
+        self.plain(key, &Mutation::put(value, life), now);
+        Ok(())
+    }
+
+    fn remove(&self, key: &str, now: Instant) -> Result<bool, StoreError> {
+        Ok(self.plain(key, &Mutation::Remove, now))
+    }
+
+    fn put_if_absent(
+        &self,
+        key: &str,
+        value: &u64,
+        life: Lifetime,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        let absent = self.state.borrow().life(key, now).is_none();
+        Ok(absent && self.plain(key, &Mutation::put(value, life), now))
+    }
+
+    fn clear(&self, now: Instant) -> Result<(), StoreError> {
+        self.clear_all(Station::NOBODY, now)
+    }
+}
+
+impl SharedStore<str, u64> for SharedMap {
+    fn mutate(
+        &self,
+        key: &str,
+        mutation: Mutation<'_, u64>,
+        by: Station,
+        now: Instant,
+    ) -> Result<bool, StoreError> {
+        Ok(self.change(key, &mutation, by, now))
+    }
+
+    fn clear_all(&self, by: Station, _: Instant) -> Result<(), StoreError> {
+        self.state.borrow_mut().entries.clear();
+        if !self.has(Defect::ClearKeepsLeases) {
+            self.state.borrow_mut().leases.clear();
+        }
+        self.tell(by, &News::Cleared);
+        Ok(())
+    }
+}
+
+impl Leases<str> for SharedMap {
+    fn acquire(
+        &self,
+        key: &str,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<Option<HeldLease>, StoreError> {
+        let mut state = self.state.borrow_mut();
+        if state.leases.get(key).is_some_and(|(_, until)| !now.has_reached(*until)) {
+            return Ok(None);
+        }
+        state.count += 1;
+        let token = state.count.to_le_bytes();
+        state.leases.insert(key.to_owned(), (token, now + ttl));
+        Ok(Some(HeldLease::new(token, state.count as u64)))
+    }
+
+    fn renew(&self, _: &str, _: &HeldLease, _: Duration, _: Instant) -> Result<bool, StoreError> {
+        Err(StoreError::unsupported("renew"))
+    }
+
+    fn release(&self, key: &str, lease: HeldLease, now: Instant) -> Result<bool, StoreError> {
+        let held = self.state.borrow().holds(key, &lease, now);
+        if held {
+            self.state.borrow_mut().leases.remove(key);
+        }
+        Ok(held)
+    }
+}
+
+pub(crate) struct TestShared {
+    clock: ManualClock,
+    defect: Option<Defect>,
+}
+
+impl TestShared {
+    pub(crate) fn with(defect: Option<Defect>) -> Self {
+        Self { clock: ManualClock::starting_at(START), defect }
+    }
+}
+
+impl Harness for TestShared {
+    type Key = str;
+
+    fn key(&self, n: u64) -> String {
+        format!("key {n}")
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn advance(&self, span: Duration) -> Instant {
+        self.clock.advance(span);
+        self.clock.now()
+    }
+}
+
+impl SharedHarness for TestShared {
+    type Value = u64;
+    type Store = SharedMap;
+
+    fn make(&self) -> SharedMap {
+        SharedMap { state: Rc::default(), defect: self.defect, second: false }
+    }
+
+    fn value(&self, n: u64) -> u64 {
+        n
+    }
+
+    fn another(&self, store: &SharedMap) -> Option<SharedMap> {
+        let state = match self.defect {
+            Some(Defect::CopiesHandles) => Rc::new(RefCell::new(store.state.borrow().clone())),
+            _ => Rc::clone(&store.state),
+        };
+        Some(SharedMap { state, defect: self.defect, second: true })
+    }
+
+    fn listen(&self, store: &SharedMap, receiver: Weak<dyn Receiver<String>>) -> Option<Station> {
+        let mut state = store.state.borrow_mut();
+        state.count += 1;
+        let station = Station::new(state.count);
+        state.ears.push((station, receiver));
+        Some(station)
+    }
+}

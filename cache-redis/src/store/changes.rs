@@ -1,0 +1,191 @@
+//! What changes entries: each change is one script, which ends the entry's lease and tells the channel.
+
+use std::sync::Arc;
+
+use cache_core::store::{
+    AsyncSharedStore, Codec, KeyBytes, Mutation, Station, StoreError, TagChange,
+};
+use cache_core::{Instant, Lifetime};
+
+use super::version::{Check, Version};
+use super::{RedisStore, Space, count};
+use crate::error::ServerError;
+use crate::form;
+use crate::key::Kind;
+use crate::link::Link;
+use crate::message::{self, News};
+use crate::script::{self, Script};
+use crate::{RedisBackplane, reply};
+
+/// A script with what it is given beside the names.
+struct Change<'a> {
+    script: &'static Script,
+    key: &'a [u8],
+    message: Vec<u8>,
+    arguments: Vec<&'a [u8]>,
+}
+
+impl<'a> Change<'a> {
+    fn new(script: &'static Script, key: &'a [u8], by: Station) -> Self {
+        let news = News::Changed(key);
+        Self { script, key, message: message::encode(by, news), arguments: vec![] }
+    }
+}
+
+impl Space {
+    /// Whether the script did it.
+    async fn change(&self, change: &Change<'_>) -> Result<bool, StoreError> {
+        let Change { script, key, message, arguments } = change;
+        let given = [&[&self.channel[..], message], &arguments[..]].concat();
+        let answers = self.on_version(Check::Always, |trip| {
+            let entry = self.name(Kind::Entry(trip.version), key)?;
+            let lease = self.name(Kind::Lease(trip.version), key)?;
+            trip.script(script, &[&entry, &lease], &given);
+            Ok(())
+        });
+        let answer = answers.await?.pop().ok_or(ServerError::Protocol)?;
+        Ok(reply::integer(answer)? > 0)
+    }
+
+    pub(super) async fn remove(&self, key: &[u8], by: Station) -> Result<bool, StoreError> {
+        self.change(&Change::new(&script::REMOVE, key, by)).await
+    }
+
+    async fn expire(&self, key: &[u8], by: Station) -> Result<bool, StoreError> {
+        let longest = form::LONGEST.to_string();
+        let change = Change {
+            message: message::encode(by, News::Expired(key)),
+            arguments: vec![longest.as_bytes()],
+            ..Change::new(&script::EXPIRE, key, by)
+        };
+        self.change(&change).await
+    }
+
+    async fn vacate(&self, key: &[u8], token: &[u8; 16], by: Station) -> Result<bool, StoreError> {
+        let arguments = vec![token.as_slice()];
+        self.change(&Change { arguments, ..Change::new(&script::VACATE, key, by) }).await
+    }
+
+    pub(super) async fn clear(&self, by: Station) -> Result<(), StoreError> {
+        self.hub.wake();
+        // However this ends, and if it is dropped: what is known of the version may be over.
+        let _unsure = Unsure(&self.version);
+        let message = message::encode(by, News::Cleared);
+        let key = self.names.version();
+        let operation = self.server.operate(|mut link: Link| async move {
+            let arguments = [&self.channel[..], &message];
+            reply::number(script::CLEAR.run(&mut link, &[&key], &arguments).await?)
+        });
+        self.version.guess(operation.await?.unwrap_or(0));
+        Ok(())
+    }
+
+    async fn tell(&self, by: Station, news: News<'_>) -> Result<(), StoreError> {
+        self.hub.wake();
+        let message = message::encode(by, news);
+        let operation = self.server.operate(|mut link: Link| async move {
+            let mut publish = redis::cmd("PUBLISH");
+            publish.arg(&self.channel).arg(message);
+            reply::integer(link.ask(&publish).await?).map(drop)
+        });
+        Ok(operation.await?)
+    }
+}
+
+/// Forgets the version when it is dropped.
+struct Unsure<'a>(&'a Version);
+
+impl Drop for Unsure<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
+impl<V, C> RedisStore<V, C> {
+    /// Tells processes what others do to this store. All clones of the store have the same backplane.
+    pub fn backplane(&self) -> RedisBackplane {
+        RedisBackplane::new(Arc::clone(&self.space.hub))
+    }
+}
+
+impl<V, C: Codec<V>> RedisStore<V, C> {
+    /// Keeps an entry by a script: one whose life is over ends what is there.
+    pub(super) async fn keep(
+        &self,
+        script: &'static Script,
+        key: &[u8],
+        (value, lifetime): (&V, Lifetime),
+        by: Station,
+        token: Option<&[u8; 16]>,
+    ) -> Result<bool, StoreError> {
+        self.space.names.allow(key).inspect_err(|_| count(&self.space.counts.too_large))?;
+        let over = lifetime.remaining().is_zero();
+        let (bytes, expiry) = if over {
+            (vec![], "0".to_owned())
+        } else {
+            (self.bytes(key, value, lifetime)?, form::expiry(lifetime).to_string())
+        };
+        let mut arguments = vec![&bytes[..], expiry.as_bytes()];
+        arguments.extend(token.map(|token| &token[..]));
+        let news = if token.is_some() { News::Filled(key) } else { News::Changed(key) };
+        let message = message::encode(by, news);
+        self.space.change(&Change { arguments, message, ..Change::new(script, key, by) }).await
+    }
+
+    fn bytes(&self, key: &[u8], value: &V, lifetime: Lifetime) -> Result<Vec<u8>, StoreError> {
+        self.form.write(key, value, lifetime).inspect_err(|error| {
+            if matches!(error, StoreError::TooLarge { .. }) {
+                count(&self.space.counts.too_large);
+            }
+        })
+    }
+}
+
+/// A change is one script on the entry and its lease, which tells the channel too. Where the answer is an
+/// error after the script was sent ([`TimedOut`](ServerError::TimedOut), [`Broken`](ServerError::Broken)), it
+/// may or may not have run.
+///
+/// An entry that is made stale keeps its windows after freshness, as far as they reach within ten years; one
+/// that has none goes, and so does one that cannot be read.
+impl<K, V, C> AsyncSharedStore<K, V> for RedisStore<V, C>
+where
+    K: KeyBytes + Sync + ?Sized,
+    V: Send + Sync,
+    C: Codec<V> + Send + Sync,
+{
+    async fn mutate(
+        &self,
+        key: &K,
+        mutation: Mutation<'_, V>,
+        by: Station,
+        _: Instant,
+    ) -> Result<bool, StoreError> {
+        let key = &*key.key_bytes();
+        match mutation {
+            Mutation::Put { value, lifetime, .. } => {
+                self.keep(&script::PUT, key, (value, lifetime), by, None).await
+            }
+            Mutation::Fill { value, lifetime, lease, .. } => {
+                self.keep(&script::FILL, key, (value, lifetime), by, Some(lease.token())).await
+            }
+            Mutation::Vacate { lease, .. } => self.space.vacate(key, lease.token(), by).await,
+            Mutation::Expire => self.space.expire(key, by).await,
+            Mutation::Remove => self.space.remove(key, by).await,
+            _ => Err(StoreError::unsupported("mutate")),
+        }
+    }
+
+    /// Gives the namespace its next version. O(1). Leases of earlier versions are over with it.
+    /// Nothing in Redis changes.
+    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+        let news = match change {
+            TagChange::Expire => News::TagExpired(tag),
+            TagChange::Invalidate => News::TagInvalidated(tag),
+        };
+        self.space.tell(by, news).await
+    }
+
+    async fn clear_all(&self, by: Station, _: Instant) -> Result<(), StoreError> {
+        self.space.clear(by).await
+    }
+}
