@@ -170,8 +170,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         if !self.settle(timer, key, now).await {
             return Found::Trouble;
         }
-        let limit = if has_old { self.terms.soft } else { self.terms.hard };
-        match self.ask_within(timer, limit, self.store.get(key, now)).await {
+        match self.ask_within(timer, self.limit(has_old), self.store.get(key, now)).await {
             // What has come into doubt meanwhile may be what was read.
             Some(Some(_)) if self.doubts.has(key) => Found::Trouble,
             Some(Some(stored)) => {
@@ -318,14 +317,21 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         self.mend();
     }
 
-    /// The lease of a key: `None` where another holds it. An error where nobody can tell.
+    /// The lease of a key: `None` where another holds it. An error where nobody can tell, which who has
+    /// an old value does not wait long to learn.
     pub(crate) async fn acquire(
         &self,
         timer: &impl Timer,
         key: &K,
         now: Instant,
+        has_old: bool,
     ) -> Result<Option<HeldLease>, ()> {
-        self.ask(timer, self.store.acquire(key, self.terms.lease, now)).await.ok_or(())
+        let acquiring = self.store.acquire(key, self.terms.lease, now);
+        self.ask_within(timer, self.limit(has_old), acquiring).await.ok_or(())
+    }
+
+    const fn limit(&self, has_old: bool) -> Duration {
+        if has_old { self.terms.soft } else { self.terms.hard }
     }
 
     /// Has a lease last for longer. `false` where it is lost.

@@ -49,6 +49,16 @@ fn who_has_an_old_value_does_not_wait_long_for_the_store() {
         let before = calls.now();
         assert_eq!(told(ask(&cache, 1, calls.load(ms(10), Ok(7)))).await, Told::Value(7));
         assert_eq!(calls.now() - before, 35, "25 ms for the store, then the origin");
+        // Nor for the right to load.
+        advance(secs(70)).await;
+        far.is(State::Up);
+        far.takes(ms(10));
+        let before = calls.now();
+        let caller = ask(&cache, 1, calls.load(ms(10), Ok(8)));
+        sleep(ms(5)).await;
+        far.is(State::Hangs);
+        assert_eq!(told(caller).await, Told::Value(8));
+        assert_eq!(calls.now() - before, 45);
     });
 }
 

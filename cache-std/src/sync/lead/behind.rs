@@ -39,7 +39,7 @@ where
         while looked != Looked::Landed && self.must_ask_for_lease() {
             let Some(inner) = self.backed() else { break };
             let Some(second) = &inner.second else { break };
-            match second.acquire(timer, &self.key, inner.now()).await {
+            match second.acquire(timer, &self.key, inner.now(), self.has_old).await {
                 Ok(Some(lease)) => {
                     self.lease = Some(lease);
                     // Who had it before may have landed since the store was asked.

@@ -1,0 +1,298 @@
+//! Memory in front of Redis: real servers, and faults made on purpose.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant as Clock};
+
+use cache_core::store::Plain;
+use cache_redis::{RedisStore, Server};
+use cache_tokio::future::{Builder, Cache, LoadError, Reach};
+use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+type Texts = RedisStore<String, Plain>;
+type Memory = Cache<u64, String>;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// A process: a connection, a store and a memory of its own.
+fn process(address: &str) -> Builder<u64, String> {
+    let store = Texts::new(&Server::open(address).unwrap(), "app", Plain).unwrap();
+    let builder = Cache::builder().ttl(ms(60_000)).l2(store.clone());
+    builder.backplane(store.backplane())
+}
+
+/// The same, on a machine that may be slow: only what is permanent counts.
+fn patient(address: &str) -> Memory {
+    let server = Server::builder(address).unwrap().operation_timeout(PATIENCE);
+    let server = server.connect_timeout(PATIENCE).build().unwrap();
+    let store = Texts::new(&server, "app", Plain).unwrap();
+    let builder = Cache::builder().ttl(ms(60_000)).l2_hard_timeout(PATIENCE).l2(store.clone());
+    builder.backplane(store.backplane()).build().unwrap()
+}
+
+/// An origin that counts its loads. A key's value begins with the key.
+#[derive(Clone, Default)]
+struct Origin(Arc<AtomicU64>);
+
+impl Origin {
+    async fn read(&self, cache: &Memory, key: u64) -> Result<String, LoadError<String>> {
+        let loads = Arc::clone(&self.0);
+        let load = move || async move {
+            let load = loads.fetch_add(1, Relaxed);
+            sleep(ms(2)).await;
+            Ok(format!("{key}: {load}"))
+        };
+        cache.get_or_load(&key, load).await
+    }
+
+    fn loads(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+const KEYS: u64 = 50;
+
+/// Readers who ask without pause, and fail the test at the first wrong answer or error.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    readers: JoinSet<(u64, Duration)>,
+}
+
+impl Readers {
+    fn of(cache: &Memory, origin: &Origin) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut readers = JoinSet::new();
+        for reader in 0..8 {
+            let (cache, origin, stop) = (cache.clone(), origin.clone(), Arc::clone(&stop));
+            readers.spawn(async move {
+                let (mut reads, mut slowest) = (0, Duration::ZERO);
+                while !stop.load(Relaxed) {
+                    let key = (reads + reader * 7) % KEYS;
+                    let began = Clock::now();
+                    let value = origin.read(&cache, key).await.expect("no trouble is the caller's");
+                    slowest = slowest.max(began.elapsed());
+                    assert!(value.starts_with(&format!("{key}: ")), "{value} of {key}");
+                    reads += 1;
+                    if reads % 16 == 0 {
+                        sleep(ms(1)).await;
+                    }
+                }
+                (reads, slowest)
+            });
+        }
+        Self { stop, readers }
+    }
+
+    /// How many reads there were, and how long the slowest took.
+    async fn stop(mut self) -> (u64, Duration) {
+        self.stop.store(true, Relaxed);
+        let mut all = (0, Duration::ZERO);
+        while let Some(reader) = self.readers.join_next().await {
+            let (reads, slowest) = reader.expect("no reader has failed");
+            all = (all.0 + reads, all.1.max(slowest));
+        }
+        all
+    }
+}
+
+/// Waits until what this process loads reaches the store.
+async fn used_again(cache: &Memory) -> Duration {
+    let began = Clock::now();
+    let mut key = 1_000_000;
+    eventually("the store is used again", async || {
+        key += 1;
+        cache.put(key, "x".to_owned()).await;
+        cache.invalidate(&key).await.reach == Reach::Everywhere
+    })
+    .await;
+    began.elapsed()
+}
+
+/// Readers, while something goes wrong for a while.
+async fn through(name: &str, address: &str, wrong: impl AsyncFnOnce()) {
+    let cache = process(address).stale_if_error(ms(600_000)).build().unwrap();
+    let origin = Origin::default();
+    for key in 0..KEYS {
+        origin.read(&cache, key).await.unwrap();
+    }
+    let readers = Readers::of(&cache, &origin);
+    wrong().await;
+    let back = used_again(&cache).await;
+    let (reads, slowest) = readers.stop().await;
+    println!("{name}: {reads} reads, slowest {slowest:?}, {} loads, back {back:?}", origin.loads());
+    assert!(reads > 0 && cache.stats().store_errors > 0, "it went wrong");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r1_a_killed_server_costs_no_caller_an_error() {
+    let mut redis = RedisServer::start();
+    let address = redis.address();
+    through("kill -9", &address, async || {
+        redis.kill();
+        sleep(ms(2_000)).await;
+        redis.restart();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r1_a_server_that_restarts_again_and_again_costs_no_caller_an_error() {
+    let mut redis = RedisServer::start();
+    let address = redis.address();
+    through("20 restarts", &address, async || {
+        for _ in 0..20 {
+            redis.kill();
+            redis.restart();
+            sleep(ms(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r2_a_server_that_hangs_costs_no_caller_an_error() {
+    let redis = RedisServer::start();
+    through("SIGSTOP", &redis.address(), async || {
+        redis.signal("STOP");
+        sleep(ms(2_000)).await;
+        redis.signal("CONT");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_into_nothing_costs_no_caller_an_error() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::before(&redis.socket());
+    through("black hole", &proxy.address(), async || {
+        proxy.set(Way::Hole);
+        sleep(ms(2_000)).await;
+        proxy.set(Way::Open(Duration::ZERO));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r3_what_the_server_refuses_costs_no_caller_an_error() {
+    let redis = RedisServer::start();
+    through("refusals", &redis.address(), async || {
+        let config = |setting: [&str; 2]| redis.ask(&["CONFIG", "SET", setting[0], setting[1]]);
+        config(["maxmemory", "1"]).unwrap(); // noeviction: OOM
+        sleep(ms(300)).await;
+        config(["maxmemory", "0"]).unwrap();
+        redis.ask(&["REPLICAOF", "127.0.0.1", "1"]).unwrap(); // READONLY
+        sleep(ms(300)).await;
+        redis.ask(&["REPLICAOF", "NO", "ONE"]).unwrap();
+        for name in redis.names().iter().filter(|name| name.contains(":e")).take(20) {
+            redis.ask(&["DEL", name]).unwrap();
+            redis.ask(&["LPUSH", name, "1"]).unwrap(); // WRONGTYPE
+        }
+        redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+        sleep(ms(300)).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s12_what_was_written_while_redis_was_down_is_made_up_for() {
+    let mut redis = RedisServer::start();
+    let (one, two) = (patient(&redis.address()), patient(&redis.address()));
+    one.put(1, "old".to_owned()).await;
+    let load = || async { Err::<String, _>("the origin is not to be asked".to_owned()) };
+    assert_eq!(two.get_or_load(&1, load).await.unwrap(), "old");
+    let kept = redis.names();
+    redis.kill();
+    // Whether it is told so at once or when the connection is given up: it did not reach the store.
+    eventually("it is noticed", async || one.invalidate(&2).await.reach == Reach::Queued).await;
+    assert_eq!(one.invalidate(&1).await.reach, Reach::Queued);
+    assert!(one.put(3, "new".to_owned()).await.is_stored());
+    assert_eq!((one.get(&1), one.get(&3)), (None, Some("new".into())));
+    assert!(kept.iter().any(|name| name.contains(":e")));
+    redis.restart();
+    eventually("the other is told", async || two.get(&1).is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated() {
+    let redis = RedisServer::start();
+    let (writer, reader) = (patient(&redis.address()), patient(&redis.address()));
+    let versions: Arc<Vec<AtomicU64>> = Arc::new((0..200).map(|_| AtomicU64::new(0)).collect());
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut readers = JoinSet::new();
+    let known = Arc::clone(&versions);
+    let current = move |cache: &Memory, key: u64| {
+        let (cache, versions) = (cache.clone(), Arc::clone(&known));
+        async move {
+            let load = move || async move { Ok(versions[key as usize].load(Relaxed).to_string()) };
+            let value: Result<String, LoadError<String>> = cache.get_or_load(&key, load).await;
+            value.unwrap().parse::<u64>().unwrap()
+        }
+    };
+    for _ in 0..8 {
+        let (stop, current, reader) = (Arc::clone(&stop), current.clone(), reader.clone());
+        readers.spawn(async move {
+            let mut key = 0;
+            while !stop.load(Relaxed) {
+                current(&reader, key).await;
+                key = (key + 1) % 200;
+            }
+        });
+    }
+    for write in 0..2_000_u64 {
+        let key = write * 7 % 200;
+        versions[key as usize].fetch_add(1, Relaxed);
+        writer.invalidate(&key).await;
+        if write % 500 == 250 {
+            // Messages are lost, and who listens is told so.
+            redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        }
+    }
+    // Under the eyes of readers who may still hold what they have read.
+    eventually("all read the last version", async || {
+        let mut outdated = 0;
+        for key in 0..200 {
+            let last = versions[key as usize].load(Relaxed);
+            outdated += u32::from(current(&reader, key).await != last);
+        }
+        outdated == 0
+    })
+    .await;
+    stop.store(true, Relaxed);
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r8_one_cold_key_is_loaded_once_for_all_processes() {
+    let redis = RedisServer::start();
+    let processes: Vec<_> = (0..8).map(|_| patient(&redis.address())).collect();
+    for (cache, key) in processes.iter().zip(100..) {
+        cache.put(key, "its connection is there".to_owned()).await;
+    }
+    let loads = Arc::new(AtomicU64::new(0));
+    let mut callers = JoinSet::new();
+    for cache in &processes {
+        for _ in 0..50 {
+            let (cache, loads) = (cache.clone(), Arc::clone(&loads));
+            callers.spawn(async move {
+                let load = move || async move {
+                    loads.fetch_add(1, Relaxed);
+                    sleep(ms(100)).await;
+                    Ok::<_, String>("once".to_owned())
+                };
+                cache.get_or_load(&1, load).await.unwrap()
+            });
+        }
+    }
+    while let Some(value) = callers.join_next().await {
+        assert_eq!(value.unwrap(), "once");
+    }
+    assert_eq!(loads.load(Relaxed), 1);
+}
