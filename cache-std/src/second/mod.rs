@@ -30,6 +30,7 @@ mod untold;
 use doubts::{Doubted, Doubts};
 use line::Line;
 use news::News;
+pub(crate) use news::Watch;
 use store::caught;
 pub(crate) use store::{Asking, Behind, Blocking, Later};
 pub(crate) use terms::{Terms, shortened};
@@ -356,11 +357,10 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         self.ask(timer, self.store.release(key, lease, now)).await;
     }
 
-    /// Waits a moment for a load of another process: until the store is told of it, or for a pause that
-    /// grows with each attempt.
-    pub(crate) async fn await_other(&self, timer: &impl Timer, hash: u64, attempt: u32) {
-        let watch = self.news.watch(hash);
-        within(watch.told(), timer.after(terms::pause(hash, attempt))).await;
+    /// Watches for what others do with a key. From before the store is asked who loads it, or what it
+    /// tells in between is missed.
+    pub(crate) fn watch(&self, hash: u64) -> Watch<'_> {
+        self.news.watch(hash)
     }
 
     /// Something may have happened to the store that it should not have kept.

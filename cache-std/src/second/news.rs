@@ -4,6 +4,8 @@ use core::future::poll_fn;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::terms::pause;
+use super::timer::{Timer, within};
 use crate::time::Signal;
 
 type Waiting = BTreeMap<u64, Vec<Arc<Signal>>>;
@@ -13,7 +15,7 @@ type Waiting = BTreeMap<u64, Vec<Arc<Signal>>>;
 pub(crate) struct News(Mutex<Waiting>);
 
 /// Waits to hear of a key, until it is dropped.
-pub(super) struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     news: &'a News,
     hash: u64,
     signal: Arc<Signal>,
@@ -44,8 +46,11 @@ impl News {
 }
 
 impl Watch<'_> {
-    pub(super) async fn told(&self) {
-        poll_fn(|context| self.signal.poll(context).map(drop)).await;
+    /// Waits a moment for a load of another process: until something is heard of it, or for a pause that
+    /// grows with each attempt.
+    pub(crate) async fn moment(&self, timer: &impl Timer, attempt: u32) {
+        let told = poll_fn(|context| self.signal.poll(context).map(drop));
+        within(told, timer.after(pause(self.hash, attempt))).await;
     }
 }
 

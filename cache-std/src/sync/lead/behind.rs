@@ -39,6 +39,7 @@ where
         while looked != Looked::Landed && self.must_ask_for_lease() {
             let Some(inner) = self.backed() else { break };
             let Some(second) = &inner.second else { break };
+            let watch = second.watch(self.hash);
             match second.acquire(timer, &self.key, inner.now(), self.has_old).await {
                 Ok(Some(lease)) => {
                     self.lease = Some(lease);
@@ -50,7 +51,7 @@ where
                     break;
                 }
                 Ok(None) if !self.is_late(&inner) => {
-                    second.await_other(timer, self.hash, attempt).await;
+                    watch.moment(timer, attempt).await;
                     attempt += 1;
                     looked = self.look_again(timer).await;
                 }
