@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cache_core::Instant;
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind};
+use redis::{PushInfo, PushKind};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::dial::Dial;
 use crate::error::ServerError;
 use crate::link::Link;
 use crate::random;
@@ -23,7 +24,7 @@ use crate::supervisor::{Action, Epoch, Event, Gate, Supervisor, Terms};
 
 /// What the driver and those who use its connections share.
 pub(crate) struct Core {
-    client: Client,
+    dial: Dial,
     connect: Duration,
     answer: Duration,
     origin: tokio::time::Instant,
@@ -32,30 +33,43 @@ pub(crate) struct Core {
     troubled: AtomicBool,
     /// Wakes the driver.
     told: Notify,
-    /// Wakes operations that wait for the first connection.
-    moved: watch::Sender<()>,
+    /// Wakes those who wait for the first connection, or watch.
+    moved: Arc<watch::Sender<()>>,
 }
 
 struct Inner {
     machine: Supervisor,
     connection: Option<MultiplexedConnection>,
     driver: Option<JoinHandle<()>>,
+    /// Whether nobody will use it any more.
+    left: bool,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spans {
+    pub(crate) terms: Terms,
+    /// To make a connection.
+    pub(crate) connect: Duration,
+    /// An operation, and the answer to a heartbeat.
+    pub(crate) answer: Duration,
 }
 
 type Work = Pin<Box<dyn Future<Output = (Event, Option<MultiplexedConnection>)> + Send>>;
 
 impl Core {
-    pub(crate) fn new(client: Client, terms: Terms, connect: Duration, answer: Duration) -> Self {
+    pub(crate) fn new(dial: Dial, spans: Spans, moved: Arc<watch::Sender<()>>) -> Self {
+        let Spans { terms, connect, answer } = spans;
         let machine = Supervisor::new(terms, random::seed());
         Self {
-            client,
+            dial,
             connect,
             answer,
             origin: tokio::time::Instant::now(),
-            inner: Mutex::new(Inner { machine, connection: None, driver: None }),
+            inner: Mutex::new(Inner { machine, connection: None, driver: None, left: false }),
             troubled: AtomicBool::new(false),
             told: Notify::new(),
-            moved: watch::Sender::new(()),
+            moved,
         }
     }
 
@@ -88,9 +102,15 @@ impl Core {
         }
     }
 
-    fn try_open(self: &Arc<Self>) -> Result<Option<(Epoch, MultiplexedConnection)>, ServerError> {
+    /// As [`open`](Self::open), but never waits: `None` before the first connection was tried.
+    pub(crate) fn try_open(
+        self: &Arc<Self>,
+    ) -> Result<Option<(Epoch, MultiplexedConnection)>, ServerError> {
         let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let mut inner = self.lock();
+        if inner.left {
+            return Err(ServerError::Down);
+        }
         if inner.driver.as_ref().is_none_or(JoinHandle::is_finished) {
             // The first operation, or the first since the runtime of those before has ended.
             inner.machine.restart();
@@ -141,7 +161,9 @@ impl Core {
 
     /// Ends the driver.
     pub(crate) fn stop(&self) {
-        if let Some(driver) = self.lock().driver.take() {
+        let mut inner = self.lock();
+        inner.left = true;
+        if let Some(driver) = inner.driver.take() {
             driver.abort();
         }
     }
@@ -161,14 +183,7 @@ impl Core {
     /// A connection whose server has answered, and which tells when it ends.
     async fn greet(self: &Arc<Self>, epoch: Epoch) -> Result<MultiplexedConnection, ServerError> {
         let core = Arc::downgrade(self);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_push_sender(move |push: PushInfo| ended(&core, epoch, &push));
-        let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let connection = made.map_err(|error| ServerError::of(&error))?;
-        ping(connection.clone()).await?;
-        Ok(connection)
+        self.dial.connect(move |push: PushInfo| ended(&core, epoch, &push)).await
     }
 
     async fn heartbeat(
@@ -233,7 +248,7 @@ async fn drive(core: Arc<Core>) {
 }
 
 /// What the work came to, unless there is news or the time is over before.
-async fn until<T>(
+pub(crate) async fn until<T>(
     mut work: Option<&mut Pin<Box<dyn Future<Output = T> + Send>>>,
     news: impl Future<Output = ()>,
     left: Option<Duration>,

@@ -1,4 +1,4 @@
-//! `advanced-caching` over Redis: entries shared by processes, on one server.
+//! `advanced-caching` over Redis: entries shared by processes, on one server or on a cluster.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -20,7 +20,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod address;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod desk;
+mod dial;
 mod driver;
 mod error;
 mod form;

@@ -1,5 +1,7 @@
 //! Numbers that nobody can guess, and numbers that are only spread.
 
+use core::time::Duration;
+
 /// A token that no other has. `None` where the operating system gives no random bytes.
 pub(crate) fn token() -> Option<[u8; 16]> {
     let mut token = [0; 16];
@@ -32,5 +34,10 @@ impl Spread {
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         let product = u128::from(self.next()) * u128::from(limit);
         (product >> 64) as u64
+    }
+
+    /// Evenly from nothing up to `longest`.
+    pub(crate) fn within(&mut self, longest: Duration) -> Duration {
+        Duration::from_nanos(self.below(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX)))
     }
 }

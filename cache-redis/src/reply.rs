@@ -57,3 +57,10 @@ pub(crate) fn scan(answer: Value) -> Result<(u64, Vec<Vec<u8>>), ServerError> {
     let names: Result<_, _> = names.into_iter().map(bytes).collect();
     Ok((cursor, names?))
 }
+
+/// The pairs of a map whose values are texts.
+pub(crate) fn texts(answer: Value) -> Result<Vec<(String, String)>, ServerError> {
+    let Value::Map(pairs) = value(answer)? else { return Err(ServerError::Protocol) };
+    let text = |answer| String::from_utf8(bytes(answer).ok()?).ok();
+    Ok(pairs.into_iter().filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect())
+}

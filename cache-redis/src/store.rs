@@ -58,7 +58,7 @@ pub struct RedisStore<V, C> {
     names: Names,
     version: Version,
     form: Form<C>,
-    cursor: AtomicU64,
+    cursor: purge::Cursor,
     counts: Counts,
     value: PhantomData<fn() -> V>,
 }
@@ -106,7 +106,7 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
             names: Names::new(b"", b"", 0),
             version: Version::default(),
             form: Form::new(codec),
-            cursor: AtomicU64::new(0),
+            cursor: purge::Cursor::default(),
             counts: Counts::default(),
             value: PhantomData,
         };

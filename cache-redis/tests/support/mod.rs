@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use cache_core::store::StoreError;
@@ -13,9 +14,11 @@ use cache_redis::ServerError;
 use tempfile::TempDir;
 
 mod blocking;
+mod cluster;
 mod proxy;
 
 pub(crate) use blocking::Blocking;
+pub(crate) use cluster::{RedisCluster, free_ports, until};
 pub(crate) use proxy::{Proxy, Way};
 
 /// Long enough for a machine that is busy with other things.
@@ -27,6 +30,7 @@ pub(crate) struct RedisServer {
     folder: TempDir,
     arguments: Vec<String>,
     process: Option<Child>,
+    stopped: AtomicBool,
 }
 
 impl RedisServer {
@@ -38,7 +42,8 @@ impl RedisServer {
     /// A server with more settings, such as `--requirepass`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        let mut server = Self { folder: TempDir::new().unwrap(), arguments, process: None };
+        let (folder, stopped) = (TempDir::new().unwrap(), AtomicBool::new(false));
+        let mut server = Self { folder, arguments, process: None, stopped };
         server.restart();
         server
     }
@@ -73,14 +78,25 @@ impl RedisServer {
 
     /// Ends it at once, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
+        self.stopped.store(false, Relaxed);
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 
+    /// Whether it was started, and neither killed nor stopped by a signal.
+    pub(crate) fn runs(&self) -> bool {
+        self.process.is_some() && !self.stopped.load(Relaxed)
+    }
+
     /// Sends it a signal by name.
     pub(crate) fn signal(&self, name: &str) {
+        match name {
+            "STOP" => self.stopped.store(true, Relaxed),
+            "CONT" => self.stopped.store(false, Relaxed),
+            _ => {}
+        }
         let id = self.process.as_ref().expect("it runs").id().to_string();
         let done = Command::new("kill").args(["-s", name, &id]).status();
         assert!(done.is_ok_and(|status| status.success()), "no signal was sent");

@@ -1,0 +1,82 @@
+//! Makes a connection to a server that is what it should be.
+
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, PushInfo, Value};
+
+use crate::error::ServerError;
+use crate::link;
+use crate::reply;
+
+/// What a server must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A server of its own.
+    Alone,
+    /// A node of a cluster.
+    #[cfg(feature = "cluster")]
+    Node,
+    /// One that takes writes.
+    #[cfg(feature = "sentinel")]
+    Primary,
+}
+
+/// Where a connection goes.
+pub(crate) enum Dial {
+    To(Box<ConnectionInfo>, Role),
+}
+
+impl Dial {
+    /// A connection whose server has answered, and whose end is told.
+    pub(crate) async fn connect(
+        &self,
+        push: impl Fn(PushInfo) -> Result<(), SendError> + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, ServerError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_push_sender(push);
+        match self {
+            Self::To(info, role) => reach(info, *role, &config).await,
+        }
+    }
+}
+
+/// A connection to a server of this role.
+async fn reach(
+    info: &ConnectionInfo,
+    role: Role,
+    config: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, ServerError> {
+    let client = Client::open(info.clone()).map_err(|error| ServerError::of(&error))?;
+    let made = client.get_multiplexed_async_connection_with_config(config).await;
+    let connection = made.map_err(|error| ServerError::of_connecting(&error))?;
+    greet(connection.clone(), role).await?;
+    Ok(connection)
+}
+
+async fn greet(mut connection: MultiplexedConnection, role: Role) -> Result<(), ServerError> {
+    let mut greeting = Pipeline::new();
+    greeting.cmd("HELLO").cmd("PING");
+    let answers = link::ask_all(&mut connection, &greeting).await?;
+    let Ok([hello, ping]) = <[Value; 2]>::try_from(answers) else {
+        return Err(ServerError::Protocol);
+    };
+    reply::value(ping)?;
+    let hello = reply::texts(hello)?;
+    let is = |name: &str, value: &str| hello.iter().any(|(key, text)| key == name && text == value);
+    let in_cluster = is("mode", "cluster");
+    match role {
+        Role::Alone if in_cluster => Err(ServerError::IsACluster),
+        Role::Alone => Ok(()),
+        #[cfg(feature = "cluster")]
+        Role::Node if in_cluster => Ok(()),
+        #[cfg(feature = "cluster")]
+        Role::Node => Err(ServerError::NotACluster),
+        #[cfg(feature = "sentinel")]
+        Role::Primary if in_cluster => Err(ServerError::IsACluster),
+        #[cfg(feature = "sentinel")]
+        Role::Primary if is("role", "master") => Ok(()),
+        #[cfg(feature = "sentinel")]
+        Role::Primary => Err(ServerError::ReadOnly),
+    }
+}

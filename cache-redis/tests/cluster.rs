@@ -1,0 +1,376 @@
+//! A Redis Cluster: keys of all slots, primaries that are killed or stopped, slots that move.
+#![cfg(feature = "cluster")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant as Clock};
+
+use cache_core::store::{AsyncLeases, AsyncStore, Plain, StoreError};
+use cache_core::{Instant, Lifetime};
+use cache_redis::{Connection, LockOptions, Locks, RedisStore, Released, Server, ServerError};
+use support::{PATIENCE, RedisCluster, RedisServer, behind, eventually, free_ports};
+use tokio::task::JoinSet;
+
+type Texts = RedisStore<String, Plain>;
+
+const NOW: Instant = Instant::ORIGIN;
+
+fn store(server: &Server) -> Texts {
+    Texts::new(server, "app", Plain).unwrap()
+}
+
+/// A store with the time-outs that are usual.
+fn usual(cluster: &RedisCluster) -> Texts {
+    store(&Server::open(&cluster.address()).unwrap())
+}
+
+/// One that waits as long as it takes.
+fn patient(address: &str) -> Texts {
+    let builder = Server::builder(address).unwrap();
+    let builder = builder.operation_timeout(PATIENCE).connect_timeout(PATIENCE);
+    store(&builder.build().unwrap())
+}
+
+async fn put(store: &Texts, key: &str) -> Result<(), StoreError> {
+    let minute = Lifetime::fresh_for(Duration::from_secs(60));
+    store.put(key, &format!("of {key}"), minute, NOW).await
+}
+
+async fn get(store: &Texts, key: &str) -> Result<bool, StoreError> {
+    let found = store.get(key, NOW).await?;
+    if let Some(found) = &found {
+        assert_eq!(found.value, format!("of {key}"), "the answer to another question");
+    }
+    Ok(found.is_some())
+}
+
+/// Keys of each of the first primaries, in turn.
+fn keys_of(cluster: &RedisCluster, each: usize) -> [Vec<String>; 3] {
+    let mut keys = [const { vec![] }; 3];
+    let mut names = (0..).map(|n| format!("key-{n}"));
+    while keys.iter().any(|of: &Vec<_>| of.len() < each) {
+        let name = names.next().unwrap();
+        let of = &mut keys[cluster.first_owner(&name)];
+        if of.len() < each {
+            of.push(name);
+        }
+    }
+    keys
+}
+
+/// A primary that does not keep the version of the namespace, which all operations read.
+fn victim(cluster: &RedisCluster) -> usize {
+    (cluster.first_owner("app:default:v") + 1) % 3
+}
+
+/// What callers met who read and write without pause: each primary's apart.
+#[derive(Clone, Debug, Default)]
+struct Met {
+    calls: u32,
+    errors: BTreeMap<String, u32>,
+    slowest: Duration,
+}
+
+struct Load {
+    stop: Arc<AtomicBool>,
+    callers: JoinSet<(usize, Met)>,
+}
+
+impl Load {
+    fn on(store: &Arc<Texts>, keys: &[Vec<String>; 3]) -> Self {
+        let (stop, mut callers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        for (n, key) in
+            keys.iter().enumerate().flat_map(|(n, of)| of.iter().map(move |key| (n, key)))
+        {
+            let (store, stop, key) = (Arc::clone(store), Arc::clone(&stop), key.clone());
+            callers.spawn(async move {
+                let mut met = Met::default();
+                while !stop.load(Relaxed) {
+                    met.note(put(&store, &key)).await;
+                    met.note(async { get(&store, &key).await.map(drop) }).await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                (n, met)
+            });
+        }
+        Self { stop, callers }
+    }
+
+    async fn end(self) -> [Met; 3] {
+        self.stop.store(true, Relaxed);
+        let mut all = <[Met; 3]>::default();
+        for (n, met) in self.callers.join_all().await {
+            all[n].calls += met.calls;
+            all[n].slowest = all[n].slowest.max(met.slowest);
+            met.errors
+                .into_iter()
+                .for_each(|(error, count)| *all[n].errors.entry(error).or_default() += count);
+        }
+        all
+    }
+}
+
+impl Met {
+    async fn note(&mut self, call: impl Future<Output = Result<(), StoreError>>) {
+        let began = Clock::now();
+        let ended = call.await;
+        self.slowest = self.slowest.max(began.elapsed());
+        self.calls += 1;
+        if let Err(error) = ended {
+            *self.errors.entry(format!("{:?}", behind(&error))).or_default() += 1;
+        }
+    }
+}
+
+async fn fill(store: &Texts, keys: &[Vec<String>; 3]) {
+    for key in keys.iter().flatten() {
+        eventually("it is put", async || put(store, key).await.is_ok()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_keys_of_all_slots_are_kept_found_cleared_and_purged() {
+    let cluster = RedisCluster::start();
+    let store = patient(&cluster.address());
+    assert_eq!(store.server().connection(), Connection::Starting);
+    let keys: Vec<_> = (0..300).map(|n| format!("key-{n}")).collect();
+    for key in &keys {
+        put(&store, key).await.unwrap();
+        assert!(get(&store, key).await.unwrap());
+    }
+    assert_eq!(store.server().connection(), Connection::Up);
+    let mut found = vec![];
+    let asked: Vec<&String> = keys.iter().collect();
+    store.get_many(&asked, NOW, &mut |n, stored| found.push((n, stored.value))).await.unwrap();
+    found.sort();
+    let expected: Vec<_> = keys.iter().map(|key| format!("of {key}")).enumerate().collect();
+    assert_eq!(found, expected);
+    assert!(store.remove("key-0", NOW).await.unwrap());
+    AsyncStore::<str, String>::clear(&store, NOW).await.unwrap();
+    assert!(!get(&store, "key-1").await.unwrap());
+    put(&store, "key-1").await.unwrap();
+    let mut freed = 0;
+    for budget in [100, 50, 1_000] {
+        freed += AsyncStore::<str, String>::purge(&store, NOW, budget).await.unwrap();
+    }
+    assert_eq!(freed, 299, "all that was cleared, on all primaries");
+    assert!(get(&store, "key-1").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_leases_and_locks_are_held_in_a_cluster() {
+    let cluster = RedisCluster::start();
+    let store = patient(&cluster.address());
+    let locks = Locks::new(store.server(), "app").unwrap();
+    let ten = Duration::from_secs(10);
+    for n in 0..20 {
+        let key = format!("key-{n}");
+        let lease = store.acquire(&*key, ten, NOW).await.unwrap().expect("it is free");
+        assert!(store.acquire(&*key, ten, NOW).await.unwrap().is_none());
+        assert!(store.renew(&*key, &lease, ten, NOW).await.unwrap());
+        assert!(store.release(&*key, lease, NOW).await.unwrap());
+        let lock = locks.acquire(&*key, LockOptions::new(ten)).await.unwrap();
+        assert_eq!(lock.release().await.unwrap(), Released::Released);
+    }
+}
+
+/// A primary fails in some way; its replica is promoted. What its keys' callers and the others' met, and
+/// how long after the promotion the keys were written again.
+async fn failover(fail: impl FnOnce(&mut RedisServer)) -> (usize, [Met; 3], Duration) {
+    let mut cluster = RedisCluster::start();
+    let store = Arc::new(usual(&cluster));
+    let keys = keys_of(&cluster, 8);
+    fill(&store, &keys).await;
+    let victim = victim(&cluster);
+    let load = Load::on(&store, &keys);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let failed = Clock::now();
+    fail(&mut cluster.nodes[victim]);
+    eventually("it is noticed", async || store.server().connection() != Connection::Up).await;
+    let noticed = failed.elapsed();
+    eventually("the replica is promoted", async || cluster.is_promoted(victim)).await;
+    let promoted = Clock::now();
+    let again = keys[victim].first().unwrap();
+    eventually("its keys are written again", async || put(&store, again).await.is_ok()).await;
+    let back = promoted.elapsed();
+    println!(
+        "noticed after {noticed:?}, promoted after {:?}, written again {back:?} later",
+        promoted - failed
+    );
+    eventually("all is well", async || store.server().connection() == Connection::Up).await;
+    let met = load.end().await;
+    for (n, met) in met.iter().enumerate() {
+        println!("{} {met:?}", if n == victim { "of the one that failed:" } else { "of another:" });
+    }
+    (victim, met, back)
+}
+
+fn others_did_not_notice(victim: usize, met: &[Met; 3]) {
+    for (n, met) in met.iter().enumerate().filter(|(n, _)| *n != victim) {
+        assert!(met.errors.is_empty(), "callers of primary {n} met {met:?}");
+        assert!(met.calls > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_a_killed_primary_is_replaced_by_its_replica() {
+    let (victim, met, back) = failover(RedisServer::kill).await;
+    others_did_not_notice(victim, &met);
+    assert!(back < PATIENCE);
+}
+
+/// A client that hears of failures by refused connections alone would wait until the node wakes: here it
+/// never does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_a_stopped_primary_is_replaced_though_it_never_wakes() {
+    let (victim, met, back) = failover(|node| node.signal("STOP")).await;
+    others_did_not_notice(victim, &met);
+    assert!(back < PATIENCE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_slots_that_move_under_load_cost_no_error() {
+    let cluster = RedisCluster::start();
+    let store = Arc::new(patient(&cluster.address()));
+    let keys = keys_of(&cluster, 16);
+    fill(&store, &keys).await;
+    let load = Load::on(&store, &keys);
+    let began = Clock::now();
+    let mut moved = 0;
+    let version = cluster.slot("app:default:v");
+    for (from, of) in keys.iter().enumerate() {
+        let to = (from + 1) % 3;
+        let mut slots: Vec<_> = of.iter().map(|key| cluster.slot(key)).collect();
+        slots.push(slots[0] + 1); // one without keys
+        slots.extend((version / 5_462 == from as u16).then_some(version));
+        for slot in slots {
+            cluster.begin_move(slot, from, to);
+            // One by one, so that some are here and some there.
+            while cluster.move_keys(slot, from, to, 1) > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            cluster.end_move(slot, to);
+            moved += 1;
+        }
+    }
+    println!("{moved} slots moved in {:?}", began.elapsed());
+    for met in load.end().await {
+        println!("{met:?}");
+        assert!(met.errors.is_empty() && met.calls > 0);
+    }
+    for key in keys.iter().flatten() {
+        assert!(get(&store, key).await.unwrap(), "{key} was lost");
+    }
+}
+
+#[tokio::test]
+async fn r5_a_key_that_moves_is_asked_for_on_both_sides() {
+    let cluster = RedisCluster::start();
+    let store = patient(&cluster.address());
+    let keys = keys_of(&cluster, 2);
+    let (key, slot) = (&keys[0][0], cluster.slot(&keys[0][0]));
+    put(&store, key).await.unwrap();
+    cluster.begin_move(slot, 0, 1);
+    assert!(get(&store, key).await.unwrap(), "it is still where it was");
+    assert_eq!(cluster.move_keys(slot, 0, 1, 10), 1);
+    assert!(get(&store, key).await.unwrap(), "it is asked for on the other side");
+    assert!(store.remove(&**key, NOW).await.unwrap());
+    put(&store, key).await.unwrap();
+    // Redis itself begins nothing with two names while their slot moves, such as a lease.
+    let ten = Duration::from_secs(10);
+    let error = store.acquire(&**key, ten, NOW).await.unwrap_err();
+    assert_eq!(behind(&error), Some(ServerError::Redirected));
+    cluster.end_move(slot, 1);
+    assert!(get(&store, key).await.unwrap(), "it is where it was moved to");
+    assert!(store.acquire(&**key, ten, NOW).await.unwrap().is_some());
+    assert_eq!(store.server().connections_lost(), 0);
+}
+
+/// The two names of a lease are on two sides: nobody can run the script, until the move goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_what_is_on_both_sides_is_tried_again_within_its_time() {
+    let cluster = RedisCluster::start();
+    let usual = usual(&cluster);
+    let keys = keys_of(&cluster, 1);
+    let (key, slot) = (&*keys[0][0], cluster.slot(&keys[0][0]));
+    let ten = Duration::from_secs(10);
+    let mut lease = None;
+    eventually("it is held", async || {
+        lease = usual.acquire(key, ten, NOW).await.ok().flatten();
+        lease.is_some()
+    })
+    .await;
+    cluster.begin_move(slot, 0, 1);
+    assert_eq!(cluster.move_keys(slot, 0, 1, 1), 1, "one of the two");
+    let began = Clock::now();
+    let error = usual.renew(key, lease.as_ref().unwrap(), ten, NOW).await.unwrap_err();
+    let kind = behind(&error);
+    assert!(matches!(kind, Some(ServerError::Redirected | ServerError::TimedOut)), "{kind:?}");
+    println!("given up after {:?}", began.elapsed());
+    cluster.move_keys(slot, 0, 1, 10);
+    eventually("it is renewed", async || {
+        usual.renew(key, lease.as_ref().unwrap(), ten, NOW).await.is_ok_and(|renewed| renewed)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_one_node_that_answers_is_enough_to_begin_with() {
+    let cluster = RedisCluster::start();
+    let nobody = free_ports(1)[0];
+    let address = format!("redis+cluster://127.0.0.1:{nobody},127.0.0.1:{}", cluster.ports[4]);
+    let store = patient(&address);
+    put(&store, "key").await.unwrap();
+    let nobody = patient(&format!("redis+cluster://127.0.0.1:{nobody}"));
+    let error = put(&nobody, "key").await.unwrap_err();
+    assert_eq!(behind(&error), Some(ServerError::Refused));
+}
+
+#[tokio::test]
+async fn r5_a_slot_that_nobody_serves_is_an_error_of_its_own() {
+    let cluster = RedisCluster::start();
+    let store = patient(&cluster.address());
+    let keys = keys_of(&cluster, 1);
+    let version = cluster.first_owner("app:default:v");
+    let key = &*keys[(version + 1) % 3][0];
+    put(&store, key).await.unwrap();
+    let slot = cluster.slot(key).to_string();
+    cluster.nodes.iter().for_each(|node| drop(node.ask(&["CLUSTER", "DELSLOTS", &slot])));
+    eventually("it is told", async || {
+        let answer = get(&store, key).await;
+        matches!(&answer, Err(error) if behind(error) == Some(ServerError::ClusterDown))
+    })
+    .await;
+    assert!(get(&store, &keys[version][0]).await.is_ok());
+    assert_eq!(store.server().connections_lost(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r5_addresses_of_the_wrong_kind_are_told_apart() {
+    let port = free_ports(1)[0].to_string();
+    let alone = RedisServer::start_with(&["--port", &port]);
+    let store = patient(&format!("redis+cluster://127.0.0.1:{port}"));
+    let error = put(&store, "key").await.unwrap_err();
+    assert_eq!(behind(&error), Some(ServerError::NotACluster));
+    assert_eq!(store.server().connection(), Connection::Down(ServerError::NotACluster));
+    drop(alone);
+    let node = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+    let error = put(&patient(&node.address()), "key").await.unwrap_err();
+    assert_eq!(behind(&error), Some(ServerError::IsACluster));
+}
+
+#[test]
+fn r5_a_cluster_outlives_the_runtime_of_its_first_operation() {
+    let cluster = RedisCluster::start();
+    let store = patient(&cluster.address());
+    for n in 0..3 {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for key in (0..10).map(|key| format!("key-{key}")) {
+            runtime.block_on(put(&store, &key)).unwrap_or_else(|error| panic!("{n} {error:?}"));
+            assert!(runtime.block_on(get(&store, &key)).unwrap());
+        }
+    }
+}
