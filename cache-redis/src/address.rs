@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
 use redis::ConnectionAddr;
 
 /// A host and a port. Its text is not shown, as that of no address is.
@@ -12,6 +13,7 @@ pub(crate) struct Address {
     pub(crate) port: u16,
 }
 
+#[cfg(any(feature = "cluster", feature = "sentinel"))]
 impl Address {
     pub(crate) fn new(host: &str, port: u16) -> Self {
         Self { host: host.into(), port }
@@ -62,7 +64,7 @@ impl fmt::Debug for Address {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "cluster", feature = "sentinel")))]
 mod tests {
     use super::*;
 

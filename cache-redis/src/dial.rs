@@ -6,6 +6,8 @@ use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, PushInfo, V
 use crate::error::ServerError;
 use crate::link;
 use crate::reply;
+#[cfg(feature = "sentinel")]
+use crate::sentinel::Sentinels;
 
 /// What a server must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +24,11 @@ pub(crate) enum Role {
 
 /// Where a connection goes.
 pub(crate) enum Dial {
+    /// To this server.
     To(Box<ConnectionInfo>, Role),
+    /// To the one that sentinels name at that time.
+    #[cfg(feature = "sentinel")]
+    Named(Box<Sentinels>),
 }
 
 impl Dial {
@@ -37,6 +43,11 @@ impl Dial {
             .set_push_sender(push);
         match self {
             Self::To(info, role) => reach(info, *role, &config).await,
+            #[cfg(feature = "sentinel")]
+            Self::Named(sentinels) => {
+                let primary = sentinels.primary().await?;
+                reach(&primary, Role::Primary, &config).await
+            }
         }
     }
 }

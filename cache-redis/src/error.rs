@@ -112,11 +112,16 @@ impl ServerError {
 
     /// As [`of`](Self::of), while a connection is made.
     pub(crate) fn of_connecting(error: &RedisError) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(reason) = crate::tls::reason(error) {
+            return reason;
+        }
         let detail = error.detail().unwrap_or_default();
         let unknown = detail.starts_with("unknown command") && detail.contains("HELLO");
-        match error.code() {
-            Some("NOPROTO") => Self::OldServer,
-            Some("ERR") if unknown => Self::OldServer,
+        match (error.kind(), error.code()) {
+            (ErrorKind::InvalidClientConfig, _) => Self::Tls,
+            (_, Some("NOPROTO")) => Self::OldServer,
+            (_, Some("ERR")) if unknown => Self::OldServer,
             _ => Self::of(error),
         }
     }
@@ -189,6 +194,12 @@ pub enum BuildError {
     Address,
     /// The address is that of a cluster, of sentinels, or for TLS, and the feature of that name is not enabled.
     NotBuiltIn,
+    /// A certificate or a key is none that can be read as PEM.
+    Certificate,
+    /// Certificates are given, and the address is none for TLS.
+    NoTls,
+    /// The address asks not to verify the server's certificate.
+    Unverified,
     /// The prefix is empty. It is what keeps the keys apart from those of others on the server.
     EmptyPrefix,
     /// A time-out is zero.
@@ -202,6 +213,9 @@ impl fmt::Display for BuildError {
                 "the address cannot be used: write `redis://host:port` or `unix:///path`"
             }
             Self::NotBuiltIn => "the address needs the feature `cluster`, `sentinel` or `tls`",
+            Self::Certificate => "a certificate or a key cannot be read: give PEM",
+            Self::NoTls => "certificates are of no use without TLS: write `rediss://`",
+            Self::Unverified => "certificates are always verified: leave `#insecure` out",
             Self::EmptyPrefix => "the prefix is empty: give the program's name, `app` or `app:eu`",
             Self::ZeroTimeout => "a time-out is zero: give at least a millisecond",
         })

@@ -1,4 +1,5 @@
-//! `advanced-caching` over Redis: entries shared by processes, on one server or on a cluster.
+//! `advanced-caching` over Redis: entries shared by processes, on one server, behind sentinels, or on a
+//! cluster.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -34,9 +35,13 @@ mod lock;
 mod random;
 mod reply;
 mod script;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod server;
 mod store;
 mod supervisor;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};

@@ -102,7 +102,9 @@ pub enum Connection {
 impl Server {
     /// The server at an address such as `redis://:password@host:6379/0` or
     /// `unix:///run/redis.sock`; with the feature `cluster` the cluster that has nodes at
-    /// `redis+cluster://:password@one:7000,two:7000`, of which one that answers is enough.
+    /// `redis+cluster://:password@one:7000,two:7000`, of which one that answers is enough; with the feature
+    /// `sentinel` the primary of a service, `redis+sentinel://:password@one:26379,two:26379/service/0`,
+    /// where the password is the server's.
     /// Nothing is sent before the first operation.
     ///
     /// # Errors
@@ -129,6 +131,23 @@ impl Server {
         addresses: impl IntoIterator<Item = A>,
     ) -> Result<ServerBuilder, BuildError> {
         Goal::cluster(addresses).map(ServerBuilder::of)
+    }
+
+    /// The primary of a service that sentinels at these addresses know, each such as
+    /// `redis://:password@host:26379`, where the password is the sentinel's. The server's own is said with
+    /// [`ServerBuilder::credentials`].
+    ///
+    /// With each connection all sentinels are asked, and the server must say that it takes writes. The
+    /// connection is given up when it takes no more.
+    ///
+    /// # Errors
+    /// An address cannot be read, or is a Unix socket; or there is none, or the name is empty.
+    #[cfg(feature = "sentinel")]
+    pub fn sentinel<A: AsRef<str>>(
+        addresses: impl IntoIterator<Item = A>,
+        service: &str,
+    ) -> Result<ServerBuilder, BuildError> {
+        Goal::sentinel(addresses, service).map(ServerBuilder::of)
     }
 
     fn on(target: Target, operation: Duration, in_flight: usize) -> Self {
@@ -219,10 +238,10 @@ impl Server {
         Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
         let Shared { target, operation, room, .. } = &*self.shared;
         let _place = room.try_acquire().map_err(|_| ServerError::Busy)?;
-        match target {
-            Target::One(core) => on_one(core, *operation, work).await,
+        match (target, site) {
+            (Target::One(core), _) => on_one(core, *operation, work).await,
             #[cfg(feature = "cluster")]
-            Target::Cluster(hub) => on_cluster(hub, site, *operation, work).await,
+            (Target::Cluster(hub), site) => on_cluster(hub, site, *operation, work).await,
         }
     }
 }

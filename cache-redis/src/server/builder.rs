@@ -4,11 +4,15 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+#[cfg(not(feature = "tls"))]
+use redis::ConnectionAddr;
 use redis::io::tcp::TcpSettings;
 use redis::{ConnectionInfo, ProtocolVersion};
 use tokio::sync::watch;
 
 use super::goal::Goal;
+#[cfg(feature = "sentinel")]
+use super::goal::Service;
 use super::{Server, Target};
 #[cfg(feature = "cluster")]
 use crate::address::Address;
@@ -17,7 +21,11 @@ use crate::cluster::Hub;
 use crate::dial::{Dial, Role};
 use crate::driver::{Core, Spans};
 use crate::error::BuildError;
+#[cfg(feature = "sentinel")]
+use crate::sentinel::Sentinels;
 use crate::supervisor::Terms;
+#[cfg(feature = "tls")]
+use crate::tls::Certificates;
 
 /// What a [`Server`] is made of.
 #[derive(Clone)]
@@ -25,6 +33,26 @@ pub struct ServerBuilder {
     goal: Goal,
     spans: Spans,
     in_flight: usize,
+    login: Option<Login>,
+    #[cfg(feature = "tls")]
+    certificates: Certificates,
+}
+
+/// Who asks.
+#[derive(Clone)]
+struct Login {
+    name: Option<String>,
+    password: String,
+}
+
+impl Login {
+    fn on(&self, info: ConnectionInfo) -> ConnectionInfo {
+        let mut redis = info.redis_settings().clone().set_password(&self.password);
+        if let Some(name) = &self.name {
+            redis = redis.set_username(name);
+        }
+        info.set_redis_settings(redis)
+    }
 }
 
 impl ServerBuilder {
@@ -34,13 +62,63 @@ impl ServerBuilder {
             connect: Duration::from_millis(500),
             answer: Duration::from_millis(200),
         };
-        Self { goal, spans, in_flight: 1_024 }
+        Self {
+            goal,
+            spans,
+            in_flight: 1_024,
+            login: None,
+            #[cfg(feature = "tls")]
+            certificates: Certificates { authority: None, client: None },
+        }
     }
 
     /// From the settings of the client library, for what an address cannot say. This alone depends on
     /// that library's version. RESP3 and `TCP_NODELAY` are set in any case.
     pub const fn from_redis(info: ConnectionInfo) -> Self {
         Self::of(Goal::One(info))
+    }
+
+    /// Name and password for the server, in place of those in the address. With an empty name, the default
+    /// user's password.
+    #[must_use]
+    pub fn credentials(mut self, name: &str, password: &str) -> Self {
+        let name = (!name.is_empty()).then(|| name.to_owned());
+        self.login = Some(Login { name, password: password.to_owned() });
+        self
+    }
+
+    /// Whom to trust instead of the system's authorities: one or more certificates, in PEM. For `rediss://`,
+    /// where the server's certificate is verified in any case.
+    ///
+    /// Where the program has installed no provider of cryptography for `rustls`, that of `ring` is.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn certificate_authority(mut self, pem: &[u8]) -> Self {
+        self.certificates.authority = Some(pem.to_vec());
+        self
+    }
+
+    /// The certificate that is shown to the server, with those up to an authority that it trusts, and the
+    /// key, in PEM.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn client_certificate(mut self, pem: &[u8], key: &[u8]) -> Self {
+        self.certificates.client = Some((pem.to_vec(), key.to_vec()));
+        self
+    }
+
+    /// Name and password for the sentinels, where they ask for one. With an empty name, the default
+    /// user's password. Of no effect on what has no sentinels.
+    #[cfg(feature = "sentinel")]
+    #[must_use]
+    pub fn sentinel_credentials(mut self, name: &str, password: &str) -> Self {
+        let name = (!name.is_empty()).then(|| name.to_owned());
+        let login = Login { name, password: password.to_owned() };
+        if let Goal::Sentinel(service) = &mut self.goal {
+            let sentinels = std::mem::take(&mut service.sentinels).into_iter();
+            service.sentinels = sentinels.map(|sentinel| login.on(sentinel)).collect();
+        }
+        self
     }
 
     /// Time for one operation, whatever it waits for, and for an answer to a heartbeat. 200 ms unless said.
@@ -77,43 +155,80 @@ impl ServerBuilder {
     /// # Errors
     /// A setting that cannot be used.
     pub fn build(self) -> Result<Server, BuildError> {
-        let Self { goal, spans, in_flight } = self;
+        let spans = self.spans;
         if [spans.answer, spans.connect, spans.terms.heartbeat].iter().any(Duration::is_zero) {
             return Err(BuildError::ZeroTimeout);
         }
         let moved = Arc::new(watch::Sender::new(()));
-        let target = match goal {
+        let target = match &self.goal {
             Goal::One(info) => {
-                let dial = Dial::To(Box::new(settled(info)), Role::Alone);
+                let dial = Dial::To(Box::new(self.settled(info)?), Role::Alone);
                 Target::One(Arc::new(Core::new(dial, spans, moved)))
             }
             #[cfg(feature = "cluster")]
-            Goal::Cluster(nodes) => Target::Cluster(Arc::new(cluster(nodes, spans, moved)?)),
+            Goal::Cluster(nodes) => Target::Cluster(Arc::new(self.cluster(nodes, moved)?)),
+            #[cfg(feature = "sentinel")]
+            Goal::Sentinel(service) => {
+                let dial = Dial::Named(Box::new(self.sentinels(service)?));
+                Target::One(Arc::new(Core::new(dial, spans, moved)))
+            }
         };
-        Ok(Server::on(target, spans.answer, in_flight))
+        Ok(Server::on(target, spans.answer, self.in_flight))
+    }
+
+    /// With what all connections to servers have in common.
+    fn settled(&self, info: &ConnectionInfo) -> Result<ConnectionInfo, BuildError> {
+        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let info = self.secured(info.clone().set_redis_settings(redis).set_tcp_settings(tcp()))?;
+        Ok(match &self.login {
+            Some(login) => login.on(info),
+            None => info,
+        })
+    }
+
+    #[cfg(feature = "tls")]
+    fn secured(&self, info: ConnectionInfo) -> Result<ConnectionInfo, BuildError> {
+        self.certificates.on(info)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secured(&self, info: ConnectionInfo) -> Result<ConnectionInfo, BuildError> {
+        match info.addr() {
+            ConnectionAddr::TcpTls { .. } => Err(BuildError::NotBuiltIn),
+            _ => Ok(info),
+        }
+    }
+
+    #[cfg(feature = "cluster")]
+    fn cluster(
+        &self,
+        nodes: &[ConnectionInfo],
+        moved: Arc<watch::Sender<()>>,
+    ) -> Result<Hub, BuildError> {
+        let seeds = nodes.iter().map(|node| Address::of(node.addr()).ok_or(BuildError::Address));
+        let seeds = seeds.collect::<Result<_, _>>()?;
+        let template = nodes.first().ok_or(BuildError::Address)?;
+        if template.redis_settings().db() != 0 {
+            return Err(BuildError::Address);
+        }
+        Ok(Hub::new(self.settled(template)?, seeds, self.spans, moved))
+    }
+
+    #[cfg(feature = "sentinel")]
+    fn sentinels(&self, service: &Service) -> Result<Sentinels, BuildError> {
+        let sentinels = service.sentinels.iter().cloned();
+        let sentinels = sentinels.map(|sentinel| self.secured(sentinel.set_tcp_settings(tcp())));
+        Ok(Sentinels {
+            sentinels: sentinels.collect::<Result<_, _>>()?,
+            service: service.name.clone(),
+            server: self.settled(&service.server)?,
+            patience: self.spans.connect / 4,
+        })
     }
 }
 
-/// With what all connections have in common.
-fn settled(info: ConnectionInfo) -> ConnectionInfo {
-    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let tcp = TcpSettings::default().set_nodelay(true);
-    info.set_redis_settings(redis).set_tcp_settings(tcp)
-}
-
-#[cfg(feature = "cluster")]
-fn cluster(
-    nodes: Vec<ConnectionInfo>,
-    spans: Spans,
-    moved: Arc<watch::Sender<()>>,
-) -> Result<Hub, BuildError> {
-    let seeds = nodes.iter().map(|node| Address::of(node.addr()).ok_or(BuildError::Address));
-    let seeds = seeds.collect::<Result<_, _>>()?;
-    let template = nodes.into_iter().next().ok_or(BuildError::Address)?;
-    if template.redis_settings().db() != 0 {
-        return Err(BuildError::Address);
-    }
-    Ok(Hub::new(settled(template), seeds, spans, moved))
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 impl fmt::Debug for ServerBuilder {

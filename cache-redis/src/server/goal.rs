@@ -1,7 +1,11 @@
 //! What an address leads to.
 
+#[cfg(feature = "sentinel")]
+use redis::RedisConnectionInfo;
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
+#[cfg(feature = "sentinel")]
+use crate::address::Address;
 use crate::error::BuildError;
 
 /// Servers, as they are written.
@@ -11,26 +15,54 @@ pub(crate) enum Goal {
     /// Some nodes of a cluster.
     #[cfg(feature = "cluster")]
     Cluster(Vec<ConnectionInfo>),
+    /// The primary that sentinels name.
+    #[cfg(feature = "sentinel")]
+    Sentinel(Service),
+}
+
+/// A service behind sentinels.
+#[cfg(feature = "sentinel")]
+#[derive(Clone)]
+pub(crate) struct Service {
+    pub(crate) sentinels: Vec<ConnectionInfo>,
+    pub(crate) name: String,
+    /// A server of it, but for its address.
+    pub(crate) server: ConnectionInfo,
 }
 
 impl Goal {
-    /// Reads `redis://`, `rediss://`, `unix://` and, for several servers, `redis+cluster://`.
+    /// Reads `redis://`, `rediss://`, `unix://` and, for several servers, `redis+cluster://` and
+    /// `redis+sentinel://`.
     pub(crate) fn read(address: &str) -> Result<Self, BuildError> {
         let (scheme, rest) = address.split_once("://").ok_or(BuildError::Address)?;
         if scheme.starts_with("rediss") && cfg!(not(feature = "tls")) {
             return Err(BuildError::NotBuiltIn);
         }
         match scheme.split_once('+') {
-            #[cfg(feature = "cluster")]
-            Some((scheme @ ("redis" | "rediss"), "cluster")) => {
-                Ok(Self::Cluster(several(scheme, rest)?))
-            }
-            #[cfg(not(feature = "cluster"))]
-            Some(("redis" | "rediss", "cluster")) => Err(BuildError::NotBuiltIn),
-            #[cfg(not(feature = "sentinel"))]
-            Some(("redis" | "rediss", "sentinel")) => Err(BuildError::NotBuiltIn),
+            Some((scheme @ ("redis" | "rediss"), "cluster")) => Self::read_cluster(scheme, rest),
+            Some((scheme @ ("redis" | "rediss"), "sentinel")) => Self::read_service(scheme, rest),
             _ => one(address).map(Self::One),
         }
+    }
+
+    #[cfg(feature = "cluster")]
+    fn read_cluster(scheme: &str, rest: &str) -> Result<Self, BuildError> {
+        several(scheme, rest).map(Self::Cluster)
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    const fn read_cluster(_: &str, _: &str) -> Result<Self, BuildError> {
+        Err(BuildError::NotBuiltIn)
+    }
+
+    #[cfg(feature = "sentinel")]
+    fn read_service(scheme: &str, rest: &str) -> Result<Self, BuildError> {
+        service(scheme, rest).map(Self::Sentinel)
+    }
+
+    #[cfg(not(feature = "sentinel"))]
+    const fn read_service(_: &str, _: &str) -> Result<Self, BuildError> {
+        Err(BuildError::NotBuiltIn)
     }
 
     /// Nodes, each with its whole address.
@@ -41,6 +73,50 @@ impl Goal {
         let nodes = addresses.into_iter().map(|address| one(address.as_ref()));
         nodes.collect::<Result<_, _>>().map(Self::Cluster)
     }
+
+    /// Sentinels, each with its whole address; name and password are theirs.
+    #[cfg(feature = "sentinel")]
+    pub(crate) fn sentinel<A: AsRef<str>>(
+        addresses: impl IntoIterator<Item = A>,
+        service: &str,
+    ) -> Result<Self, BuildError> {
+        let sentinels = addresses.into_iter().map(|address| one(address.as_ref()));
+        let sentinels: Vec<_> = sentinels.collect::<Result<_, _>>()?;
+        let first = sentinels.first().ok_or(BuildError::Address)?.clone();
+        let server = first.set_redis_settings(RedisConnectionInfo::default());
+        Service::new(sentinels, service, server).map(Self::Sentinel)
+    }
+}
+
+#[cfg(feature = "sentinel")]
+impl Service {
+    fn new(
+        sentinels: Vec<ConnectionInfo>,
+        name: &str,
+        server: ConnectionInfo,
+    ) -> Result<Self, BuildError> {
+        let known = |sentinel: &ConnectionInfo| Address::of(sentinel.addr()).is_some();
+        if name.is_empty() || !sentinels.iter().all(known) {
+            return Err(BuildError::Address);
+        }
+        Ok(Self { sentinels, name: name.to_owned(), server })
+    }
+}
+
+/// `user:password@one:1,two:2/service/database`: name, password and database are the server's.
+#[cfg(feature = "sentinel")]
+fn service(scheme: &str, rest: &str) -> Result<Service, BuildError> {
+    let (authority, path) = rest.split_once('/').ok_or(BuildError::Address)?;
+    let (name, database) = path.split_once('/').unwrap_or((path, ""));
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let at = if user.is_empty() { "" } else { "@" };
+    let server = one(&format!("{scheme}://{user}{at}service/{database}"))?;
+    let sentinels = hosts.split(',').map(|host| {
+        let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+        let port = if has_port { "" } else { ":26379" };
+        one(&format!("{scheme}://{host}{port}"))
+    });
+    Service::new(sentinels.collect::<Result<_, _>>()?, name, server)
 }
 
 fn one(address: &str) -> Result<ConnectionInfo, BuildError> {
@@ -48,12 +124,11 @@ fn one(address: &str) -> Result<ConnectionInfo, BuildError> {
 }
 
 /// `user:password@one:1,two:2/path`, each host with all the rest.
-#[cfg(any(feature = "cluster", feature = "sentinel"))]
+#[cfg(feature = "cluster")]
 fn several(scheme: &str, rest: &str) -> Result<Vec<ConnectionInfo>, BuildError> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let (user, hosts) =
-        authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let (user, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let at = if user.is_empty() { "" } else { "@" };
     let each = hosts.split(',').map(|host| one(&format!("{scheme}://{user}{at}{host}{path}")));
     each.collect()
@@ -81,6 +156,35 @@ mod tests {
         let expected = expected.map(|host| format!("Some(\"me\") Some(\"p@ss\") {host}"));
         assert_eq!(read, expected);
         assert_eq!(nodes("redis+cluster://one:1,two:2/").len(), 2);
+    }
+
+    #[cfg(feature = "sentinel")]
+    #[test]
+    fn a_service_is_read_with_its_sentinels() {
+        let address = "redis+sentinel://me:p%40ss@one:1,two/shop/3";
+        let Ok(Goal::Sentinel(service)) = Goal::read(address) else { panic!("no service") };
+        let sentinels: Vec<_> = service.sentinels.iter().map(|at| at.addr().to_string()).collect();
+        assert_eq!((sentinels, &*service.name), (vec!["one:1".into(), "two:26379".into()], "shop"));
+        let server = service.server.redis_settings();
+        assert_eq!((server.username(), server.password()), (Some("me"), Some("p@ss")));
+        assert_eq!(server.db(), 3);
+        assert_eq!(service.sentinels[0].redis_settings().password(), None);
+        for wrong in ["one:1", "one:1/", "/shop", "one:1,/shop", "one:1/shop/x"] {
+            let read = Goal::read(&format!("redis+sentinel://{wrong}"));
+            assert_eq!(read.err(), Some(BuildError::Address), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_built_in_is_said() {
+        for (address, built_in) in [
+            ("rediss://one", cfg!(feature = "tls")),
+            ("redis+cluster://one", cfg!(feature = "cluster")),
+            ("redis+sentinel://one/shop", cfg!(feature = "sentinel")),
+        ] {
+            let expected = if built_in { None } else { Some(BuildError::NotBuiltIn) };
+            assert_eq!(Goal::read(address).err(), expected, "{address}");
+        }
     }
 
     #[test]

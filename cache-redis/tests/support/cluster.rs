@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, RedisServer};
+use super::{Authority, PATIENCE, RedisServer};
 
 /// Ports that nobody listens on, below those that connections take by themselves.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
@@ -26,15 +26,25 @@ const SLOTS: usize = 16_384;
 impl RedisCluster {
     /// Three primaries with a replica each, which all agree.
     pub(crate) fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_by(|port| vec!["--port".into(), port.to_string()])
     }
 
-    /// As [`start`](Self::start), with more settings.
-    pub(crate) fn start_with(settings: &[&str]) -> Self {
+    /// One that is reached over TLS alone.
+    pub(crate) fn start_over_tls(authority: &Authority) -> Self {
+        let shown = authority.issue("127.0.0.1", 2_099);
+        Self::start_by(|port| {
+            let more =
+                ["--tls-auth-clients", "no", "--tls-cluster", "yes", "--tls-replication", "yes"];
+            let more = more.into_iter().map(String::from);
+            authority.settings(port, &shown).into_iter().chain(more).collect()
+        })
+    }
+
+    fn start_by(settings: impl Fn(u16) -> Vec<String>) -> Self {
         // The bus has ports of its own: the default ones could be those of other servers.
         let ports = free_ports(12);
         let (ports, buses) = ports.split_at(6);
-        let node = |(port, bus): (&u16, &u16)| start_node(*port, *bus, settings);
+        let node = |(port, bus): (&u16, &u16)| start_node(*bus, &settings(*port));
         let nodes: Vec<_> = ports.iter().zip(buses).map(node).collect();
         let ids = nodes.iter().map(|node| text(&node.ask(&["CLUSTER", "MYID"]).unwrap()));
         let ids = ids.collect();
@@ -143,13 +153,13 @@ impl RedisCluster {
     }
 }
 
-fn start_node(port: u16, bus: u16, settings: &[&str]) -> RedisServer {
-    let (port, bus) = (port.to_string(), bus.to_string());
-    let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
+fn start_node(bus: u16, settings: &[String]) -> RedisServer {
+    let bus = bus.to_string();
+    let mut arguments = vec!["--bind", "127.0.0.1", "--cluster-enabled", "yes"];
     arguments.extend(["--cluster-port", &bus, "--cluster-node-timeout", "1000"]);
     arguments.extend(["--cluster-require-full-coverage", "no", "--cluster-config-file"]);
     arguments.extend(["nodes.conf", "--repl-diskless-sync-delay", "0"]);
-    arguments.extend(settings);
+    arguments.extend(settings.iter().map(String::as_str));
     RedisServer::start_with(&arguments)
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,12 +15,16 @@ use cache_redis::ServerError;
 use tempfile::TempDir;
 
 mod blocking;
+mod certificates;
 mod cluster;
 mod proxy;
+mod sentinels;
 
 pub(crate) use blocking::Blocking;
+pub(crate) use certificates::{Authority, Issued};
 pub(crate) use cluster::{RedisCluster, free_ports, until};
 pub(crate) use proxy::{Proxy, Way};
+pub(crate) use sentinels::{SERVICE, Watched};
 
 /// Long enough for a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +53,24 @@ impl RedisServer {
         server
     }
 
+    /// A sentinel with these lines of settings, and with a password unless it is empty.
+    pub(crate) fn start_sentinel(settings: &str, password: &str) -> Self {
+        let mut arguments = vec!["--sentinel"];
+        if !password.is_empty() {
+            arguments.extend(["--requirepass", password]);
+        }
+        let mut server = Self {
+            folder: TempDir::new().unwrap(),
+            arguments: arguments.into_iter().map(String::from).collect(),
+            process: None,
+            stopped: AtomicBool::new(false),
+        };
+        let lines = format!("{settings}\nunixsocket {}\n", server.socket().display());
+        fs::write(server.folder.path().join("sentinel.conf"), lines).unwrap();
+        server.restart();
+        server
+    }
+
     /// Starts it again after [`kill`](Self::kill), and waits until it answers.
     pub(crate) fn restart(&mut self) {
         self.launch();
@@ -61,12 +84,15 @@ impl RedisServer {
     fn launch(&mut self) {
         self.kill();
         let _ = fs::remove_file(self.socket());
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(self.socket())
-            .arg("--dir")
-            .arg(self.folder.path())
-            .args(["--enable-debug-command", "local"])
+        let mut command = Command::new("redis-server");
+        if self.arguments.iter().any(|word| word == "--sentinel") {
+            command.arg(self.folder.path().join("sentinel.conf"));
+        } else {
+            command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
+            command.arg(self.socket()).arg("--dir").arg(self.folder.path());
+            command.args(["--enable-debug-command", "local"]);
+        }
+        let process = command
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -126,12 +152,12 @@ impl RedisServer {
             write_command(&[b"AUTH", self.arguments[at + 1].as_bytes()], &mut request);
         }
         write_command(command, &mut request);
-        write_command(&[b"QUIT"], &mut request);
         stream.write_all(&request).ok()?;
+        // The server answers what it has read before it sees the end, and then closes.
+        stream.shutdown(Shutdown::Write).ok()?;
         let mut answer = vec![];
         stream.read_to_end(&mut answer).ok()?;
-        let answer = answer.strip_suffix(b"+OK\r\n")?;
-        (!answer.starts_with(b"-")).then(|| answer.to_vec())
+        (!answer.is_empty() && !answer.starts_with(b"-")).then_some(answer)
     }
 
     /// The names of all keys.
