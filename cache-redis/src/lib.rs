@@ -45,5 +45,5 @@ mod tls;
 
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
-pub use server::{Connection, Server, ServerBuilder};
+pub use server::{Connection, ConnectionWatch, Server, ServerBuilder};
 pub use store::{RedisStore, StoreStats};

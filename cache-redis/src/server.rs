@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Sender;
 use tokio::time::timeout;
 
 use crate::address::Address;
@@ -19,9 +20,11 @@ use crate::supervisor::Gate;
 
 mod builder;
 mod goal;
+mod watch;
 
 pub use builder::ServerBuilder;
 use goal::Goal;
+pub use watch::ConnectionWatch;
 
 /// A Redis server of version 6 or later, reached by one connection that all who hold a clone share, or a
 /// Redis Cluster, with one connection to each primary.
@@ -48,6 +51,8 @@ pub struct Server {
 
 struct Shared {
     target: Target,
+    /// Rings when the connection may have changed.
+    moved: Arc<Sender<()>>,
     operation: Duration,
     room: Semaphore,
     ends: [AtomicU64; ServerError::KINDS],
@@ -150,9 +155,10 @@ impl Server {
         Goal::sentinel(addresses, service).map(ServerBuilder::of)
     }
 
-    fn on(target: Target, operation: Duration, in_flight: usize) -> Self {
+    fn on(target: Target, moved: Arc<Sender<()>>, operation: Duration, in_flight: usize) -> Self {
         let shared = Shared {
             target,
+            moved,
             operation,
             room: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
             ends: [const { AtomicU64::new(0) }; ServerError::KINDS],
@@ -162,19 +168,12 @@ impl Server {
 
     /// How the connection is now.
     pub fn connection(&self) -> Connection {
-        match &self.shared.target {
-            Target::One(core) => match core.gate() {
-                Gate::Starting => Connection::Starting,
-                Gate::Open(_) => Connection::Up,
-                Gate::Shut(reason) => Connection::Down(reason),
-            },
-            #[cfg(feature = "cluster")]
-            Target::Cluster(hub) => match hub.health() {
-                Ok(None) => Connection::Starting,
-                Ok(Some(health)) => Connection::of(health),
-                Err(reason) => Connection::Down(reason),
-            },
-        }
+        self.shared.connection()
+    }
+
+    /// Tells of each change of the connection.
+    pub fn watch(&self) -> ConnectionWatch {
+        ConnectionWatch::new(&self.shared)
     }
 
     /// How often a connection ended or was given up.
@@ -302,8 +301,27 @@ impl Connection {
     }
 }
 
+impl Shared {
+    fn connection(&self) -> Connection {
+        match &self.target {
+            Target::One(core) => match core.gate() {
+                Gate::Starting => Connection::Starting,
+                Gate::Open(_) => Connection::Up,
+                Gate::Shut(reason) => Connection::Down(reason),
+            },
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => match hub.health() {
+                Ok(None) => Connection::Starting,
+                Ok(Some(health)) => Connection::of(health),
+                Err(reason) => Connection::Down(reason),
+            },
+        }
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.moved.send_replace(());
         match &self.target {
             Target::One(core) => core.stop(),
             #[cfg(feature = "cluster")]

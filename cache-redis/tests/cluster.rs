@@ -185,11 +185,13 @@ async fn failover(fail: impl FnOnce(&mut RedisServer)) -> (usize, [Met; 3], Dura
     let keys = keys_of(&cluster, 8);
     fill(&store, &keys).await;
     let victim = victim(&cluster);
+    let mut watch = store.server().watch();
     let load = Load::on(&store, &keys);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let failed = Clock::now();
     fail(&mut cluster.nodes[victim]);
-    eventually("it is noticed", async || store.server().connection() != Connection::Up).await;
+    let partly = Connection::Partly { down: 1, primaries: 3 };
+    while watch.changed().await.expect("the server is kept") != partly {}
     let noticed = failed.elapsed();
     eventually("the replica is promoted", async || cluster.is_promoted(victim)).await;
     let promoted = Clock::now();

@@ -311,6 +311,23 @@ async fn a_wrong_password_is_said_and_no_password_is_shown() {
     assert!(wrong.server().failures(ServerError::Auth) >= 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_is_told_of_each_end_and_of_the_return() {
+    let mut redis = RedisServer::start();
+    let store = usual(&redis.address());
+    let mut watch = store.server().watch();
+    used_again(&store).await;
+    assert_eq!(watch.changed().await, Some(Connection::Up));
+    redis.kill();
+    assert!(matches!(watch.changed().await, Some(Connection::Down(_))));
+    redis.restart();
+    // Reasons may change while it is down.
+    while watch.changed().await.expect("the server is kept") != Connection::Up {}
+    drop(store);
+    assert_eq!(watch.changed().await, None, "it does not keep the server");
+    assert_eq!(watch.changed().await, None);
+}
+
 #[tokio::test]
 async fn more_operations_than_may_be_under_way_are_refused() {
     let redis = RedisServer::start();

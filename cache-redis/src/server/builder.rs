@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[cfg(not(feature = "tls"))]
 use redis::ConnectionAddr;
 use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{ConnectionInfo, ProtocolVersion};
 use tokio::sync::watch;
 
@@ -73,7 +74,7 @@ impl ServerBuilder {
     }
 
     /// From the settings of the client library, for what an address cannot say. This alone depends on
-    /// that library's version. RESP3 and `TCP_NODELAY` are set in any case.
+    /// that library's version. RESP3 and what TCP is told (no delay, keepalive) are set in any case.
     pub const fn from_redis(info: ConnectionInfo) -> Self {
         Self::of(Goal::One(info))
     }
@@ -159,7 +160,8 @@ impl ServerBuilder {
         if [spans.answer, spans.connect, spans.terms.heartbeat].iter().any(Duration::is_zero) {
             return Err(BuildError::ZeroTimeout);
         }
-        let moved = Arc::new(watch::Sender::new(()));
+        let rings = Arc::new(watch::Sender::new(()));
+        let moved = Arc::clone(&rings);
         let target = match &self.goal {
             Goal::One(info) => {
                 let dial = Dial::To(Box::new(self.settled(info)?), Role::Alone);
@@ -173,7 +175,7 @@ impl ServerBuilder {
                 Target::One(Arc::new(Core::new(dial, spans, moved)))
             }
         };
-        Ok(Server::on(target, spans.answer, self.in_flight))
+        Ok(Server::on(target, rings, spans.answer, self.in_flight))
     }
 
     /// With what all connections to servers have in common.
@@ -227,8 +229,14 @@ impl ServerBuilder {
     }
 }
 
+/// A machine that is gone is noticed by TCP within seconds, also where heartbeats are seldom.
 fn tcp() -> TcpSettings {
-    TcpSettings::default().set_nodelay(true)
+    let second = Duration::from_secs(1);
+    let keepalive = TcpKeepalive::new().with_time(5 * second).with_interval(second);
+    let settings = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    let settings = settings.set_user_timeout(2 * second);
+    settings
 }
 
 impl fmt::Debug for ServerBuilder {
