@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cache_core::Instant;
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{PushInfo, PushKind};
+use redis::{Cmd, PushInfo, PushKind};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -17,10 +17,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::dial::Dial;
 use crate::error::ServerError;
-use crate::link::Link;
+use crate::link;
 use crate::random;
 use crate::reply;
 use crate::supervisor::{Action, Epoch, Event, Gate, Supervisor, Terms};
+use crate::writes::{self, Writes};
 
 /// What the driver and those who use its connections share.
 pub(crate) struct Core {
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     told: Notify,
     /// Wakes those who wait for the first connection, or watch.
     moved: Arc<watch::Sender<()>>,
+    writes: Writes,
 }
 
 struct Inner {
@@ -70,6 +72,7 @@ impl Core {
             troubled: AtomicBool::new(false),
             told: Notify::new(),
             moved,
+            writes: Writes::new(terms),
         }
     }
 
@@ -123,6 +126,21 @@ impl Core {
             (Gate::Starting, _) => Ok(None),
             (Gate::Open(_), None) => Err(ServerError::Down),
         }
+    }
+
+    /// What commands come to that are sent to this server, unless they write and it has no memory.
+    pub(crate) async fn send<'a, T>(
+        &self,
+        mut commands: impl Iterator<Item = &'a Cmd>,
+        sending: impl Future<Output = Result<T, ServerError>>,
+    ) -> Result<T, ServerError> {
+        if !commands.any(writes::is_write) {
+            return sending.await;
+        }
+        self.writes.admit(self.now())?;
+        let answer = sending.await;
+        self.writes.note(answer.as_ref().err().copied(), self.now());
+        answer
     }
 
     /// Tells how an operation ended.
@@ -225,8 +243,8 @@ fn ended(core: &Weak<Core>, epoch: Epoch, push: &PushInfo) -> Result<(), SendErr
     Ok(())
 }
 
-async fn ping(connection: MultiplexedConnection) -> Result<(), ServerError> {
-    reply::value(Link::new(connection).ask(&redis::cmd("PING")).await?).map(drop)
+async fn ping(mut connection: MultiplexedConnection) -> Result<(), ServerError> {
+    reply::value(link::ask(&mut connection, &redis::cmd("PING")).await?).map(drop)
 }
 
 /// Does what the supervisor wants, one thing at a time. What is under way is dropped when the supervisor

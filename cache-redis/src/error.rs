@@ -50,9 +50,10 @@ pub enum ServerError {
     ReadOnly,
     /// The server is reading its data from disk and does not answer yet.
     Loading,
-    /// The server has no memory left for what was to be written.
+    /// The server has no memory left for what was to be written. Until a write is done, most are not sent
+    /// then, but one after each delay of up to 500 ms.
     OutOfMemory,
-    /// As many operations are under way as may be. This one was not sent.
+    /// As many operations are under way, or bytes of them, as may be. What had no room was not sent.
     Busy,
     /// The namespace was cleared again and again while the operation tried to follow.
     Cleared,

@@ -42,6 +42,7 @@ mod store;
 mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
+mod writes;
 
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};

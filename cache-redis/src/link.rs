@@ -1,37 +1,51 @@
 //! A connection as operations use it.
 
+use std::sync::Arc;
+
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Arg, Cmd, Pipeline, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 #[cfg(feature = "cluster")]
 use crate::cluster::Routed;
+use crate::driver::Core;
 use crate::error::ServerError;
 
 /// What an operation runs on, from its start to its end.
-pub(crate) struct Link(Means);
+pub(crate) struct Link {
+    means: Means,
+    room: Room,
+}
 
 enum Means {
     /// One connection.
-    One(MultiplexedConnection),
+    One(MultiplexedConnection, Arc<Core>),
     /// A cluster, in which each command finds its own way.
     #[cfg(feature = "cluster")]
     Routed(Routed),
 }
 
 impl Link {
-    pub(crate) const fn new(connection: MultiplexedConnection) -> Self {
-        Self(Means::One(connection))
+    pub(crate) const fn new(
+        connection: MultiplexedConnection,
+        core: Arc<Core>,
+        room: Room,
+    ) -> Self {
+        Self { means: Means::One(connection, core), room }
     }
 
     #[cfg(feature = "cluster")]
-    pub(crate) const fn routed(routed: Routed) -> Self {
-        Self(Means::Routed(routed))
+    pub(crate) const fn routed(routed: Routed, room: Room) -> Self {
+        Self { means: Means::Routed(routed), room }
     }
 
     /// The answer to a command, which may be an error of the server's that concerns the command alone.
     pub(crate) async fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
-        match &mut self.0 {
-            Means::One(connection) => ask(connection, command).await,
+        let _held = self.room.hold([command].into_iter())?;
+        match &mut self.means {
+            Means::One(connection, core) => {
+                core.send([command].into_iter(), ask(connection, command)).await
+            }
             #[cfg(feature = "cluster")]
             Means::Routed(routed) => {
                 let mut answers = routed.ask_all(&[command]).await?;
@@ -43,14 +57,49 @@ impl Link {
     /// The answers to commands that are sent at once, one for each. In a cluster, those for different
     /// nodes are carried out in no order.
     pub(crate) async fn ask_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>, ServerError> {
-        match &mut self.0 {
-            Means::One(connection) => ask_all(connection, commands).await,
+        let _held = self.room.hold(commands.cmd_iter())?;
+        match &mut self.means {
+            Means::One(connection, core) => {
+                core.send(commands.cmd_iter(), ask_all(connection, commands)).await
+            }
             #[cfg(feature = "cluster")]
             Means::Routed(routed) => {
                 let commands: Vec<_> = commands.cmd_iter().collect();
                 routed.ask_all(&commands).await
             }
         }
+    }
+}
+
+/// Bytes of commands that may be on their way.
+#[derive(Clone)]
+pub(crate) struct Room {
+    free: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Room {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let bytes = bytes.min(Semaphore::MAX_PERMITS);
+        let all = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self { free: Arc::new(Semaphore::new(bytes)), all }
+    }
+
+    /// Room for these, which is theirs until it is dropped. What is longer than all there is may go alone.
+    fn hold<'a>(
+        &self,
+        commands: impl Iterator<Item = &'a Cmd>,
+    ) -> Result<SemaphorePermit<'_>, ServerError> {
+        let size: usize = commands.flat_map(Cmd::args_iter).map(length).sum();
+        let size = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, self.all.max(1));
+        self.free.try_acquire_many(size).map_err(|_| ServerError::Busy)
+    }
+}
+
+fn length(word: Arg<&[u8]>) -> usize {
+    match word {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
     }
 }
 
@@ -84,5 +133,32 @@ fn unless_of_the_server(answer: &Value) -> Result<(), ServerError> {
         // The caller's next step, or a finding about one key.
         ServerError::Replied | ServerError::WrongType => Ok(()),
         error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(size: usize) -> Cmd {
+        let mut command = redis::cmd("SET");
+        command.arg(vec![0_u8; size - 3]);
+        command
+    }
+
+    #[test]
+    fn bytes_are_held_until_they_are_answered() {
+        let room = Room::new(100);
+        let (small, large) = (of(60), of(1_000));
+        let held = room.hold([&small].into_iter()).unwrap();
+        assert_eq!(room.hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        assert_eq!(room.hold([&large].into_iter()).err(), Some(ServerError::Busy));
+        drop(held);
+        let held = room.hold([&large].into_iter()).expect("alone");
+        assert_eq!(room.hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        drop(held);
+        assert!(room.hold([&of(40), &of(60)].into_iter()).is_ok());
+        assert_eq!(Room::new(0).hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        assert!(Room::new(usize::MAX).hold([&large].into_iter()).is_ok());
     }
 }

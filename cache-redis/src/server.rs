@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::cluster::{Hub, Pending, Place, Routed};
 use crate::driver::Core;
 use crate::error::{BuildError, ServerError};
-use crate::link::Link;
+use crate::link::{Link, Room};
 use crate::supervisor::Gate;
 
 mod builder;
@@ -55,6 +55,7 @@ struct Shared {
     moved: Arc<Sender<()>>,
     operation: Duration,
     room: Semaphore,
+    bytes: Room,
     ends: [AtomicU64; ServerError::KINDS],
 }
 
@@ -155,12 +156,18 @@ impl Server {
         Goal::sentinel(addresses, service).map(ServerBuilder::of)
     }
 
-    fn on(target: Target, moved: Arc<Sender<()>>, operation: Duration, in_flight: usize) -> Self {
+    fn on(
+        target: Target,
+        moved: Arc<Sender<()>>,
+        operation: Duration,
+        [operations, bytes]: [usize; 2],
+    ) -> Self {
         let shared = Shared {
             target,
             moved,
             operation,
-            room: Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)),
+            room: Semaphore::new(operations.min(Semaphore::MAX_PERMITS)),
+            bytes: Room::new(bytes),
             ends: [const { AtomicU64::new(0) }; ServerError::KINDS],
         };
         Self { shared: Arc::new(shared) }
@@ -235,18 +242,20 @@ impl Server {
         F: Future<Output = Result<T, ServerError>>,
     {
         Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
-        let Shared { target, operation, room, .. } = &*self.shared;
+        let Shared { target, operation, room, bytes, .. } = &*self.shared;
         let _place = room.try_acquire().map_err(|_| ServerError::Busy)?;
+        let (operation, bytes) = (*operation, bytes.clone());
         match (target, site) {
-            (Target::One(core), _) => on_one(core, *operation, work).await,
+            (Target::One(core), _) => on_one(core, bytes, operation, work).await,
             #[cfg(feature = "cluster")]
-            (Target::Cluster(hub), site) => on_cluster(hub, site, *operation, work).await,
+            (Target::Cluster(hub), site) => on_cluster(hub, site, bytes, operation, work).await,
         }
     }
 }
 
 async fn on_one<T, F>(
     core: &Arc<Core>,
+    bytes: Room,
     operation: Duration,
     work: impl FnOnce(Link) -> F,
 ) -> Result<T, ServerError>
@@ -257,7 +266,7 @@ where
     let work = async {
         let (epoch, connection) = core.open().await?;
         used = Some(epoch);
-        work(Link::new(connection)).await
+        work(Link::new(connection, Arc::clone(core), bytes)).await
     };
     let answer = timeout(operation, work).await.unwrap_or(Err(ServerError::TimedOut));
     if let Some(epoch) = used {
@@ -270,6 +279,7 @@ where
 async fn on_cluster<T, F>(
     hub: &Arc<Hub>,
     site: &Site,
+    bytes: Room,
     operation: Duration,
     work: impl FnOnce(Link) -> F,
 ) -> Result<T, ServerError>
@@ -278,10 +288,10 @@ where
 {
     let pending = Arc::new(Pending::default());
     let here = if let Site::Node(place) = site { Some(place.clone()) } else { None };
-    let link = Link::routed(Routed::new(Arc::clone(hub), Arc::clone(&pending), here));
+    let routed = Routed::new(Arc::clone(hub), Arc::clone(&pending), here);
     let work = async {
         hub.ready().await?;
-        work(link).await
+        work(Link::routed(routed, bytes)).await
     };
     timeout(operation, work).await.unwrap_or_else(|_| {
         pending.time_out();

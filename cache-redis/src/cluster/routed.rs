@@ -153,7 +153,8 @@ impl Routed {
         let core = &batch.way.place.core;
         let (epoch, mut connection) = core.open().await?;
         let number = self.pending.begin(core, epoch);
-        let answers = ask_node(&mut connection, batch, commands).await;
+        let sent = batch.numbers.iter().map(|number| commands[*number]);
+        let answers = core.send(sent, ask_node(&mut connection, batch, commands)).await;
         self.pending.end(number);
         core.report(epoch, answers.as_ref().map(|_| ()).map_err(|error| *error));
         if matches!(answers, Err(ServerError::ClusterDown)) {

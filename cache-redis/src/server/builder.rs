@@ -34,6 +34,7 @@ pub struct ServerBuilder {
     goal: Goal,
     spans: Spans,
     in_flight: usize,
+    bytes: usize,
     login: Option<Login>,
     #[cfg(feature = "tls")]
     certificates: Certificates,
@@ -67,6 +68,7 @@ impl ServerBuilder {
             goal,
             spans,
             in_flight: 1_024,
+            bytes: 64 << 20,
             login: None,
             #[cfg(feature = "tls")]
             certificates: Certificates { authority: None, client: None },
@@ -151,6 +153,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Bytes of commands that may be under way at the same time; more are
+    /// [`ServerError::Busy`](crate::ServerError::Busy). A longer command may go alone. 64 MiB unless said.
+    #[must_use]
+    pub const fn max_bytes_in_flight(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
     /// The server. Nothing is sent before the first operation.
     ///
     /// # Errors
@@ -175,7 +185,7 @@ impl ServerBuilder {
                 Target::One(Arc::new(Core::new(dial, spans, moved)))
             }
         };
-        Ok(Server::on(target, rings, spans.answer, self.in_flight))
+        Ok(Server::on(target, rings, spans.answer, [self.in_flight, self.bytes]))
     }
 
     /// With what all connections to servers have in common.
@@ -241,12 +251,13 @@ fn tcp() -> TcpSettings {
 
 impl fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { spans, in_flight, .. } = self;
+        let Self { spans, in_flight, bytes, .. } = self;
         f.debug_struct("ServerBuilder")
             .field("operation_timeout", &spans.answer)
             .field("connect_timeout", &spans.connect)
             .field("heartbeat", &spans.terms.heartbeat)
             .field("max_in_flight", in_flight)
+            .field("max_bytes_in_flight", bytes)
             .finish_non_exhaustive()
     }
 }
