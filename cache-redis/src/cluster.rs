@@ -156,7 +156,7 @@ impl Hub {
 
     fn dial(&self, address: &Address) -> Dial {
         let info = self.template.clone().set_addr(address.like(self.template.addr()));
-        Dial::To(Box::new(info), Role::Node)
+        Dial::To(Arc::new(info), Role::Node)
     }
 
     /// Tells the machine, and its driver.

@@ -1,5 +1,7 @@
 //! Makes a connection to a server that is what it should be.
 
+use std::sync::Arc;
+
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, PushInfo, Value};
 
@@ -23,12 +25,13 @@ pub(crate) enum Role {
 }
 
 /// Where a connection goes.
+#[derive(Clone)]
 pub(crate) enum Dial {
     /// To this server.
-    To(Box<ConnectionInfo>, Role),
+    To(Arc<ConnectionInfo>, Role),
     /// To the one that sentinels name at that time.
     #[cfg(feature = "sentinel")]
-    Named(Box<Sentinels>),
+    Named(Arc<Sentinels>),
 }
 
 impl Dial {

@@ -26,8 +26,7 @@ use crate::writes::{self, Writes};
 /// What the driver and those who use its connections share.
 pub(crate) struct Core {
     dial: Dial,
-    connect: Duration,
-    answer: Duration,
+    spans: Spans,
     origin: tokio::time::Instant,
     inner: Mutex<Inner>,
     /// Whether something failed since the last answer, which is then worth telling.
@@ -61,18 +60,16 @@ type Work = Pin<Box<dyn Future<Output = (Event, Option<MultiplexedConnection>)> 
 
 impl Core {
     pub(crate) fn new(dial: Dial, spans: Spans, moved: Arc<watch::Sender<()>>) -> Self {
-        let Spans { terms, connect, answer } = spans;
-        let machine = Supervisor::new(terms, random::seed());
+        let machine = Supervisor::new(spans.terms, random::seed());
         Self {
             dial,
-            connect,
-            answer,
+            spans,
             origin: tokio::time::Instant::now(),
             inner: Mutex::new(Inner { machine, connection: None, driver: None, left: false }),
             troubled: AtomicBool::new(false),
             told: Notify::new(),
             moved,
-            writes: Writes::new(terms),
+            writes: Writes::new(spans.terms),
         }
     }
 
@@ -188,7 +185,7 @@ impl Core {
 
     async fn connect(self: Arc<Self>) -> (Event, Option<MultiplexedConnection>) {
         let epoch = self.lock().machine.next_epoch();
-        let made = timeout(self.connect, self.greet(epoch)).await;
+        let made = timeout(self.spans.connect, self.greet(epoch)).await;
         match made.unwrap_or(Err(ServerError::Down)) {
             Ok(connection) => (Event::Connected, Some(connection)),
             Err(ServerError::TimedOut | ServerError::Broken) => {
@@ -209,7 +206,7 @@ impl Core {
         epoch: Epoch,
         connection: MultiplexedConnection,
     ) -> (Event, Option<MultiplexedConnection>) {
-        let event = match timeout(self.answer, ping(connection)).await {
+        let event = match timeout(self.spans.answer, ping(connection)).await {
             Ok(Err(error)) if error.is_of_the_connection() => Event::Failed(epoch, error),
             Ok(_) => Event::Alive(epoch),
             Err(_) => Event::Missed(epoch),

@@ -14,7 +14,7 @@ use crate::error::ServerError;
 /// What an operation runs on, from its start to its end.
 pub(crate) struct Link {
     means: Means,
-    room: Room,
+    bytes: ByteLimit,
 }
 
 enum Means {
@@ -29,19 +29,19 @@ impl Link {
     pub(crate) const fn new(
         connection: MultiplexedConnection,
         core: Arc<Core>,
-        room: Room,
+        bytes: ByteLimit,
     ) -> Self {
-        Self { means: Means::One(connection, core), room }
+        Self { means: Means::One(connection, core), bytes }
     }
 
     #[cfg(feature = "cluster")]
-    pub(crate) const fn routed(routed: Routed, room: Room) -> Self {
-        Self { means: Means::Routed(routed), room }
+    pub(crate) const fn routed(routed: Routed, bytes: ByteLimit) -> Self {
+        Self { means: Means::Routed(routed), bytes }
     }
 
     /// The answer to a command, which may be an error of the server's that concerns the command alone.
     pub(crate) async fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
-        let _held = self.room.hold([command].into_iter())?;
+        let _held = self.bytes.hold([command].into_iter())?;
         match &mut self.means {
             Means::One(connection, core) => {
                 core.send([command].into_iter(), ask(connection, command)).await
@@ -55,9 +55,9 @@ impl Link {
     }
 
     /// The answers to commands that are sent at once, one for each. In a cluster, those for different
-    /// nodes are carried out in no order.
+    /// nodes are carried out in no order, except that what reads waits for the changes before it.
     pub(crate) async fn ask_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>, ServerError> {
-        let _held = self.room.hold(commands.cmd_iter())?;
+        let _held = self.bytes.hold(commands.cmd_iter())?;
         match &mut self.means {
             Means::One(connection, core) => {
                 core.send(commands.cmd_iter(), ask_all(connection, commands)).await
@@ -73,19 +73,19 @@ impl Link {
 
 /// Bytes of commands that may be on their way.
 #[derive(Clone)]
-pub(crate) struct Room {
+pub(crate) struct ByteLimit {
     free: Arc<Semaphore>,
     all: u32,
 }
 
-impl Room {
+impl ByteLimit {
     pub(crate) fn new(bytes: usize) -> Self {
         let bytes = bytes.min(Semaphore::MAX_PERMITS);
         let all = u32::try_from(bytes).unwrap_or(u32::MAX);
         Self { free: Arc::new(Semaphore::new(bytes)), all }
     }
 
-    /// Room for these, which is theirs until it is dropped. What is longer than all there is may go alone.
+    /// ByteLimit for these, which is theirs until it is dropped. What is longer than all there is may go alone.
     fn hold<'a>(
         &self,
         commands: impl Iterator<Item = &'a Cmd>,
@@ -148,17 +148,17 @@ mod tests {
 
     #[test]
     fn bytes_are_held_until_they_are_answered() {
-        let room = Room::new(100);
+        let limit = ByteLimit::new(100);
         let (small, large) = (of(60), of(1_000));
-        let held = room.hold([&small].into_iter()).unwrap();
-        assert_eq!(room.hold([&small].into_iter()).err(), Some(ServerError::Busy));
-        assert_eq!(room.hold([&large].into_iter()).err(), Some(ServerError::Busy));
+        let held = limit.hold([&small].into_iter()).unwrap();
+        assert_eq!(limit.hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        assert_eq!(limit.hold([&large].into_iter()).err(), Some(ServerError::Busy));
         drop(held);
-        let held = room.hold([&large].into_iter()).expect("alone");
-        assert_eq!(room.hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        let held = limit.hold([&large].into_iter()).expect("alone");
+        assert_eq!(limit.hold([&small].into_iter()).err(), Some(ServerError::Busy));
         drop(held);
-        assert!(room.hold([&of(40), &of(60)].into_iter()).is_ok());
-        assert_eq!(Room::new(0).hold([&small].into_iter()).err(), Some(ServerError::Busy));
-        assert!(Room::new(usize::MAX).hold([&large].into_iter()).is_ok());
+        assert!(limit.hold([&of(40), &of(60)].into_iter()).is_ok());
+        assert_eq!(ByteLimit::new(0).hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        assert!(ByteLimit::new(usize::MAX).hold([&large].into_iter()).is_ok());
     }
 }

@@ -15,7 +15,7 @@ use crate::address::Address;
 use crate::cluster::{Hub, Pending, Place, Routed};
 use crate::driver::Core;
 use crate::error::{BuildError, ServerError};
-use crate::link::{Link, Room};
+use crate::link::{ByteLimit, Link};
 use crate::supervisor::Gate;
 
 mod builder;
@@ -55,7 +55,7 @@ struct Shared {
     moved: Arc<Sender<()>>,
     operation: Duration,
     room: Semaphore,
-    bytes: Room,
+    bytes: ByteLimit,
     ends: [AtomicU64; ServerError::KINDS],
 }
 
@@ -167,7 +167,7 @@ impl Server {
             moved,
             operation,
             room: Semaphore::new(operations.min(Semaphore::MAX_PERMITS)),
-            bytes: Room::new(bytes),
+            bytes: ByteLimit::new(bytes),
             ends: [const { AtomicU64::new(0) }; ServerError::KINDS],
         };
         Self { shared: Arc::new(shared) }
@@ -255,7 +255,7 @@ impl Server {
 
 async fn on_one<T, F>(
     core: &Arc<Core>,
-    bytes: Room,
+    bytes: ByteLimit,
     operation: Duration,
     work: impl FnOnce(Link) -> F,
 ) -> Result<T, ServerError>
@@ -279,7 +279,7 @@ where
 async fn on_cluster<T, F>(
     hub: &Arc<Hub>,
     site: &Site,
-    bytes: Room,
+    bytes: ByteLimit,
     operation: Duration,
     work: impl FnOnce(Link) -> F,
 ) -> Result<T, ServerError>

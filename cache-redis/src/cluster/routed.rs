@@ -80,8 +80,17 @@ impl Routed {
     }
 
     /// The answers, one for each command. A command is sent again only where a node said that it did not
-    /// carry it out.
+    /// carry it out. What stands after a change and only reads is asked when the change is answered: the
+    /// order of one connection, as far as somebody could see it. All else goes at the same time.
     pub(crate) async fn ask_all(&self, commands: &[&Cmd]) -> Answers {
+        let mut answers = Vec::with_capacity(commands.len());
+        for part in commands.chunk_by(|one, next| only_reads(one) || !only_reads(next)) {
+            answers.extend(self.ask_at_once(part).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn ask_at_once(&self, commands: &[&Cmd]) -> Answers {
         let mut answers = vec![Value::Nil; commands.len()];
         let ways = commands.iter().map(|command| self.way(command));
         let mut ways: Vec<_> =
@@ -215,6 +224,11 @@ fn key(command: &Cmd) -> Option<&[u8]> {
     }
 }
 
+fn only_reads(command: &Cmd) -> bool {
+    let Some(Arg::Simple(name)) = command.args_iter().next() else { return false };
+    matches!(name, b"GET" | b"PTTL" | b"GETRANGE" | b"EXISTS" | b"PING" | b"TIME")
+}
+
 /// What each comes to, at the same time.
 async fn all_of<T>(futures: impl Iterator<Item = impl Future<Output = T> + Send>) -> Vec<T> {
     let mut all: Vec<Pin<Box<_>>> = futures.map(Box::pin).collect();
@@ -243,6 +257,19 @@ mod tests {
             command.arg(word);
         }
         key(&command).map(|key| String::from_utf8(key.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_read_does_not_overtake_the_change_before_it() {
+        let parts = |names: &str| {
+            let commands: Vec<_> = names.split(' ').map(redis::cmd).collect();
+            let parts = commands.chunk_by(|one, next| only_reads(one) || !only_reads(next));
+            parts.map(<[_]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(parts("PTTL GETRANGE PTTL GETRANGE GET"), [5]);
+        assert_eq!(parts("GET SET"), [2]);
+        assert_eq!(parts("EVALSHA GET"), [1, 1]);
+        assert_eq!(parts("GET UNLINK UNLINK GET GET SET"), [3, 3]);
     }
 
     #[test]

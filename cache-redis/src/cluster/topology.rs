@@ -165,6 +165,8 @@ impl Topology {
             Event::Mapped(slots) if self.asking => self.take(slots, now),
             Event::NotMapped(reason) if self.asking => self.pass_on(reason, now),
             Event::Mapped(_) | Event::NotMapped(_) => {}
+            // Many may tell the same.
+            Event::Moved(slot, to) if self.slots.owner(slot) == Some(&to) => {}
             Event::Moved(slot, to) => {
                 self.slots.set(slot, to.clone());
                 self.node(to, now).absent = None;

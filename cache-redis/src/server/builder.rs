@@ -174,14 +174,14 @@ impl ServerBuilder {
         let moved = Arc::clone(&rings);
         let target = match &self.goal {
             Goal::One(info) => {
-                let dial = Dial::To(Box::new(self.settled(info)?), Role::Alone);
+                let dial = Dial::To(Arc::new(self.settled(info)?), Role::Alone);
                 Target::One(Arc::new(Core::new(dial, spans, moved)))
             }
             #[cfg(feature = "cluster")]
             Goal::Cluster(nodes) => Target::Cluster(Arc::new(self.cluster(nodes, moved)?)),
             #[cfg(feature = "sentinel")]
             Goal::Sentinel(service) => {
-                let dial = Dial::Named(Box::new(self.sentinels(service)?));
+                let dial = Dial::Named(Arc::new(self.sentinels(service)?));
                 Target::One(Arc::new(Core::new(dial, spans, moved)))
             }
         };

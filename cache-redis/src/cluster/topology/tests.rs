@@ -117,6 +117,13 @@ fn a_redirection_holds_at_once_and_a_thousand_ask_once_for_each_delay() {
 }
 
 #[test]
+fn what_the_map_says_already_is_no_news() {
+    let mut machine = mapped(1);
+    machine.handle(Event::Moved(0, at("a")), START);
+    assert_eq!(machine.poll_at(), None);
+}
+
+#[test]
 fn delays_are_short_again_after_a_while_without_trouble() {
     let mut machine = mapped(1);
     machine.rounds = 9;
