@@ -93,6 +93,12 @@ impl ServerError {
         )
     }
 
+    /// Of this reason and a later one, that which speaks of the settings; else the later.
+    #[cfg(any(feature = "cluster", feature = "sentinel"))]
+    pub(crate) const fn or_more_telling(self, later: Self) -> Self {
+        if self.is_of_the_settings() { self } else { later }
+    }
+
     /// The kind of an error of the client library. Its text is left aside: it may hold addresses.
     pub(crate) fn of(error: &RedisError) -> Self {
         if error.is_timeout() {

@@ -50,7 +50,7 @@ impl Sentinels {
             };
             match next {
                 Some(Ok(Ok(told))) => known = known.max(Some(told)),
-                Some(Ok(Err(error))) => reason = more_telling(reason, error),
+                Some(Ok(Err(error))) => reason = reason.or_more_telling(error),
                 Some(Err(_)) => {}
                 None => break,
             }
@@ -59,11 +59,6 @@ impl Sentinels {
         let address = primary.like(self.server.addr());
         Ok(self.server.clone().set_addr(address))
     }
-}
-
-/// Of two reasons the one that speaks of the settings.
-const fn more_telling(one: ServerError, other: ServerError) -> ServerError {
-    if one.is_of_the_settings() { one } else { other }
 }
 
 async fn ask(sentinel: ConnectionInfo, service: String) -> Result<Told, ServerError> {

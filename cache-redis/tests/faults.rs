@@ -334,7 +334,7 @@ async fn a_wrong_password_is_said_and_no_password_is_shown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_watches_is_told_of_each_end_and_of_the_return() {
     let mut redis = RedisServer::start();
-    let store = usual(&redis.address());
+    let store = patient(&redis.address());
     let mut watch = store.server().watch();
     used_again(&store).await;
     assert_eq!(watch.changed().await, Some(Connection::Up));

@@ -82,6 +82,8 @@ pub(crate) struct Topology {
     asking: bool,
     /// Who else can be asked in this round.
     round: VecDeque<Address>,
+    /// Why there is no map yet, as far as this round tells.
+    reason: ServerError,
     /// When the next round may begin.
     next: Instant,
     rounds: u32,
@@ -99,6 +101,7 @@ impl Topology {
             outdated: true,
             asking: false,
             round: VecDeque::new(),
+            reason: ServerError::Down,
             next: Instant::ORIGIN,
             rounds: 0,
         }
@@ -201,6 +204,7 @@ impl Topology {
             self.rounds = 0;
         }
         self.round = self.candidates();
+        self.reason = ServerError::Down;
     }
 
     /// Who can be asked: nodes that are not known to be down first, each time beginning with another one.
@@ -240,13 +244,14 @@ impl Topology {
     /// Asks the next one, or gives up for now.
     fn pass_on(&mut self, reason: ServerError, now: Instant) {
         self.asking = false;
-        // A node that was left alone, or holds no slots, says little of the others.
+        // One that cannot be reached says less than one that wants another password.
+        self.reason = self.reason.or_more_telling(reason);
         if !self.round.is_empty() {
             return;
         }
-        self.pause(Some(reason), now);
+        self.pause(Some(self.reason), now);
         if self.gate != Gate::Open {
-            self.gate = Gate::Shut(reason);
+            self.gate = Gate::Shut(self.reason);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{Authority, PATIENCE, RedisServer};
 /// Ports that nobody listens on, below those that connections take by themselves.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = 10_000 + (std::process::id() % 200) as u16 * 100;
+    let begin = 10_000 + (std::process::id() % 100) as u16 * 200;
     let ports = std::iter::from_fn(|| Some(begin + NEXT.fetch_add(1, Relaxed)));
     ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect()
 }

@@ -43,6 +43,21 @@ fn all_seeds_are_asked_before_a_caller_is_told() {
 }
 
 #[test]
+fn callers_are_told_the_reason_that_says_most() {
+    let mut machine = new(1);
+    for reason in [ServerError::Auth, ServerError::Refused] {
+        next_asked(&mut machine);
+        machine.handle(Event::NotMapped(reason), START);
+    }
+    assert_eq!(machine.gate(), Gate::Shut(ServerError::Auth));
+    let (when, _) = next_asked(&mut machine);
+    machine.handle(Event::NotMapped(ServerError::Refused), when);
+    next_asked(&mut machine);
+    machine.handle(Event::NotMapped(ServerError::Refused), when);
+    assert_eq!(machine.gate(), Gate::Shut(ServerError::Refused), "the next round begins anew");
+}
+
+#[test]
 fn a_map_is_not_asked_for_while_all_is_well() {
     let mut machine = mapped(1);
     assert_eq!((machine.poll_at(), machine.poll(START + Duration::from_secs(3_600))), (None, None));
