@@ -1,10 +1,10 @@
 //! A connection as operations use it.
 
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, Pipeline, Value};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 #[cfg(feature = "cluster")]
 use crate::cluster::Routed;
@@ -74,25 +74,35 @@ impl Link {
 /// Bytes of commands that may be on their way.
 #[derive(Clone)]
 pub(crate) struct ByteLimit {
-    free: Arc<Semaphore>,
-    all: u32,
+    held: Arc<AtomicUsize>,
+    all: usize,
+}
+
+/// Bytes that are on their way.
+struct Held<'a>(&'a AtomicUsize, usize);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Relaxed);
+    }
 }
 
 impl ByteLimit {
     pub(crate) fn new(bytes: usize) -> Self {
-        let bytes = bytes.min(Semaphore::MAX_PERMITS);
-        let all = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Self { free: Arc::new(Semaphore::new(bytes)), all }
+        Self { held: Arc::default(), all: bytes.min(usize::MAX / 2) }
     }
 
-    /// ByteLimit for these, which is theirs until it is dropped. What is longer than all there is may go alone.
-    fn hold<'a>(
-        &self,
-        commands: impl Iterator<Item = &'a Cmd>,
-    ) -> Result<SemaphorePermit<'_>, ServerError> {
+    /// Room for these, which is theirs until it is dropped. What is longer than all there is may go alone.
+    fn hold<'a>(&self, commands: impl Iterator<Item = &'a Cmd>) -> Result<Held<'_>, ServerError> {
         let size: usize = commands.flat_map(Cmd::args_iter).map(length).sum();
-        let size = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, self.all.max(1));
-        self.free.try_acquire_many(size).map_err(|_| ServerError::Busy)
+        let size = size.clamp(1, self.all.max(1));
+        let before = self.held.fetch_add(size, Relaxed);
+        let held = Held(&self.held, size);
+        if before <= self.all - size.min(self.all) && self.all > 0 {
+            Ok(held)
+        } else {
+            Err(ServerError::Busy)
+        }
     }
 }
 
