@@ -32,7 +32,8 @@ use ears::Ear;
 /// up after two heartbeats: with the usual settings 0.7 s after its last answer at most, in general two heartbeats
 /// and one operation's time-out. Redis delivers to one connection all that is said, in order; to one that
 /// does not take it in time, it ends the connection. So between opening and closing nothing is lost in
-/// silence. Messages that cannot be understood, such as those of a later version of this library, and those that
+/// silence. In a cluster it listens to any primary, and nodes pass on to each other what is said; what is lost
+/// between them is not noticed, and only the life of what is in memory bounds it. Messages that cannot be understood, such as those of a later version of this library, and those that
 /// find no room (16,384 messages, 8 MiB) open the channel anew.
 ///
 /// Receivers are called one after another on a task of the runtime, and nothing is locked meanwhile. One that

@@ -9,17 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cache_core::Instant;
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind};
+use redis::{Cmd, PushInfo, PushKind};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::dial::Dial;
 use crate::error::ServerError;
-use crate::link::Link;
+use crate::link;
 use crate::random;
 use crate::reply;
 use crate::supervisor::{Action, Epoch, Event, Gate, Supervisor, Terms};
+use crate::writes::{self, Writes};
 
 /// A channel that every connection subscribes to, and who gets what is said there.
 pub(crate) struct Subscription {
@@ -30,24 +32,36 @@ pub(crate) struct Subscription {
 
 /// What the driver and those who use its connections share.
 pub(crate) struct Core {
-    client: Client,
+    dial: Dial,
+    spans: Spans,
     subscription: Option<Subscription>,
-    connect: Duration,
-    answer: Duration,
     origin: tokio::time::Instant,
     inner: Mutex<Inner>,
     /// Whether something failed since the last answer, which is then worth telling.
     troubled: AtomicBool,
     /// Wakes the driver.
     told: Notify,
-    /// Wakes operations that wait for the first connection.
-    moved: watch::Sender<()>,
+    /// Wakes those who wait for the first connection, or watch.
+    moved: Arc<watch::Sender<()>>,
+    writes: Writes,
 }
 
 struct Inner {
     machine: Supervisor,
     connection: Option<MultiplexedConnection>,
     driver: Option<JoinHandle<()>>,
+    /// Whether nobody will use it any more.
+    left: bool,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spans {
+    pub(crate) terms: Terms,
+    /// To make a connection.
+    pub(crate) connect: Duration,
+    /// An operation, and the answer to a heartbeat.
+    pub(crate) answer: Duration,
 }
 
 impl Inner {
@@ -59,27 +73,30 @@ impl Inner {
 type Work = Pin<Box<dyn Future<Output = (Event, Option<MultiplexedConnection>)> + Send>>;
 
 impl Core {
-    pub(crate) fn new(client: Client, terms: Terms, connect: Duration, answer: Duration) -> Self {
-        let machine = Supervisor::new(terms, random::seed());
+    pub(crate) fn new(dial: Dial, spans: Spans, moved: Arc<watch::Sender<()>>) -> Self {
+        let machine = Supervisor::new(spans.terms, random::seed());
         Self {
-            client,
+            dial,
+            spans,
             subscription: None,
-            connect,
-            answer,
             origin: tokio::time::Instant::now(),
-            inner: Mutex::new(Inner { machine, connection: None, driver: None }),
+            inner: Mutex::new(Inner { machine, connection: None, driver: None, left: false }),
             troubled: AtomicBool::new(false),
             told: Notify::new(),
-            moved: watch::Sender::new(()),
+            moved,
+            writes: Writes::new(spans.terms),
         }
     }
 
     /// Another connection to the same server, by the same terms, which listens. It is open from when the
     /// server has confirmed that it does.
     pub(crate) fn listening(&self, subscription: Subscription) -> Self {
-        let terms = self.lock().machine.terms();
-        let core = Self::new(self.client.clone(), terms, self.connect, self.answer);
-        Self { subscription: Some(subscription), ..core }
+        Self::new(self.dial.clone(), self.spans, Arc::default()).subscribed(subscription)
+    }
+
+    /// One that listens.
+    pub(crate) fn subscribed(self, subscription: Subscription) -> Self {
+        Self { subscription: Some(subscription), ..self }
     }
 
     /// Told whenever the gate may have moved.
@@ -134,8 +151,14 @@ impl Core {
         }
     }
 
-    fn try_open(self: &Arc<Self>) -> Result<Option<(Epoch, MultiplexedConnection)>, ServerError> {
+    /// As [`open`](Self::open), but never waits: `None` before the first connection was tried.
+    pub(crate) fn try_open(
+        self: &Arc<Self>,
+    ) -> Result<Option<(Epoch, MultiplexedConnection)>, ServerError> {
         let mut inner = self.lock();
+        if inner.left {
+            return Err(ServerError::Down);
+        }
         if !inner.is_driven() {
             let runtime = Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
             self.drive(&mut inner, &runtime);
@@ -146,6 +169,21 @@ impl Core {
             (Gate::Starting, _) => Ok(None),
             (Gate::Open(_), None) => Err(ServerError::Down),
         }
+    }
+
+    /// What commands come to that are sent to this server, unless they write and it has no memory.
+    pub(crate) async fn send<'a, T>(
+        &self,
+        mut commands: impl Iterator<Item = &'a Cmd>,
+        sending: impl Future<Output = Result<T, ServerError>>,
+    ) -> Result<T, ServerError> {
+        if !commands.any(writes::is_write) {
+            return sending.await;
+        }
+        self.writes.admit(self.now())?;
+        let answer = sending.await;
+        self.writes.note(answer.as_ref().err().copied(), self.now());
+        answer
     }
 
     /// Tells how an operation ended.
@@ -184,14 +222,16 @@ impl Core {
 
     /// Ends the driver.
     pub(crate) fn stop(&self) {
-        if let Some(driver) = self.lock().driver.take() {
+        let mut inner = self.lock();
+        inner.left = true;
+        if let Some(driver) = inner.driver.take() {
             driver.abort();
         }
     }
 
     async fn connect(self: Arc<Self>) -> (Event, Option<MultiplexedConnection>) {
         let epoch = self.lock().machine.next_epoch();
-        let made = timeout(self.connect, self.greet(epoch)).await;
+        let made = timeout(self.spans.connect, self.greet(epoch)).await;
         match made.unwrap_or(Err(ServerError::Down)) {
             Ok(connection) => (Event::Connected, Some(connection)),
             Err(ServerError::TimedOut | ServerError::Broken) => {
@@ -204,13 +244,8 @@ impl Core {
     /// A connection whose server has answered, and which tells when it ends.
     async fn greet(self: &Arc<Self>, epoch: Epoch) -> Result<MultiplexedConnection, ServerError> {
         let core = Arc::downgrade(self);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_push_sender(move |push: PushInfo| pushed(&core, epoch, push));
-        let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = made.map_err(|error| ServerError::of(&error))?;
-        ping(connection.clone()).await?;
+        let connecting = self.dial.connect(move |push: PushInfo| pushed(&core, epoch, push));
+        let mut connection = connecting.await?;
         if let Some(Subscription { channel, .. }) = &self.subscription {
             let confirmed = connection.subscribe(channel.as_slice()).await;
             confirmed.map_err(|error| ServerError::of(&error))?;
@@ -223,7 +258,7 @@ impl Core {
         epoch: Epoch,
         connection: MultiplexedConnection,
     ) -> (Event, Option<MultiplexedConnection>) {
-        let event = match timeout(self.answer, ping(connection)).await {
+        let event = match timeout(self.spans.answer, ping(connection)).await {
             Ok(Err(error)) if error.is_of_the_connection() => Event::Failed(epoch, error),
             Ok(_) => Event::Alive(epoch),
             Err(_) => Event::Missed(epoch),
@@ -265,8 +300,8 @@ fn pushed(core: &Weak<Core>, epoch: Epoch, push: PushInfo) -> Result<(), SendErr
     Ok(())
 }
 
-async fn ping(connection: MultiplexedConnection) -> Result<(), ServerError> {
-    reply::value(Link::new(connection).ask(&redis::cmd("PING")).await?).map(drop)
+async fn ping(mut connection: MultiplexedConnection) -> Result<(), ServerError> {
+    reply::value(link::ask(&mut connection, &redis::cmd("PING")).await?).map(drop)
 }
 
 /// Does what the supervisor wants, one thing at a time. What is under way is dropped when the supervisor
@@ -288,7 +323,7 @@ async fn drive(core: Arc<Core>) {
 }
 
 /// What the work came to, unless there is news or the time is over before.
-async fn until<T>(
+pub(crate) async fn until<T>(
     mut work: Option<&mut Pin<Box<dyn Future<Output = T> + Send>>>,
     news: impl Future<Output = ()>,
     left: Option<Duration>,

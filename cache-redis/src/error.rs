@@ -21,6 +21,27 @@ pub enum ServerError {
     Refused,
     /// The name or the password is wrong.
     Auth,
+    /// The server speaks no RESP3: it is older than Redis 6.
+    OldServer,
+    /// No authority that is trusted has signed the server's certificate.
+    UnknownIssuer,
+    /// The server's certificate is for another host.
+    WrongHost,
+    /// The server's certificate has expired, or is not valid yet.
+    Expired,
+    /// No connection over TLS came about, for another reason.
+    Tls,
+    /// The address is that of a cluster, and the server is none of one.
+    NotACluster,
+    /// The address is that of one server, and that is a node of a cluster.
+    IsACluster,
+    /// No node of the cluster serves the key's slot at present.
+    ClusterDown,
+    /// The key is being moved between nodes for longer than an operation follows it. What was redirected
+    /// last was not carried out.
+    Redirected,
+    /// No sentinel knows the service.
+    UnknownService,
     /// The user may not do this.
     Denied,
     /// The key holds something other than a string.
@@ -29,9 +50,10 @@ pub enum ServerError {
     ReadOnly,
     /// The server is reading its data from disk and does not answer yet.
     Loading,
-    /// The server has no memory left for what was to be written.
+    /// The server has no memory left for what was to be written. Until a write is done, most are not sent
+    /// then, but one after each delay of up to 500 ms.
     OutOfMemory,
-    /// As many operations are under way as may be. This one was not sent.
+    /// As many operations are under way, or bytes of them, as may be. What had no room was not sent.
     Busy,
     /// The namespace was cleared again and again while the operation tried to follow.
     Cleared,
@@ -56,6 +78,27 @@ impl ServerError {
         matches!(self, Self::Broken | Self::Protocol | Self::ReadOnly | Self::Loading | Self::Auth)
     }
 
+    /// Whether what was said of the server must change, or its set-up: it does not mend itself soon.
+    pub(crate) const fn is_of_the_settings(self) -> bool {
+        use ServerError::*;
+        matches!(
+            self,
+            Auth | OldServer
+                | UnknownIssuer
+                | WrongHost
+                | Expired
+                | NotACluster
+                | IsACluster
+                | UnknownService
+        )
+    }
+
+    /// Of this reason and a later one, that which speaks of the settings; else the later.
+    #[cfg(any(feature = "cluster", feature = "sentinel"))]
+    pub(crate) const fn or_more_telling(self, later: Self) -> Self {
+        if self.is_of_the_settings() { self } else { later }
+    }
+
     /// The kind of an error of the client library. Its text is left aside: it may hold addresses.
     pub(crate) fn of(error: &RedisError) -> Self {
         if error.is_timeout() {
@@ -66,10 +109,27 @@ impl ServerError {
         }
         match error.kind() {
             ErrorKind::AuthenticationFailed => Self::Auth,
+            ErrorKind::RESP3NotSupported => Self::OldServer,
             ErrorKind::Io => Self::Broken,
             ErrorKind::Server(kind) => Self::of_reply(Some(kind), error.code().unwrap_or_default()),
             ErrorKind::Extension => Self::of_reply(None, error.code().unwrap_or_default()),
             _ => Self::Protocol,
+        }
+    }
+
+    /// As [`of`](Self::of), while a connection is made.
+    pub(crate) fn of_connecting(error: &RedisError) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(reason) = crate::tls::reason(error) {
+            return reason;
+        }
+        let detail = error.detail().unwrap_or_default();
+        let unknown = detail.starts_with("unknown command") && detail.contains("HELLO");
+        match (error.kind(), error.code()) {
+            (ErrorKind::InvalidClientConfig, _) => Self::Tls,
+            (_, Some("NOPROTO")) => Self::OldServer,
+            (_, Some("ERR")) if unknown => Self::OldServer,
+            _ => Self::of(error),
         }
     }
 
@@ -79,6 +139,7 @@ impl ServerError {
             (Some(ServerErrorKind::BusyLoading), _) | (_, "LOADING") => Self::Loading,
             (Some(ServerErrorKind::ReadOnly), _) | (_, "READONLY") => Self::ReadOnly,
             (Some(ServerErrorKind::NoPerm), _) | (_, "NOPERM") => Self::Denied,
+            (Some(ServerErrorKind::ClusterDown), _) => Self::ClusterDown,
             (_, "WRONGPASS" | "NOAUTH") => Self::Auth,
             (_, "WRONGTYPE") => Self::WrongType,
             (_, "OOM") => Self::OutOfMemory,
@@ -95,6 +156,16 @@ impl fmt::Display for ServerError {
             Self::Broken => "the connection to Redis broke",
             Self::Refused => "Redis cannot be reached",
             Self::Auth => "Redis refuses the name or the password",
+            Self::OldServer => "this Redis is older than version 6",
+            Self::UnknownIssuer => "nobody who is trusted has signed the certificate of Redis",
+            Self::WrongHost => "the certificate of Redis is for another host",
+            Self::Expired => "the certificate of Redis is not valid at this time",
+            Self::Tls => "no TLS connection to Redis came about",
+            Self::NotACluster => "this Redis is no cluster: write `redis://`",
+            Self::IsACluster => "this Redis is a cluster: write `redis+cluster://`",
+            Self::ClusterDown => "no node of the Redis cluster serves the key",
+            Self::Redirected => "the key is being moved between nodes of the Redis cluster",
+            Self::UnknownService => "no Redis sentinel knows the service",
             Self::Denied => "the Redis user may not do this",
             Self::WrongType => "the Redis key holds another type",
             Self::ReadOnly => "this Redis takes no writes",
@@ -128,6 +199,14 @@ pub enum BuildError {
     /// The address is none that the client library can read, or asks for what was not built in. Its text
     /// is not shown, since it may hold a password.
     Address,
+    /// The address is that of a cluster, of sentinels, or for TLS, and the feature of that name is not enabled.
+    NotBuiltIn,
+    /// A certificate or a key is none that can be read as PEM.
+    Certificate,
+    /// Certificates are given, and the address is none for TLS.
+    NoTls,
+    /// The address asks not to verify the server's certificate.
+    Unverified,
     /// The prefix is empty. It is what keeps the keys apart from those of others on the server.
     EmptyPrefix,
     /// A time-out is zero.
@@ -140,6 +219,10 @@ impl fmt::Display for BuildError {
             Self::Address => {
                 "the address cannot be used: write `redis://host:port` or `unix:///path`"
             }
+            Self::NotBuiltIn => "the address needs the feature `cluster`, `sentinel` or `tls`",
+            Self::Certificate => "a certificate or a key cannot be read: give PEM",
+            Self::NoTls => "certificates are of no use without TLS: write `rediss://`",
+            Self::Unverified => "certificates are always verified: leave `#insecure` out",
             Self::EmptyPrefix => "the prefix is empty: give the program's name, `app` or `app:eu`",
             Self::ZeroTimeout => "a time-out is zero: give at least a millisecond",
         })

@@ -1,4 +1,5 @@
-//! `advanced-caching` over Redis: entries shared by processes, on one server.
+//! `advanced-caching` over Redis: entries shared by processes, on one server, behind sentinels, or on a
+//! cluster.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -20,8 +21,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod address;
 mod backplane;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod desk;
+mod dial;
 mod driver;
 mod error;
 mod form;
@@ -32,12 +37,17 @@ mod message;
 mod random;
 mod reply;
 mod script;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod server;
 mod store;
 mod supervisor;
+#[cfg(feature = "tls")]
+mod tls;
+mod writes;
 
 pub use backplane::RedisBackplane;
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
-pub use server::{Connection, Server, ServerBuilder};
+pub use server::{Connection, ConnectionWatch, Server, ServerBuilder};
 pub use store::{RedisStore, StoreStats};

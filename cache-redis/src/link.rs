@@ -1,36 +1,139 @@
 //! A connection as operations use it.
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, Value};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
 
+use redis::aio::MultiplexedConnection;
+use redis::{Arg, Cmd, Pipeline, Value};
+
+#[cfg(feature = "cluster")]
+use crate::cluster::Routed;
+use crate::driver::Core;
 use crate::error::ServerError;
 
-/// The connection that an operation runs on, from its start to its end.
+/// What an operation runs on, from its start to its end.
 pub(crate) struct Link {
-    connection: MultiplexedConnection,
+    means: Means,
+    bytes: ByteLimit,
+}
+
+enum Means {
+    /// One connection.
+    One(MultiplexedConnection, Arc<Core>),
+    /// A cluster, in which each command finds its own way.
+    #[cfg(feature = "cluster")]
+    Routed(Routed),
 }
 
 impl Link {
-    pub(crate) const fn new(connection: MultiplexedConnection) -> Self {
-        Self { connection }
+    pub(crate) const fn new(
+        connection: MultiplexedConnection,
+        core: Arc<Core>,
+        bytes: ByteLimit,
+    ) -> Self {
+        Self { means: Means::One(connection, core), bytes }
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) const fn routed(routed: Routed, bytes: ByteLimit) -> Self {
+        Self { means: Means::Routed(routed), bytes }
     }
 
     /// The answer to a command, which may be an error of the server's that concerns the command alone.
     pub(crate) async fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
-        let answer = self.connection.send_packed_command(command).await;
-        let answer = answer.map_err(|error| ServerError::of(&error))?;
-        unless_of_the_server(&answer)?;
-        Ok(answer)
+        let _held = self.bytes.hold([command].into_iter())?;
+        match &mut self.means {
+            Means::One(connection, core) => {
+                core.send([command].into_iter(), ask(connection, command)).await
+            }
+            #[cfg(feature = "cluster")]
+            Means::Routed(routed) => {
+                let mut answers = routed.ask_all(&[command]).await?;
+                answers.pop().ok_or(ServerError::Protocol)
+            }
+        }
     }
 
-    /// The answers to commands that are sent at once, one for each.
+    /// The answers to commands that are sent at once, one for each. In a cluster, those for different
+    /// nodes are carried out in no order, except that what reads waits for the changes before it.
     pub(crate) async fn ask_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>, ServerError> {
-        let count = commands.len();
-        let answers = self.connection.send_packed_commands(commands, 0, count).await;
-        let answers = answers.map_err(|error| ServerError::of(&error))?;
-        answers.iter().try_for_each(unless_of_the_server)?;
-        if answers.len() == count { Ok(answers) } else { Err(ServerError::Protocol) }
+        let _held = self.bytes.hold(commands.cmd_iter())?;
+        match &mut self.means {
+            Means::One(connection, core) => {
+                core.send(commands.cmd_iter(), ask_all(connection, commands)).await
+            }
+            #[cfg(feature = "cluster")]
+            Means::Routed(routed) => {
+                let commands: Vec<_> = commands.cmd_iter().collect();
+                routed.ask_all(&commands).await
+            }
+        }
     }
+}
+
+/// Bytes of commands that may be on their way.
+#[derive(Clone)]
+pub(crate) struct ByteLimit {
+    held: Arc<AtomicUsize>,
+    all: usize,
+}
+
+/// Bytes that are on their way.
+struct Held<'a>(&'a AtomicUsize, usize);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Relaxed);
+    }
+}
+
+impl ByteLimit {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { held: Arc::default(), all: bytes.min(usize::MAX / 2) }
+    }
+
+    /// Room for these, which is theirs until it is dropped. What is longer than all there is may go alone.
+    fn hold<'a>(&self, commands: impl Iterator<Item = &'a Cmd>) -> Result<Held<'_>, ServerError> {
+        let size: usize = commands.flat_map(Cmd::args_iter).map(length).sum();
+        let size = size.clamp(1, self.all.max(1));
+        let before = self.held.fetch_add(size, Relaxed);
+        let held = Held(&self.held, size);
+        if before <= self.all - size.min(self.all) && self.all > 0 {
+            Ok(held)
+        } else {
+            Err(ServerError::Busy)
+        }
+    }
+}
+
+fn length(word: Arg<&[u8]>) -> usize {
+    match word {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// As [`Link::ask`], on one connection.
+pub(crate) async fn ask(
+    connection: &mut MultiplexedConnection,
+    command: &Cmd,
+) -> Result<Value, ServerError> {
+    let answer = connection.send_packed_command(command).await;
+    let answer = answer.map_err(|error| ServerError::of(&error))?;
+    unless_of_the_server(&answer)?;
+    Ok(answer)
+}
+
+/// As [`Link::ask_all`], on one connection.
+pub(crate) async fn ask_all(
+    connection: &mut MultiplexedConnection,
+    commands: &Pipeline,
+) -> Result<Vec<Value>, ServerError> {
+    let count = commands.len();
+    let answers = connection.send_packed_commands(commands, 0, count).await;
+    let answers = answers.map_err(|error| ServerError::of(&error))?;
+    answers.iter().try_for_each(unless_of_the_server)?;
+    if answers.len() == count { Ok(answers) } else { Err(ServerError::Protocol) }
 }
 
 /// Errors that say more of the server than of the command end the operation.
@@ -40,5 +143,32 @@ fn unless_of_the_server(answer: &Value) -> Result<(), ServerError> {
         // The caller's next step, or a finding about one key.
         ServerError::Replied | ServerError::WrongType => Ok(()),
         error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(size: usize) -> Cmd {
+        let mut command = redis::cmd("SET");
+        command.arg(vec![0_u8; size - 3]);
+        command
+    }
+
+    #[test]
+    fn bytes_are_held_until_they_are_answered() {
+        let limit = ByteLimit::new(100);
+        let (small, large) = (of(60), of(1_000));
+        let held = limit.hold([&small].into_iter()).unwrap();
+        assert_eq!(limit.hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        assert_eq!(limit.hold([&large].into_iter()).err(), Some(ServerError::Busy));
+        drop(held);
+        let held = limit.hold([&large].into_iter()).expect("alone");
+        assert_eq!(limit.hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        drop(held);
+        assert!(limit.hold([&of(40), &of(60)].into_iter()).is_ok());
+        assert_eq!(ByteLimit::new(0).hold([&small].into_iter()).err(), Some(ServerError::Busy));
+        assert!(ByteLimit::new(usize::MAX).hold([&large].into_iter()).is_ok());
     }
 }

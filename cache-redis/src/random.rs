@@ -1,6 +1,7 @@
 //! Numbers that nobody can guess, and numbers that are only spread.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
 use std::time::SystemTime;
 
 /// A token that no other has. `None` where the operating system gives no random bytes.
@@ -50,5 +51,10 @@ impl Spread {
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         let product = u128::from(self.next()) * u128::from(limit);
         (product >> 64) as u64
+    }
+
+    /// Evenly from nothing up to `longest`.
+    pub(crate) fn within(&mut self, longest: Duration) -> Duration {
+        Duration::from_nanos(self.below(u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX)))
     }
 }

@@ -48,3 +48,18 @@ pub(crate) fn scan(answer: Value) -> Result<(u64, Vec<Vec<u8>>), ServerError> {
     let names: Result<_, _> = names.into_iter().map(bytes).collect();
     Ok((cursor, names?))
 }
+
+/// The pairs of a map whose values are texts. RESP2 has an array for it.
+pub(crate) fn texts(answer: Value) -> Result<Vec<(String, String)>, ServerError> {
+    let text = |answer| String::from_utf8(bytes(answer).ok()?).ok();
+    let pair = |(key, value)| Some((text(key)?, text(value)?));
+    match value(answer)? {
+        Value::Map(pairs) => Ok(pairs.into_iter().filter_map(pair).collect()),
+        Value::Array(parts) => {
+            let mut parts = parts.into_iter();
+            let pairs = std::iter::from_fn(|| Some((parts.next()?, parts.next()?)));
+            Ok(pairs.filter_map(pair).collect())
+        }
+        _ => Err(ServerError::Protocol),
+    }
+}

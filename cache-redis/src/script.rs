@@ -48,6 +48,15 @@ impl Script {
     }
 }
 
+/// Whether this is the hash or the text of a script that writes a value.
+pub(crate) fn writes_a_value(said: &[u8]) -> bool {
+    let is = |script: &&Script| {
+        let (hash, text) = &*script.0;
+        said == hash.as_bytes() || said == text.as_bytes()
+    };
+    [&PUT, &ADD, &FILL].iter().any(is)
+}
+
 macro_rules! script {
     ($text:expr) => {
         Script::new(|| {

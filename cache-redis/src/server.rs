@@ -6,17 +6,28 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::Arc;
 
-use redis::io::tcp::TcpSettings;
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use tokio::runtime::Handle;
+use tokio::sync::watch::Sender;
 use tokio::time::timeout;
 
+use crate::address::Address;
+#[cfg(feature = "cluster")]
+use crate::cluster::{Hub, Pending, Place, Routed};
 use crate::driver::{Core, Subscription};
 use crate::error::{BuildError, ServerError};
-use crate::link::Link;
-use crate::supervisor::{Gate, Terms};
+use crate::link::{ByteLimit, Link};
+use crate::supervisor::Gate;
 
-/// A Redis server of version 6 or later, reached by one connection that all who hold a clone share.
+mod builder;
+mod goal;
+mod watch;
+
+pub use builder::ServerBuilder;
+use goal::Goal;
+pub use watch::ConnectionWatch;
+
+/// A Redis server of version 6 or later, reached by one connection that all who hold a clone share, or a
+/// Redis Cluster, with one connection to each primary.
 ///
 /// The connection is made with the first operation, and made again whenever it ends. While it is down,
 /// operations fail at once. A server that is connected but does not answer is noticed by a heartbeat, and
@@ -26,20 +37,55 @@ use crate::supervisor::{Gate, Terms};
 /// The connection lives on the tokio runtime of the first operation, which must go on running, and when
 /// that has ended, on that of the next. Runtimes must have their timers enabled, as `#[tokio::main]` has.
 ///
+/// In a cluster, each command goes to the node that its key's slot belongs to. It follows redirections
+/// within its time-out; nothing else is sent again. While a primary is down, operations on
+/// its slots fail at once, and those on others do not notice; the map of slots is asked for again until it
+/// names another.
+///
 /// A Redis user needs these commands on the prefix's keys (`~app:*` for the prefix `app`): `get set pttl
 /// getrange unlink scan eval evalsha time exists pexpire del`, and `hello auth ping`. What changes a store is told on
 /// a channel that begins as its keys do: `publish` there (`&app:*`), and `subscribe` for who listens to a
-/// [`RedisBackplane`](crate::RedisBackplane).
+/// [`RedisBackplane`](crate::RedisBackplane). In a cluster `cluster|slots` too.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    core: Arc<Core>,
+    target: Target,
+    /// Rings when the connection may have changed.
+    moved: Arc<Sender<()>>,
     operation: Duration,
     room: Room,
+    bytes: ByteLimit,
     ends: [AtomicU64; ServerError::KINDS],
+}
+
+/// What operations run on.
+enum Target {
+    One(Arc<Core>),
+    #[cfg(feature = "cluster")]
+    Cluster(Arc<Hub>),
+}
+
+/// One of the servers that hold keys.
+pub(crate) enum Site {
+    /// The only one.
+    One,
+    /// A primary of a cluster.
+    #[cfg(feature = "cluster")]
+    Node(Place),
+}
+
+impl Site {
+    /// What tells it from the others.
+    pub(crate) const fn address(&self) -> Option<&Address> {
+        match self {
+            Self::One => None,
+            #[cfg(feature = "cluster")]
+            Self::Node(place) => Some(&place.address),
+        }
+    }
 }
 
 /// So many operations may be under way.
@@ -49,16 +95,16 @@ struct Room {
 }
 
 /// An operation that is under way.
-struct Place<'a>(&'a Room);
+struct Inside<'a>(&'a Room);
 
 impl Room {
-    fn enter(&self) -> Option<Place<'_>> {
-        let place = Place(self);
+    fn enter(&self) -> Option<Inside<'_>> {
+        let place = Inside(self);
         (self.inside.fetch_add(1, Relaxed) < self.limit).then_some(place)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Inside<'_> {
     fn drop(&mut self) {
         self.0.inside.fetch_sub(1, Relaxed);
     }
@@ -74,11 +120,22 @@ pub enum Connection {
     Up,
     /// Operations fail at once, for this reason.
     Down(ServerError),
+    /// Of so many primaries of a cluster so many are down. Operations on their slots fail at once.
+    Partly {
+        /// Those that are down.
+        down: usize,
+        /// All that own slots.
+        primaries: usize,
+    },
 }
 
 impl Server {
     /// The server at an address such as `redis://:password@host:6379/0` or
-    /// `unix:///run/redis.sock`. Nothing is sent before the first operation.
+    /// `unix:///run/redis.sock`; with the feature `cluster` the cluster that has nodes at
+    /// `redis+cluster://:password@one:7000,two:7000`, of which one that answers is enough; with the feature
+    /// `sentinel` the primary of a service, `redis+sentinel://:password@one:26379,two:26379/service/0`,
+    /// where the password is the server's.
+    /// Nothing is sent before the first operation.
     ///
     /// # Errors
     /// The address cannot be read.
@@ -91,22 +148,72 @@ impl Server {
     /// # Errors
     /// The address cannot be read.
     pub fn builder(address: &str) -> Result<ServerBuilder, BuildError> {
-        let info = address.into_connection_info().map_err(|_| BuildError::Address)?;
-        Ok(ServerBuilder::of(info))
+        Goal::read(address).map(ServerBuilder::of)
+    }
+
+    /// The cluster that has nodes at these addresses, each such as `redis://:password@host:7000`. Name and
+    /// password are those of the first one.
+    ///
+    /// # Errors
+    /// An address cannot be read, is a Unix socket, or has a database other than 0.
+    #[cfg(feature = "cluster")]
+    pub fn cluster<A: AsRef<str>>(
+        addresses: impl IntoIterator<Item = A>,
+    ) -> Result<ServerBuilder, BuildError> {
+        Goal::cluster(addresses).map(ServerBuilder::of)
+    }
+
+    /// The primary of a service that sentinels at these addresses know, each such as
+    /// `redis://:password@host:26379`, where the password is the sentinel's. The server's own is said with
+    /// [`ServerBuilder::credentials`].
+    ///
+    /// With each connection all sentinels are asked, and the server must say that it takes writes. The
+    /// connection is given up when it takes no more.
+    ///
+    /// # Errors
+    /// An address cannot be read, or is a Unix socket; or there is none, or the name is empty.
+    #[cfg(feature = "sentinel")]
+    pub fn sentinel<A: AsRef<str>>(
+        addresses: impl IntoIterator<Item = A>,
+        service: &str,
+    ) -> Result<ServerBuilder, BuildError> {
+        Goal::sentinel(addresses, service).map(ServerBuilder::of)
+    }
+
+    fn on(
+        target: Target,
+        moved: Arc<Sender<()>>,
+        operation: Duration,
+        [operations, bytes]: [usize; 2],
+    ) -> Self {
+        let shared = Shared {
+            target,
+            moved,
+            operation,
+            room: Room { limit: operations, inside: AtomicUsize::new(0) },
+            bytes: ByteLimit::new(bytes),
+            ends: [const { AtomicU64::new(0) }; ServerError::KINDS],
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// How the connection is now.
     pub fn connection(&self) -> Connection {
-        match self.shared.core.gate() {
-            Gate::Starting => Connection::Starting,
-            Gate::Open(_) => Connection::Up,
-            Gate::Shut(reason) => Connection::Down(reason),
-        }
+        self.shared.connection()
+    }
+
+    /// Tells of each change of the connection.
+    pub fn watch(&self) -> ConnectionWatch {
+        ConnectionWatch::new(&self.shared)
     }
 
     /// How often a connection ended or was given up.
     pub fn connections_lost(&self) -> u64 {
-        self.shared.core.lost()
+        match &self.shared.target {
+            Target::One(core) => core.lost(),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => hub.lost(),
+        }
     }
 
     /// How many operations ended with this error.
@@ -114,145 +221,163 @@ impl Server {
         self.shared.ends[error.number()].load(Relaxed)
     }
 
-    /// Another connection, which listens.
+    /// Another connection, which listens; in a cluster to any node, since all tell the same.
     pub(crate) fn listening(&self, subscription: Subscription) -> Core {
-        self.shared.core.listening(subscription)
+        match &self.shared.target {
+            Target::One(core) => core.listening(subscription),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => hub.listening(subscription),
+        }
     }
 
-    /// Runs one operation on the connection, under one time-out.
+    /// Runs one operation, under one time-out.
     pub(crate) async fn operate<T, F>(&self, work: impl FnOnce(Link) -> F) -> Result<T, ServerError>
     where
         F: Future<Output = Result<T, ServerError>>,
     {
-        let answer = self.attempt(work).await;
+        self.operate_on(&Site::One, work).await
+    }
+
+    /// As [`operate`](Self::operate), where commands without a key go to this server.
+    pub(crate) async fn operate_on<T, F>(
+        &self,
+        site: &Site,
+        work: impl FnOnce(Link) -> F,
+    ) -> Result<T, ServerError>
+    where
+        F: Future<Output = Result<T, ServerError>>,
+    {
+        let answer = self.attempt(site, work).await;
         if let Err(error) = &answer {
             self.shared.ends[error.number()].fetch_add(1, Relaxed);
         }
         answer
     }
 
-    async fn attempt<T, F>(&self, work: impl FnOnce(Link) -> F) -> Result<T, ServerError>
+    /// All servers that hold keys.
+    pub(crate) async fn sites(&self) -> Result<Vec<Site>, ServerError> {
+        match &self.shared.target {
+            Target::One(_) => Ok(vec![Site::One]),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => {
+                self.operate(|_| async { Ok(()) }).await?;
+                Ok(hub.primaries().into_iter().map(Site::Node).collect())
+            }
+        }
+    }
+
+    async fn attempt<T, F>(
+        &self,
+        site: &Site,
+        work: impl FnOnce(Link) -> F,
+    ) -> Result<T, ServerError>
     where
         F: Future<Output = Result<T, ServerError>>,
     {
         Handle::try_current().map_err(|_| ServerError::NoRuntime)?;
-        let Shared { core, operation, room, .. } = &*self.shared;
+        let Shared { target, operation, room, bytes, .. } = &*self.shared;
         let _place = room.enter().ok_or(ServerError::Busy)?;
-        let mut used = None;
-        let work = async {
-            let (epoch, connection) = core.open().await?;
-            used = Some(epoch);
-            work(Link::new(connection)).await
-        };
-        let answer = {
-            let work = pin!(work); // it is large, and not to be moved
-            timeout(*operation, work).await.unwrap_or(Err(ServerError::TimedOut))
-        };
-        if let Some(epoch) = used {
-            core.report(epoch, answer.as_ref().map(|_| ()).map_err(|error| *error));
+        let (operation, bytes) = (*operation, bytes.clone());
+        match (target, site) {
+            (Target::One(core), _) => on_one(core, bytes, operation, work).await,
+            #[cfg(feature = "cluster")]
+            (Target::Cluster(hub), site) => on_cluster(hub, site, bytes, operation, work).await,
         }
-        answer
+    }
+}
+
+async fn on_one<T, F>(
+    core: &Arc<Core>,
+    bytes: ByteLimit,
+    operation: Duration,
+    work: impl FnOnce(Link) -> F,
+) -> Result<T, ServerError>
+where
+    F: Future<Output = Result<T, ServerError>>,
+{
+    let mut used = None;
+    let work = async {
+        let (epoch, connection) = core.open().await?;
+        used = Some(epoch);
+        work(Link::new(connection, Arc::clone(core), bytes)).await
+    };
+    let answer = {
+        let work = pin!(work); // it is large, and not to be moved
+        timeout(operation, work).await.unwrap_or(Err(ServerError::TimedOut))
+    };
+    if let Some(epoch) = used {
+        core.report(epoch, answer.as_ref().map(|_| ()).map_err(|error| *error));
+    }
+    answer
+}
+
+#[cfg(feature = "cluster")]
+async fn on_cluster<T, F>(
+    hub: &Arc<Hub>,
+    site: &Site,
+    bytes: ByteLimit,
+    operation: Duration,
+    work: impl FnOnce(Link) -> F,
+) -> Result<T, ServerError>
+where
+    F: Future<Output = Result<T, ServerError>>,
+{
+    let pending = Arc::new(Pending::default());
+    let here = if let Site::Node(place) = site { Some(place.clone()) } else { None };
+    let routed = Routed::new(Arc::clone(hub), Arc::clone(&pending), here);
+    let work = pin!(async {
+        hub.ready().await?;
+        work(Link::routed(routed, bytes)).await
+    });
+    timeout(operation, work).await.unwrap_or_else(|_| {
+        pending.time_out();
+        Err(ServerError::TimedOut)
+    })
+}
+
+#[cfg(feature = "cluster")]
+impl Connection {
+    const fn of(health: crate::cluster::Health) -> Self {
+        let crate::cluster::Health { primaries, down, reason } = health;
+        match reason {
+            None => Self::Up,
+            Some(reason) if down == primaries => Self::Down(reason),
+            Some(_) => Self::Partly { down, primaries },
+        }
+    }
+}
+
+impl Shared {
+    fn connection(&self) -> Connection {
+        match &self.target {
+            Target::One(core) => match core.gate() {
+                Gate::Starting => Connection::Starting,
+                Gate::Open(_) => Connection::Up,
+                Gate::Shut(reason) => Connection::Down(reason),
+            },
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => match hub.health() {
+                Ok(None) => Connection::Starting,
+                Ok(Some(health)) => Connection::of(health),
+                Err(reason) => Connection::Down(reason),
+            },
+        }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.core.stop();
+        self.moved.send_replace(());
+        match &self.target {
+            Target::One(core) => core.stop(),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => hub.stop(),
+        }
     }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("connection", &self.connection()).finish_non_exhaustive()
-    }
-}
-
-/// What a [`Server`] is made of.
-#[derive(Clone)]
-pub struct ServerBuilder {
-    info: ConnectionInfo,
-    terms: Terms,
-    operation: Duration,
-    connect: Duration,
-    in_flight: usize,
-}
-
-impl ServerBuilder {
-    const fn of(info: ConnectionInfo) -> Self {
-        Self {
-            info,
-            terms: Terms::DEFAULT,
-            operation: Duration::from_millis(200),
-            connect: Duration::from_millis(500),
-            in_flight: 1_024,
-        }
-    }
-
-    /// From the settings of the client library, for what an address cannot say. This alone depends on
-    /// that library's version. RESP3 and `TCP_NODELAY` are set in any case.
-    pub const fn from_redis(info: ConnectionInfo) -> Self {
-        Self::of(info)
-    }
-
-    /// Time for one operation, whatever it waits for, and for an answer to a heartbeat. 200 ms unless said.
-    #[must_use]
-    pub const fn operation_timeout(mut self, span: Duration) -> Self {
-        self.operation = span;
-        self
-    }
-
-    /// Time to make a connection. 500 ms unless said.
-    #[must_use]
-    pub const fn connect_timeout(mut self, span: Duration) -> Self {
-        self.connect = span;
-        self
-    }
-
-    /// Time from one heartbeat to the next. Two without an answer end the connection. 250 ms unless said.
-    #[must_use]
-    pub const fn heartbeat(mut self, span: Duration) -> Self {
-        self.terms.heartbeat = span;
-        self
-    }
-
-    /// Operations that may be under way at the same time; more are [`ServerError::Busy`]. 1,024 unless said.
-    #[must_use]
-    pub const fn max_in_flight(mut self, operations: usize) -> Self {
-        self.in_flight = operations;
-        self
-    }
-
-    /// The server. Nothing is sent before the first operation.
-    ///
-    /// # Errors
-    /// A setting that cannot be used.
-    pub fn build(self) -> Result<Server, BuildError> {
-        let Self { info, terms, operation, connect, in_flight } = self;
-        if [operation, connect, terms.heartbeat].iter().any(Duration::is_zero) {
-            return Err(BuildError::ZeroTimeout);
-        }
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = info.set_redis_settings(redis).set_tcp_settings(tcp);
-        let client = Client::open(info).map_err(|_| BuildError::Address)?;
-        let shared = Shared {
-            core: Arc::new(Core::new(client, terms, connect, operation)),
-            operation,
-            room: Room { limit: in_flight, inside: AtomicUsize::new(0) },
-            ends: [const { AtomicU64::new(0) }; ServerError::KINDS],
-        };
-        Ok(Server { shared: Arc::new(shared) })
-    }
-}
-
-impl fmt::Debug for ServerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { terms, operation, connect, in_flight, .. } = self;
-        f.debug_struct("ServerBuilder")
-            .field("operation_timeout", operation)
-            .field("connect_timeout", connect)
-            .field("heartbeat", &terms.heartbeat)
-            .field("max_in_flight", in_flight)
-            .finish_non_exhaustive()
     }
 }

@@ -74,7 +74,7 @@ struct Space {
     channel: Vec<u8>,
     version: Arc<Version>,
     hub: Arc<Hub>,
-    cursor: AtomicU64,
+    cursor: purge::Cursor,
     counts: Counts,
 }
 
@@ -98,7 +98,7 @@ impl Space {
             names,
             channel,
             version,
-            cursor: AtomicU64::new(0),
+            cursor: purge::Cursor::default(),
             counts: Counts::default(),
         })
     }

@@ -27,8 +27,8 @@ pub(crate) struct Terms {
     pub(crate) first_delay: Duration,
     /// The longest delay.
     pub(crate) last_delay: Duration,
-    /// The longest delay after a wrong name or password, which does not mend itself.
-    pub(crate) auth_delay: Duration,
+    /// The longest delay after a wrong password and the like, which does not mend itself.
+    pub(crate) settings_delay: Duration,
 }
 
 impl Terms {
@@ -38,7 +38,7 @@ impl Terms {
         timeouts: 20,
         first_delay: Duration::from_millis(25),
         last_delay: Duration::from_millis(500),
-        auth_delay: Duration::from_secs(5),
+        settings_delay: Duration::from_secs(5),
     };
 }
 
@@ -142,10 +142,6 @@ impl Supervisor {
     /// The epoch of the connection that is made next.
     pub(crate) const fn next_epoch(&self) -> Epoch {
         self.epoch + 1
-    }
-
-    pub(crate) const fn terms(&self) -> Terms {
-        self.terms
     }
 
     /// How often a connection was given up.
@@ -258,14 +254,13 @@ impl Supervisor {
     }
 
     fn back_off(&mut self, reason: ServerError, now: Instant) {
-        let Terms { first_delay, last_delay, auth_delay, .. } = self.terms;
+        let Terms { first_delay, last_delay, settings_delay, .. } = self.terms;
         let longest = match reason {
-            ServerError::Auth => auth_delay,
+            reason if reason.is_of_the_settings() => settings_delay,
             _ => first_delay.saturating_mul(1 << self.failures.min(16)).min(last_delay),
         };
         self.failures = self.failures.saturating_add(1);
-        let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-        let until = now + Duration::from_nanos(self.spread.below(nanos));
+        let until = now + self.spread.within(longest);
         self.state = State::Waiting { until, reason };
         self.given = false;
     }

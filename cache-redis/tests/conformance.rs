@@ -18,14 +18,62 @@ use cache_core::store::{
 };
 use cache_core::{Instant, Lifetime};
 use cache_redis::{RedisStore, Server};
+#[cfg(feature = "cluster")]
+use support::RedisCluster;
 use support::{Blocking, PATIENCE, RedisServer, eventually};
 use tokio::runtime::Runtime;
 
 type Texts = RedisStore<String, Plain>;
 
-/// A server, and a clock that goes with the real one.
-struct OneServer {
-    redis: Rc<RefCell<RedisServer>>,
+/// Where entries are.
+enum Redis {
+    One(RedisServer),
+    #[cfg(feature = "cluster")]
+    Cluster(RedisCluster),
+}
+
+impl Redis {
+    fn address(&self) -> String {
+        match self {
+            Self::One(server) => server.address(),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => cluster.address(),
+        }
+    }
+
+    /// Those that own slots.
+    fn primaries(&self) -> &[RedisServer] {
+        match self {
+            Self::One(server) => std::slice::from_ref(server),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => &cluster.nodes[..3],
+        }
+    }
+
+    fn all(&mut self) -> &mut [RedisServer] {
+        match self {
+            Self::One(server) => std::slice::from_mut(server),
+            #[cfg(feature = "cluster")]
+            Self::Cluster(cluster) => &mut cluster.nodes,
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.primaries().iter().flat_map(RedisServer::names).collect()
+    }
+
+    fn restart(&mut self) {
+        self.all().iter_mut().for_each(RedisServer::restart);
+        #[cfg(feature = "cluster")]
+        if let Self::Cluster(cluster) = self {
+            cluster.settle();
+        }
+    }
+}
+
+/// Redis, and a clock that goes with the real one.
+struct RealTime {
+    redis: Rc<RefCell<Redis>>,
     runtime: Arc<Runtime>,
     made: Cell<u64>,
     started: std::time::Instant,
@@ -39,11 +87,11 @@ struct Placed {
     prefix: String,
 }
 
-impl OneServer {
-    fn new(unit: Duration) -> Self {
+impl RealTime {
+    fn new(redis: Redis, unit: Duration) -> Self {
         Self {
             unit,
-            redis: Rc::new(RefCell::new(RedisServer::start())),
+            redis: Rc::new(RefCell::new(redis)),
             runtime: Arc::new(Runtime::new().unwrap()),
             made: Cell::new(0),
             started: std::time::Instant::now(),
@@ -87,7 +135,7 @@ impl OneServer {
     }
 }
 
-impl Harness for OneServer {
+impl Harness for RealTime {
     type Key = [u8];
 
     fn key(&self, n: u64) -> Vec<u8> {
@@ -116,7 +164,7 @@ impl Harness for OneServer {
     }
 }
 
-impl StoreHarness for OneServer {
+impl StoreHarness for RealTime {
     type Value = String;
     type Store = Placed;
 
@@ -152,12 +200,14 @@ impl StoreHarness for OneServer {
         let key = String::from_utf8_lossy(key).replace(' ', "%20");
         let names = self.entries(store);
         let name = names.iter().find(|name| name.ends_with(&format!(":{{{key}}}"))).unwrap();
-        self.redis.borrow().ask(&["SETRANGE", name, "30", "damaged"]).is_some()
+        let redis = self.redis.borrow();
+        let damaged = |node: &RedisServer| node.ask(&["SETRANGE", name, "30", "damaged"]).is_some();
+        redis.primaries().iter().any(damaged)
     }
 
     fn outage(&self, store: &Placed, on: bool) -> bool {
         if on {
-            self.redis.borrow_mut().kill();
+            self.redis.borrow_mut().all().iter_mut().for_each(RedisServer::kill);
         } else {
             self.redis.borrow_mut().restart();
             let usable = async || self.texts_of(store).await.is_ok();
@@ -208,7 +258,7 @@ impl Store<[u8], String> for Placed {
     }
 }
 
-impl LeaseHarness for OneServer {
+impl LeaseHarness for RealTime {
     type Leases = Blocking<Texts>;
 
     fn make(&self) -> Blocking<Texts> {
@@ -222,7 +272,7 @@ impl LeaseHarness for OneServer {
     }
 }
 
-impl SharedHarness for OneServer {
+impl SharedHarness for RealTime {
     type Value = String;
     type Store = Blocking<Texts>;
 
@@ -308,11 +358,11 @@ impl Watch {
 
 /// Checks rules that sleep in real time. A rule that seems broken counts only if the machine kept time;
 /// where it did not, everything is checked again, more slowly.
-fn conforms(check: impl Fn(&OneServer) -> Result<Report, Violation>) {
+fn conforms(start: fn() -> Redis, check: impl Fn(&RealTime) -> Result<Report, Violation>) {
     let mut unit = Duration::from_millis(150);
     loop {
-        let harness = OneServer::new(unit);
-        let watch = Watch::over(harness.redis.borrow().socket());
+        let harness = RealTime::new(start(), unit);
+        let watch = Watch::over(harness.redis.borrow().primaries()[0].socket());
         let answer = check(&harness);
         let stalled = watch.end() > harness.tolerance() / 2;
         match answer {
@@ -326,17 +376,44 @@ fn conforms(check: impl Fn(&OneServer) -> Result<Report, Violation>) {
 
 const SLOWEST: Duration = Duration::from_secs(4);
 
+fn one() -> Redis {
+    Redis::One(RedisServer::start())
+}
+
+#[cfg(feature = "cluster")]
+fn cluster() -> Redis {
+    Redis::Cluster(RedisCluster::start())
+}
+
 #[test]
 fn the_leases_conform() {
-    conforms(conformance::leases);
+    conforms(one, conformance::leases);
 }
 
 #[test]
 fn the_store_conforms_as_one_that_is_shared() {
-    conforms(conformance::shared);
+    conforms(one, conformance::shared);
 }
 
 #[test]
 fn the_store_conforms() {
-    conforms(conformance::store);
+    conforms(one, conformance::store);
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn r5_the_leases_conform_in_a_cluster() {
+    conforms(cluster, conformance::leases);
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn r5_the_store_conforms_in_a_cluster_as_one_that_is_shared() {
+    conforms(cluster, conformance::shared);
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn r5_the_store_conforms_in_a_cluster() {
+    conforms(cluster, conformance::store);
 }

@@ -248,6 +248,26 @@ async fn a_full_server_refuses_writes_and_goes_on_to_be_read() {
     assert!(get(&store, "key").await.unwrap());
     assert_eq!(store.server().failures(ServerError::OutOfMemory), 1);
     assert_eq!(store.server().connections_lost(), 0, "the connection is in order");
+    // What is not sent needs no answer; what frees memory is sent.
+    let asked = refusals(&redis);
+    for _ in 0..1_000 {
+        let error = put(&store, "key").await.unwrap_err();
+        assert_eq!(behind(&error), Some(ServerError::OutOfMemory));
+    }
+    let asked = refusals(&redis) - asked;
+    assert!(asked < 500, "{asked} of 1,000 writes were sent");
+    assert!(store.remove("key", NOW).await.unwrap());
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    println!("{asked} of 1,000 were sent; written again after {:?}", used_again(&store).await);
+    put(&store, "key").await.unwrap();
+}
+
+/// How many writes the server has refused.
+fn refusals(redis: &RedisServer) -> u64 {
+    let stats = redis.ask(&["INFO", "commandstats"]).unwrap();
+    let set = stats.lines().find_map(|line| line.strip_prefix("cmdstat_set:")).unwrap();
+    let rejected = set.split("rejected_calls=").nth(1).unwrap();
+    rejected.split(',').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
@@ -311,6 +331,23 @@ async fn a_wrong_password_is_said_and_no_password_is_shown() {
     assert!(wrong.server().failures(ServerError::Auth) >= 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_is_told_of_each_end_and_of_the_return() {
+    let mut redis = RedisServer::start();
+    let store = patient(&redis.address());
+    let mut watch = store.server().watch();
+    used_again(&store).await;
+    assert_eq!(watch.changed().await, Some(Connection::Up));
+    redis.kill();
+    assert!(matches!(watch.changed().await, Some(Connection::Down(_))));
+    redis.restart();
+    // Reasons may change while it is down.
+    while watch.changed().await.expect("the server is kept") != Connection::Up {}
+    drop(store);
+    assert_eq!(watch.changed().await, None, "it does not keep the server");
+    assert_eq!(watch.changed().await, None);
+}
+
 #[tokio::test]
 async fn more_operations_than_may_be_under_way_are_refused() {
     let redis = RedisServer::start();
@@ -318,6 +355,10 @@ async fn more_operations_than_may_be_under_way_are_refused() {
     let store = Texts::new(&builder.max_in_flight(0).build().unwrap(), "app", Plain).unwrap();
     let error = put(&store, "key").await.unwrap_err();
     assert_eq!(behind(&error), Some(ServerError::Busy));
+    let builder = Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE);
+    let store = Texts::new(&builder.max_bytes_in_flight(0).build().unwrap(), "app", Plain).unwrap();
+    let error = put(&store, "key").await.unwrap_err();
+    assert_eq!(behind(&error), Some(ServerError::Busy), "not a byte");
 }
 
 #[test]

@@ -135,11 +135,19 @@ fn tokio() -> Vec<Step> {
 
 /// Against servers that the tests start themselves.
 fn redis() -> Vec<Step> {
-    let test = "cargo test --locked -p cache-redis";
-    vec![
-        command("redis", "cache-redis tests", &format!("{test} --lib --tests")),
-        command("redis", "cache-redis doc tests", &format!("{test} --doc")),
-    ]
+    let mut steps: Vec<_> = ["", "json", "cluster", "sentinel", "tls"]
+        .iter()
+        .map(|features| {
+            let words = format!(
+                "cargo clippy --locked -p cache-redis --no-default-features --features={features} -- -D warnings"
+            );
+            command("redis", &format!("clippy cache-redis [{features}]"), &words)
+        })
+        .collect();
+    let test = "cargo test --locked -p cache-redis --all-features";
+    steps.push(command("redis", "cache-redis tests", &format!("{test} --lib --tests")));
+    steps.push(command("redis", "cache-redis doc tests", &format!("{test} --doc")));
+    steps
 }
 
 /// Locks, flights and waits under schedulers that try many interleavings, and reads without a lock

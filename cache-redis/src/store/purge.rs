@@ -1,36 +1,70 @@
 //! Memory of what was cleared, given back.
 
-use core::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
 
 use cache_core::store::StoreError;
+use redis::Pipeline;
 
 use super::{Space, version};
+use crate::address::Address;
 use crate::error::ServerError;
 use crate::link::Link;
 use crate::reply;
+use crate::server::Site;
 
 /// Names that Redis looks at in one step: about a tenth of a millisecond of its time.
 const STEP: usize = 500;
+
+/// Where a purge goes on: at which server, and where there.
+#[derive(Debug, Default)]
+pub(super) struct Cursor(Mutex<(Option<Address>, u64)>);
+
+impl Cursor {
+    fn get(&self) -> (Option<Address>, u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, address: Option<&Address>, from: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (address.cloned(), from);
+    }
+}
 
 impl Space {
     /// Frees up to `budget` entries of earlier versions. Never more than once through all names.
     pub(super) async fn sweep(&self, budget: usize) -> Result<usize, StoreError> {
         self.hub.wake();
+        let sites = self.server.sites().await?;
+        let (at, mut from) = self.cursor.get();
+        let place = sites.iter().position(|site| site.address() == at.as_ref());
         let mut freed = 0;
-        while freed < budget {
-            let from = self.cursor.load(Relaxed);
-            let left = budget - freed;
-            let step = self
-                .server
-                .operate(|mut link: Link| async move { self.step(&mut link, from, left).await });
-            let (count, next) = step.await?;
-            freed += count;
-            self.cursor.store(next, Relaxed);
-            if next == 0 {
-                break;
+        // A server that is gone, and its cursor with it: begin anew.
+        from = if place.is_some() { from } else { 0 };
+        for site in &sites[place.unwrap_or(0)..] {
+            while freed < budget {
+                let (count, next) = self.step_on(site, from, budget - freed).await?;
+                freed += count;
+                from = next;
+                if next == 0 {
+                    break;
+                }
+            }
+            self.cursor.set(site.address(), from);
+            if from != 0 || freed >= budget {
+                return Ok(freed);
             }
         }
+        self.cursor.set(None, 0);
         Ok(freed)
+    }
+
+    async fn step_on(
+        &self,
+        site: &Site,
+        from: u64,
+        budget: usize,
+    ) -> Result<(usize, u64), ServerError> {
+        let step = |mut link: Link| async move { self.step(&mut link, from, budget).await };
+        self.server.operate_on(site, step).await
     }
 
     /// How many were freed, and where to go on: at the same place where more was found than may go.
@@ -52,11 +86,13 @@ impl Space {
         if cleared.is_empty() {
             return Ok((0, next));
         }
-        let mut command = redis::cmd("UNLINK");
-        cleared.iter().take(budget).for_each(|name| {
-            command.arg(name.as_slice());
-        });
-        let count = reply::integer(link.ask(&command).await?)?;
+        // One by one: in a cluster, the names have slots of their own.
+        let mut commands = Pipeline::new();
+        for name in cleared.iter().take(budget) {
+            commands.cmd("UNLINK").arg(name.as_slice());
+        }
+        let counts = link.ask_all(&commands).await?.into_iter().map(reply::integer);
+        let count: i64 = counts.sum::<Result<_, _>>()?;
         Ok((usize::try_from(count).unwrap_or(0), next))
     }
 }

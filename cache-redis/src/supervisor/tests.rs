@@ -315,7 +315,7 @@ proptest! {
                 epoch = now;
             }
             if let State::Waiting { until, .. } = machine.state {
-                prop_assert!(until.saturating_since(now) <= Terms::DEFAULT.auth_delay);
+                prop_assert!(until.saturating_since(now) <= Terms::DEFAULT.settings_delay);
             }
         }
     }

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use cache_core::store::StoreError;
@@ -13,12 +15,18 @@ use cache_redis::ServerError;
 use tempfile::TempDir;
 
 mod blocking;
+mod certificates;
+mod cluster;
 mod listener;
 mod proxy;
+mod sentinels;
 
 pub(crate) use blocking::Blocking;
+pub(crate) use certificates::{Authority, Issued};
+pub(crate) use cluster::{RedisCluster, free_ports, until};
 pub(crate) use listener::{Listener, Told};
 pub(crate) use proxy::{Proxy, Way};
+pub(crate) use sentinels::{SERVICE, Watched};
 
 /// Long enough for a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +37,7 @@ pub(crate) struct RedisServer {
     folder: TempDir,
     arguments: Vec<String>,
     process: Option<Child>,
+    stopped: AtomicBool,
 }
 
 impl RedisServer {
@@ -40,7 +49,26 @@ impl RedisServer {
     /// A server with more settings, such as `--requirepass`.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
-        let mut server = Self { folder: TempDir::new().unwrap(), arguments, process: None };
+        let (folder, stopped) = (TempDir::new().unwrap(), AtomicBool::new(false));
+        let mut server = Self { folder, arguments, process: None, stopped };
+        server.restart();
+        server
+    }
+
+    /// A sentinel with these lines of settings, and with a password unless it is empty.
+    pub(crate) fn start_sentinel(settings: &str, password: &str) -> Self {
+        let mut arguments = vec!["--sentinel"];
+        if !password.is_empty() {
+            arguments.extend(["--requirepass", password]);
+        }
+        let mut server = Self {
+            folder: TempDir::new().unwrap(),
+            arguments: arguments.into_iter().map(String::from).collect(),
+            process: None,
+            stopped: AtomicBool::new(false),
+        };
+        let lines = format!("{settings}\nunixsocket {}\n", server.socket().display());
+        fs::write(server.folder.path().join("sentinel.conf"), lines).unwrap();
         server.restart();
         server
     }
@@ -58,12 +86,15 @@ impl RedisServer {
     fn launch(&mut self) {
         self.kill();
         let _ = fs::remove_file(self.socket());
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-            .arg(self.socket())
-            .arg("--dir")
-            .arg(self.folder.path())
-            .args(["--enable-debug-command", "local"])
+        let mut command = Command::new("redis-server");
+        if self.arguments.iter().any(|word| word == "--sentinel") {
+            command.arg(self.folder.path().join("sentinel.conf"));
+        } else {
+            command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
+            command.arg(self.socket()).arg("--dir").arg(self.folder.path());
+            command.args(["--enable-debug-command", "local"]);
+        }
+        let process = command
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -75,14 +106,25 @@ impl RedisServer {
 
     /// Ends it at once, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
+        self.stopped.store(false, Relaxed);
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();
         }
     }
 
+    /// Whether it was started, and neither killed nor stopped by a signal.
+    pub(crate) fn runs(&self) -> bool {
+        self.process.is_some() && !self.stopped.load(Relaxed)
+    }
+
     /// Sends it a signal by name.
     pub(crate) fn signal(&self, name: &str) {
+        match name {
+            "STOP" => self.stopped.store(true, Relaxed),
+            "CONT" => self.stopped.store(false, Relaxed),
+            _ => {}
+        }
         let id = self.process.as_ref().expect("it runs").id().to_string();
         let done = Command::new("kill").args(["-s", name, &id]).status();
         assert!(done.is_ok_and(|status| status.success()), "no signal was sent");
@@ -112,12 +154,20 @@ impl RedisServer {
             write_command(&[b"AUTH", self.arguments[at + 1].as_bytes()], &mut request);
         }
         write_command(command, &mut request);
-        write_command(&[b"QUIT"], &mut request);
+        let sentinel = self.arguments.iter().any(|word| word == "--sentinel");
+        if !sentinel {
+            write_command(&[b"QUIT"], &mut request);
+        }
         stream.write_all(&request).ok()?;
+        if sentinel {
+            // It knows no `QUIT`. A server may forget what is left of a long answer when it sees the end of
+            // the questions; a sentinel's are short.
+            stream.shutdown(Shutdown::Write).ok()?;
+        }
         let mut answer = vec![];
         stream.read_to_end(&mut answer).ok()?;
-        let answer = answer.strip_suffix(b"+OK\r\n")?;
-        (!answer.starts_with(b"-")).then(|| answer.to_vec())
+        let answer = if sentinel { &answer[..] } else { answer.strip_suffix(b"+OK\r\n")? };
+        (!answer.is_empty() && !answer.starts_with(b"-")).then(|| answer.to_vec())
     }
 
     /// The names of all keys.
