@@ -86,6 +86,24 @@ fn r8_a_load_that_fails_lets_another_process_try_at_once() {
 }
 
 #[test]
+fn r8_a_fill_that_did_not_reach_the_store_keeps_nobody_waiting_once_it_answers() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        let first = ask(&one, 1, calls.load(ms(50), Ok(1)));
+        sleep(ms(10)).await;
+        far.is(State::Down);
+        assert_eq!(told(first).await, Told::Value(1));
+        settled().await;
+        far.is(State::Up);
+        let before = calls.now();
+        let next = ask(&two, 1, calls.load(ms(50), Ok(2)));
+        assert_eq!(told(next).await, Told::Value(2));
+        assert!(calls.now() - before < 2_000, "not for what is left of the lease");
+    });
+}
+
+#[test]
 fn who_waits_for_another_process_waits_to_the_hard_time_out_at_most() {
     on_paused_time(async {
         let (far, calls) = (Far::new(), Calls::new());
