@@ -270,6 +270,30 @@ async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_misses_of_one_key_are_one_read_of_the_store() {
+    let redis = RedisServer::start();
+    let (one, two) = (patient(&redis.address()), patient(&redis.address()));
+    one.put(1, "there".to_owned()).await;
+    two.put(2, "its connection is there".to_owned()).await;
+    let reads = || {
+        let stats = redis.ask(&["INFO", "commandstats"]).unwrap();
+        let of = stats.split("cmdstat_getrange:calls=").nth(1).unwrap_or("0,");
+        of.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = reads();
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let cache = two.clone();
+        let load = || async { Err::<String, _>("the origin is not to be asked".to_owned()) };
+        callers.spawn(async move { cache.get_or_load(&1, load).await.unwrap() });
+    }
+    while let Some(value) = callers.join_next().await {
+        assert_eq!(value.unwrap(), "there");
+    }
+    assert_eq!(reads() - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r8_one_cold_key_is_loaded_once_for_all_processes() {
     let redis = RedisServer::start();
     let processes: Vec<_> = (0..8).map(|_| patient(&redis.address())).collect();
