@@ -23,6 +23,21 @@ fn r8_one_cold_key_is_loaded_once_for_all_processes() {
 }
 
 #[test]
+fn r8_what_is_told_while_the_lease_is_asked_for_is_heard() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        far.takes(ms(20));
+        let first = ask(&one, 1, calls.load(ms(50), Ok(7)));
+        sleep(ms(68)).await;
+        // The store says at 98 ms that the other has the lease, is filled at 100, and is heard at 108.
+        let second = ask(&two, 1, calls.never());
+        assert_eq!((told(first).await, calls.now()), (Told::Value(7), 90));
+        assert_eq!((told(second).await, calls.now()), (Told::Value(7), 128));
+    });
+}
+
+#[test]
 fn r8_a_lease_is_renewed_as_long_as_its_load_goes_on() {
     on_paused_time(async {
         let (far, calls) = (Far::new(), Calls::new());
