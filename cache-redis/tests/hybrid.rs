@@ -8,7 +8,7 @@ use std::time::{Duration, Instant as Clock};
 
 use cache_core::store::Plain;
 use cache_redis::{RedisStore, Server};
-use cache_tokio::future::{Builder, Cache, LoadError, Reach};
+use cache_tokio::future::{Background, Builder, Cache, LoadError, Reach, Scheduler};
 use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -267,6 +267,56 @@ async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated() {
     while let Some(reader) = readers.join_next().await {
         reader.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_background_value_is_loaded_by_one_process_and_read_by_all() {
+    let redis = RedisServer::start();
+    let loads = Arc::new(AtomicU64::new(0));
+    let job = || {
+        let server = Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE);
+        let store = Texts::new(&server.build().unwrap(), "jobs", Plain).unwrap();
+        let loads = Arc::clone(&loads);
+        let load = move || {
+            let loads = Arc::clone(&loads);
+            async move {
+                sleep(ms(50)).await;
+                Ok::<_, String>(format!("load {}", loads.fetch_add(1, Relaxed)))
+            }
+        };
+        let job = Background::builder("prices").every(Duration::from_secs(3_600));
+        job.scheduler(&Scheduler::new()).start_shared(store, load).unwrap()
+    };
+    let processes: Vec<_> = (0..5).map(|_| job()).collect();
+    for value in &processes {
+        value.ready().await.unwrap();
+        assert_eq!(*value.get().unwrap(), "load 0");
+    }
+    assert_eq!(loads.load(Relaxed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_misses_of_one_key_are_one_read_of_the_store() {
+    let redis = RedisServer::start();
+    let (one, two) = (patient(&redis.address()), patient(&redis.address()));
+    one.put(1, "there".to_owned()).await;
+    two.put(2, "its connection is there".to_owned()).await;
+    let reads = || {
+        let stats = redis.ask(&["INFO", "commandstats"]).unwrap();
+        let of = stats.split("cmdstat_getrange:calls=").nth(1).unwrap_or("0,");
+        of.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = reads();
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let cache = two.clone();
+        let load = || async { Err::<String, _>("the origin is not to be asked".to_owned()) };
+        callers.spawn(async move { cache.get_or_load(&1, load).await.unwrap() });
+    }
+    while let Some(value) = callers.join_next().await {
+        assert_eq!(value.unwrap(), "there");
+    }
+    assert_eq!(reads() - before, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

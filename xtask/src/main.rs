@@ -7,6 +7,7 @@ mod instructions;
 mod needs;
 mod run;
 mod sanitize;
+mod soak;
 mod steps;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         ["compare", flags @ ..] => compare::compare(flags),
         ["instructions"] => instructions::count(),
         ["fuzz", words @ ..] => fuzz::fuzz(words),
+        ["soak", words @ ..] => soak::soak(words),
         ["sanitize", names @ ..] => sanitize::sanitize(names),
         ["help" | "--help" | "-h"] | [] => {
             help();
@@ -40,6 +42,9 @@ fn help() {
         "cargo xtask sanitize [..]    run the tests under nightly's sanitizers: address, thread"
     );
     println!("cargo xtask fuzz [..]        look for bytes that go wrong: hand, threads, entries");
+    println!(
+        "cargo xtask soak [..]        ten minutes of trouble with a Redis server, while others read"
+    );
     println!("cargo xtask help             this text");
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use advanced_caching::future::Cache;
 use advanced_caching::redis::{RedisStore, Server};
 use advanced_caching::store::{AsyncStore, Backplane, Plain, Receiver};
 use advanced_caching::{Instant as At, Lifetime};
@@ -127,6 +128,7 @@ fn main() {
         puts(&ways, tasks, each);
         batches(&ways, tasks, each / 20);
     }
+    hits(&ways);
     messages(&ways, &server);
 }
 
@@ -224,6 +226,26 @@ fn batches(ways: &Ways, tasks: usize, each: usize) {
             }
         }
     };
+    // What a pipeline can do at best, without ages and with them.
+    let pipeline = |with_expiry: bool| {
+        move |at: usize| {
+            let mut connection = ways.bare.clone();
+            async move {
+                for n in at..at + each {
+                    let mut all = redis::pipe();
+                    for k in 0..100 {
+                        if with_expiry {
+                            all.cmd("PTTL").arg(key(n + k)).ignore();
+                        }
+                        all.cmd("GET").arg(key(n + k));
+                    }
+                    let found = all.query_async(&mut connection).await;
+                    black_box::<Vec<Option<Vec<u8>>>>(found.expect("it is up"));
+                }
+            }
+        }
+    };
+    let (gets, with_expiry) = (pipeline(false), pipeline(true));
     let ours = |at: usize| {
         let store = ways.store.clone();
         async move {
@@ -238,10 +260,45 @@ fn batches(ways: &Ways, tasks: usize, each: usize) {
         }
     };
     let contestants = vec![
+        Contestant::new("pipeline of GETs", 1, || ways.round(tasks, each, &gets)),
+        Contestant::new("of PTTLs and GETs", 1, || ways.round(tasks, each, &with_expiry)),
         Contestant::new("MGET", 1, || ways.round(tasks, each, bare)),
         Contestant::new("get_many", 1, || ways.round(tasks, each, ours)),
     ];
     compare(&format!("get_many of 100, {tasks} at a time"), contestants);
+}
+
+/// Hits in memory, of a cache alone and of one in front of the store.
+fn hits(ways: &Ways) {
+    const HITS: usize = 1_000_000;
+    let builder = || Cache::builder().capacity(10_000).ttl(Duration::from_secs(3_600));
+    let alone: Cache<String, Arc<str>> = builder().build().expect("settings that fit");
+    let store = RedisStore::<Arc<str>, Plain>::new(ways.store.server(), "hits", Plain);
+    let store = store.expect("a prefix");
+    let backed = builder().l2(store.clone()).backplane(store.backplane()).build();
+    let backed = backed.expect("settings that fit");
+    let keys: Vec<_> = (0..KEYS).map(key).collect();
+    ways.runtime.block_on(async {
+        for key in &keys {
+            alone.put(key.clone(), Arc::<str>::from("value")).await;
+            backed.put(key.clone(), Arc::<str>::from("value")).await;
+        }
+    });
+    let read = |cache: &Cache<String, Arc<str>>| {
+        let start = Instant::now();
+        ways.runtime.block_on(async {
+            for n in 0..HITS {
+                let load = || async { Err::<Arc<str>, _>("it is a hit") };
+                black_box(cache.get_or_load(&keys[n % KEYS], load).await.expect("it is a hit"));
+            }
+        });
+        Round::alone(start.elapsed(), HITS)
+    };
+    let contestants = vec![
+        Contestant::new("memory alone", 1, || read(&alone)),
+        Contestant::new("before Redis", 1, || read(&backed)),
+    ];
+    compare("a hit in memory", contestants);
 }
 
 /// Counts what it is told, and when the last was.

@@ -1,7 +1,7 @@
 //! Two stores as one.
 
 use crate::entry::{Freshness, Lifetime};
-use crate::store::{Store, StoreError, Stored};
+use crate::store::{AsyncStore, Store, StoreError, Stored};
 use crate::time::Instant;
 
 /// A near store in front of a far one. Chains of more are made of chains.
@@ -76,9 +76,7 @@ impl<K: ?Sized, V, A: Store<K, V>, B: Store<K, V>> Store<K, V> for Chain<A, B> {
             (Err(_), true) => None,
             (answer, _) => answer?,
         };
-        let older =
-            |far: &Stored<V>| near.as_ref().is_some_and(|n| n.lifetime.age <= far.lifetime.age);
-        let Some(far) = far.filter(|far| !older(far)) else { return Ok(near) };
+        let Some(far) = newer(near.as_ref(), far) else { return Ok(near) };
         // To have it nearer is a gain, and no promise.
         let _ = self.near.put(key, &far.value, far.lifetime, now);
         Ok(Some(far))
@@ -108,4 +106,66 @@ impl<K: ?Sized, V, A: Store<K, V>, B: Store<K, V>> Store<K, V> for Chain<A, B> {
         let (near, far) = (self.near.purge(now, budget), self.far.purge(now, budget));
         Ok(near?.max(far?))
     }
+}
+
+/// As for blocking stores. The far store counts as this process's own: where others change it, they do not
+/// change the near one.
+impl<K, V, A, B> AsyncStore<K, V> for Chain<A, B>
+where
+    K: Sync + ?Sized,
+    V: Send + Sync,
+    A: AsyncStore<K, V> + Sync,
+    B: AsyncStore<K, V> + Sync,
+{
+    async fn get(&self, key: &K, now: Instant) -> Result<Option<Stored<V>>, StoreError> {
+        // A near store that fails is as good as one that has nothing.
+        let near = self.near.get(key, now).await.unwrap_or_default();
+        if near.as_ref().is_some_and(|near| near.lifetime.freshness() == Freshness::Fresh) {
+            return Ok(near);
+        }
+        let far = match (self.far.get(key, now).await, near.is_some()) {
+            (Err(_), true) => None,
+            (answer, _) => answer?,
+        };
+        let Some(far) = newer(near.as_ref(), far) else { return Ok(near) };
+        // To have it nearer is a gain, and no promise.
+        let _ = self.near.put(key, &far.value, far.lifetime, now).await;
+        Ok(Some(far))
+    }
+
+    async fn put(
+        &self,
+        key: &K,
+        value: &V,
+        lifetime: Lifetime,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let far = self.far.put(key, value, lifetime, now).await;
+        match self.near.put(key, value, lifetime, now).await {
+            // What is too large for the near store must not leave an older one there.
+            Err(StoreError::TooLarge { .. }) => self.near.remove(key, now).await.map(drop).and(far),
+            near => far.and(near),
+        }
+    }
+
+    async fn remove(&self, key: &K, now: Instant) -> Result<bool, StoreError> {
+        let (far, near) = (self.far.remove(key, now).await, self.near.remove(key, now).await);
+        Ok(far? | near?)
+    }
+
+    async fn clear(&self, now: Instant) -> Result<(), StoreError> {
+        let far = self.far.clear(now).await;
+        self.near.clear(now).await.and(far)
+    }
+
+    async fn purge(&self, now: Instant, budget: usize) -> Result<usize, StoreError> {
+        // Copies of one entry count once.
+        let near = self.near.purge(now, budget).await;
+        Ok(near?.max(self.far.purge(now, budget).await?))
+    }
+}
+
+/// What the far store has, if it is newer than what the near one has.
+fn newer<V>(near: Option<&Stored<V>>, far: Option<Stored<V>>) -> Option<Stored<V>> {
+    far.filter(|far| near.is_none_or(|near| far.lifetime.age < near.lifetime.age))
 }

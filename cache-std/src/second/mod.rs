@@ -268,7 +268,13 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
                 self.doubts.remove(key);
                 Filled::Done
             }
-            None => Filled::Failed,
+            None => {
+                if must_be_held {
+                    // The lease may be in force still, and others wait for its end.
+                    self.doubt(key);
+                }
+                Filled::Failed
+            }
         }
     }
 

@@ -72,10 +72,20 @@ struct Facts {
     everywhere: [Vec<(u64, Value)>; KEYS],
     /// Somebody changes the origin and puts the value, so that nobody else may.
     putting: [bool; KEYS],
+    /// Mutations under way at a node.
+    busy: [u32; NODES],
     /// The origin fails.
     failing: bool,
     wrong: Option<String>,
     tally: Tally,
+}
+
+struct Busy(Arc<Mutex<Facts>>, usize);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        lock(&self.0).busy[self.1] -= 1;
+    }
 }
 
 #[derive(Clone)]
@@ -119,6 +129,7 @@ impl Plot {
             here: [[0; KEYS]; NODES],
             everywhere: Default::default(),
             putting: [false; KEYS],
+            busy: [0; NODES],
             failing: false,
             wrong: None,
             tally: Tally::default(),
@@ -307,16 +318,28 @@ impl Plot {
         let Some(value) = self.write(key, false) else { return };
         self.world.note(|| format!("node {node}: the origin has {value} of {key}"));
         let leaves = self.profile != Profile::Restarts && self.world.percent(15);
+        // Whose turn it is at once has sent it when it is left: that is enough, whatever becomes of it.
+        let is_sent = self.facts().busy[node] == 0 && self.world.percent(50);
+        let _busy = self.busy(node);
         if leaves {
             let gone = async {
                 cache.invalidate(&key).await;
             };
             if !self.for_a_while(gone, 20).await {
                 self.world.note(|| format!("node {node}: left an invalidation of {key}"));
+                if is_sent {
+                    return;
+                }
             }
         }
         let reach = cache.invalidate(&key).await.reach;
         self.returned(node, key, value, reach);
+    }
+
+    /// A mutation is under way at a node, until this is dropped.
+    fn busy(&self, node: usize) -> Busy {
+        self.facts().busy[node] += 1;
+        Busy(Arc::clone(&self.facts), node)
     }
 
     /// Only one at a time may, or what is put is not what the origin has.
@@ -324,6 +347,7 @@ impl Plot {
         let Some(cache) = self.at(node) else { return };
         let Some(value) = self.write(key, true) else { return };
         self.world.note(|| format!("node {node}: puts {value} of {key}"));
+        let _busy = self.busy(node);
         let _ = cache.put(key, value).await;
         self.facts().putting[usize::from(key)] = false;
         self.returned(node, key, value, Reach::Queued); // who else knows is not told
@@ -332,6 +356,7 @@ impl Plot {
     async fn make_stale(&self, node: usize, key: Key) {
         let Some(cache) = self.at(node) else { return };
         let Some(value) = self.write(key, false) else { return };
+        let _busy = self.busy(node);
         let reach = cache.expire(&key).await.reach;
         self.returned(node, key, value, reach);
     }
@@ -339,6 +364,7 @@ impl Plot {
     async fn clear(&self, node: usize) {
         let Some(cache) = self.at(node) else { return };
         let before = self.facts().origin;
+        let _busy = self.busy(node);
         let reach = cache.clear().await;
         for (key, value) in (0..).zip(before) {
             // What is being put meanwhile may come after.

@@ -1,12 +1,12 @@
 //! S8, S9, S10: what one process loads, and another finds.
 
 use advanced_caching::Freshness;
-use advanced_caching::future::{LoadPart, Source};
-use advanced_caching::store::Store;
+use advanced_caching::future::{Cache, LoadPart, Source, TokioTime};
+use advanced_caching::store::{Chain, Store};
 use advanced_caching::{Lifetime, Loaded};
 use tokio::time::advance;
 
-use super::far::Far;
+use super::far::{Far, State};
 use crate::tasks::calls::{Calls, all_told, ask, ask_all, told};
 use crate::world::{Origin, Told, ms, on_paused_time, secs, settled};
 
@@ -116,6 +116,31 @@ fn what_is_kept_for_errors_behind_serves_when_the_origin_fails() {
         assert_eq!(told(ask(&cache, 1, failing)).await, Told::Value(7));
         settled().await;
         assert_eq!(far.log(), ["get", "acquire", "release"], "another process may try");
+    });
+}
+
+#[test]
+fn s8_chains_promote_through_every_level() {
+    on_paused_time(async {
+        let (near, far) = (Far::private(), Far::private());
+        let builder = Cache::builder().ttl(secs(60)).jitter_percent(0).time(TokioTime::new());
+        let cache = builder.l2(Chain::new(near.clone(), far.clone())).build().unwrap();
+        let calls = Calls::new();
+        let life = Lifetime::fresh_for(secs(30)).aged(secs(10));
+        Store::<u8, u32>::put(&*far.store, &1, &7, life, cache.time().now()).unwrap();
+        advance(secs(5)).await;
+        assert_eq!(told(ask(&cache, 1, calls.never())).await, Told::Value(7));
+        let now = cache.time().now();
+        let promoted = Store::<u8, u32>::get(&*near.store, &1, now).unwrap().unwrap();
+        assert_eq!((promoted.lifetime.age, promoted.lifetime.ttl), (secs(15), secs(30)));
+        assert_eq!(cache.entry(&1).unwrap().lifetime(now).age, secs(15));
+        near.is(State::Down);
+        assert!(cache.put(1, 8).await.is_stored());
+        assert_eq!((far.value(&cache, 1), cache.get(&1)), (None, Some(8)), "not left half");
+        near.is(State::Up);
+        assert_eq!(told(ask(&cache, 2, calls.load(ms(0), Ok(2)))).await, Told::Value(2));
+        settled().await;
+        assert_eq!((near.value(&cache, 2), far.value(&cache, 2)), (Some(2), Some(2)));
     });
 }
 
