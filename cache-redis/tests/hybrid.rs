@@ -9,6 +9,8 @@ use std::time::{Duration, Instant as Clock};
 use cache_core::store::Plain;
 use cache_redis::{RedisStore, Server};
 use cache_tokio::future::{Background, Builder, Cache, LoadError, Reach, Scheduler};
+#[cfg(feature = "cluster")]
+use support::RedisCluster;
 use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -221,7 +223,19 @@ async fn s12_what_was_written_while_redis_was_down_is_made_up_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated() {
     let redis = RedisServer::start();
-    let (writer, reader) = (patient(&redis.address()), patient(&redis.address()));
+    race(&redis.address(), std::slice::from_ref(&redis)).await;
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated_in_a_cluster() {
+    let cluster = RedisCluster::start();
+    race(&cluster.address(), &cluster.nodes).await;
+}
+
+/// Readers and writers of two processes, whose channels are cut now and then.
+async fn race(address: &str, nodes: &[RedisServer]) {
+    let (writer, reader) = (patient(address), patient(address));
     let versions: Arc<Vec<AtomicU64>> = Arc::new((0..200).map(|_| AtomicU64::new(0)).collect());
     let stop = Arc::new(AtomicBool::new(false));
     let mut readers = JoinSet::new();
@@ -250,7 +264,7 @@ async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated() {
         writer.invalidate(&key).await;
         if write % 500 == 250 {
             // Messages are lost, and who listens is told so.
-            redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            nodes.iter().for_each(|node| drop(node.ask(&["CLIENT", "KILL", "TYPE", "pubsub"])));
         }
     }
     // Under the eyes of readers who may still hold what they have read.
@@ -322,7 +336,19 @@ async fn a_hundred_misses_of_one_key_are_one_read_of_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r8_one_cold_key_is_loaded_once_for_all_processes() {
     let redis = RedisServer::start();
-    let processes: Vec<_> = (0..8).map(|_| patient(&redis.address())).collect();
+    load_once(&redis.address()).await;
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r8_one_cold_key_is_loaded_once_for_all_processes_before_a_cluster() {
+    let cluster = RedisCluster::start();
+    load_once(&cluster.address()).await;
+}
+
+/// Many callers in many processes who want the same key.
+async fn load_once(address: &str) {
+    let processes: Vec<_> = (0..8).map(|_| patient(address)).collect();
     for (cache, key) in processes.iter().zip(100..) {
         cache.put(key, "its connection is there".to_owned()).await;
     }
