@@ -108,8 +108,22 @@ fn a_put_whose_answer_was_lost_leaves_nothing_in_the_store() {
         let cache = far.process().build().unwrap();
         far.loses_answer();
         assert!(cache.put(1, 7).await.is_stored());
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(7), Some(7)));
+        sleep(ms(100)).await;
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(7), None), "nobody can tell");
         assert_eq!(far.log(), ["put", "remove"]);
-        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(7), None));
+    });
+}
+
+#[test]
+fn r2_a_mutation_waits_for_a_store_that_hangs_once() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().build().unwrap();
+        far.is(State::Hangs);
+        assert!(cache.put(1, 7).await.is_stored());
+        assert_eq!((calls.now(), cache.get(&1)), (200, Some(7)));
+        assert_eq!((cache.invalidate(&1).await.reach, calls.now()), (Reach::Queued, 400));
     });
 }
 
