@@ -228,6 +228,9 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         change: &Change<V>,
         now: Instant,
     ) -> Reach {
+        // What is there in doubt is not made stale, and trusted: it goes.
+        let doubtful = matches!(change, Change::Expire) && self.doubts.has(key);
+        let change = if doubtful { &Change::Remove } else { change };
         let Some(mutation) = change.mutation() else { return Reach::Everywhere };
         let mut done = self.mutate(timer, key, mutation, now).await;
         // A value may be refused: then nothing is better than what was there. Who did not answer in time
