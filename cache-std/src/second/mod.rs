@@ -78,6 +78,15 @@ pub(crate) enum Found<V> {
     Trouble,
 }
 
+/// Why a store did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// It said so, or panicked.
+    Failed,
+    /// It has not answered in time.
+    Late,
+}
+
 /// How far a mutation has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -173,16 +182,16 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         }
         match self.ask_within(timer, self.limit(has_old), self.store.get(key, now)).await {
             // What has come into doubt meanwhile may be what was read.
-            Some(Some(_)) if self.doubts.has(key) => Found::Trouble,
-            Some(Some(stored)) => {
+            Ok(Some(_)) if self.doubts.has(key) => Found::Trouble,
+            Ok(Some(stored)) => {
                 add_one(&self.counts.hits);
                 Found::Stored(stored)
             }
-            Some(None) => {
+            Ok(None) => {
                 add_one(&self.counts.misses);
                 Found::Nothing
             }
-            None => Found::Trouble,
+            Err(_) => Found::Trouble,
         }
     }
 
@@ -195,7 +204,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     ) -> Vec<Found<V>> {
         let mut finds: Vec<_> = keys.iter().map(|_| None).collect();
         let asking = self.store.get_many(keys, now, &mut finds);
-        let answered = self.ask(timer, asking).await.is_some();
+        let answered = self.ask(timer, asking).await.is_ok();
         let found = finds.into_iter().zip(keys).map(|(found, key)| match found {
             _ if self.doubts.has(key) => Found::Trouble,
             Some(stored) => {
@@ -219,14 +228,17 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         change: &Change<V>,
         now: Instant,
     ) -> Reach {
+        // What is there in doubt is not made stale, and trusted: it goes.
+        let doubtful = matches!(change, Change::Expire) && self.doubts.has(key);
+        let change = if doubtful { &Change::Remove } else { change };
         let Some(mutation) = change.mutation() else { return Reach::Everywhere };
-        if self.mutate(timer, key, mutation, now).await.is_some() {
-            self.doubts.remove(key);
-            return Reach::Everywhere;
+        let mut done = self.mutate(timer, key, mutation, now).await;
+        // A value may be refused: then nothing is better than what was there. Who did not answer in time
+        // is not asked again.
+        if done == Err(Trouble::Failed) && !matches!(change, Change::Remove) {
+            done = self.mutate(timer, key, Mutation::Remove, now).await;
         }
-        // What was put or made stale may not have been: then nothing is better than what was there.
-        let tried = matches!(change, Change::Remove);
-        if !tried && self.mutate(timer, key, Mutation::Remove, now).await.is_some() {
+        if done.is_ok() {
             self.doubts.remove(key);
             return Reach::Everywhere;
         }
@@ -260,15 +272,15 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         };
         let must_be_held = mutation.lease().is_some();
         match self.mutate(timer, key, mutation, now).await {
-            Some(false) if must_be_held => {
+            Ok(false) if must_be_held => {
                 add_one(&self.counts.refused);
                 Filled::Refused
             }
-            Some(_) => {
+            Ok(_) => {
                 self.doubts.remove(key);
                 Filled::Done
             }
-            None => {
+            Err(_) => {
                 if must_be_held {
                     // The lease may be in force still, and others wait for its end.
                     self.doubt(key);
@@ -310,7 +322,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     async fn tell_untold(&self, timer: &impl Timer) -> bool {
         while let Some((tag, change)) = self.untold.first() {
             let telling = self.store.tell_tag(&tag, change, self.line.station());
-            if self.ask(timer, telling).await.is_none() {
+            if self.ask(timer, telling).await.is_err() {
                 return false;
             }
             self.untold.told_first();
@@ -334,7 +346,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         has_old: bool,
     ) -> Result<Option<HeldLease>, ()> {
         let acquiring = self.store.acquire(key, self.terms.lease, now);
-        self.ask_within(timer, self.limit(has_old), acquiring).await.ok_or(())
+        self.ask_within(timer, self.limit(has_old), acquiring).await.map_err(drop)
     }
 
     const fn limit(&self, has_old: bool) -> Duration {
@@ -350,7 +362,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         now: Instant,
     ) -> bool {
         let renewing = self.store.renew(key, lease, self.terms.lease, now);
-        self.ask(timer, renewing).await != Some(false)
+        self.ask(timer, renewing).await != Ok(false)
     }
 
     pub(crate) async fn release(
@@ -360,7 +372,8 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         lease: HeldLease,
         now: Instant,
     ) {
-        self.ask(timer, self.store.release(key, lease, now)).await;
+        // Else it ends by itself.
+        let _ = self.ask(timer, self.store.release(key, lease, now)).await;
     }
 
     /// Watches for what others do with a key. From before the store is asked who loads it, or what it
@@ -398,7 +411,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     }
 
     async fn clear_again(&self, timer: &impl Timer, now: Instant) -> bool {
-        let cleared = self.ask(timer, self.store.clear(self.line.station(), now)).await.is_some();
+        let cleared = self.ask(timer, self.store.clear(self.line.station(), now)).await.is_ok();
         if cleared {
             self.doubts.cleared(true);
         }
@@ -412,7 +425,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             return true;
         }
         if matches!(self.doubts.some(1), Doubted::All)
-            || self.mutate(timer, key, Mutation::Remove, now).await.is_none()
+            || self.mutate(timer, key, Mutation::Remove, now).await.is_err()
         {
             return false;
         }
@@ -445,12 +458,12 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         key: &K,
         mutation: Mutation<'_, V>,
         now: Instant,
-    ) -> Option<bool> {
+    ) -> Result<bool, Trouble> {
         let by = self.line.station();
         self.ask(timer, self.store.mutate(key, mutation, by, now)).await
     }
 
-    async fn ask<T>(&self, timer: &impl Timer, asking: Asking<'_, T>) -> Option<T> {
+    async fn ask<T>(&self, timer: &impl Timer, asking: Asking<'_, T>) -> Result<T, Trouble> {
         self.ask_within(timer, self.terms.hard, asking).await
     }
 
@@ -461,13 +474,12 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         timer: &impl Timer,
         limit: Duration,
         asking: Asking<'_, T>,
-    ) -> Option<T> {
-        match within(caught(asking), timer.after(limit)).await {
-            Some(Some(Ok(answer))) => Some(answer),
-            Some(Some(Err(_)) | None) | None => {
-                add_one(&self.counts.errors);
-                None
-            }
-        }
+    ) -> Result<T, Trouble> {
+        let answer = match within(caught(asking), timer.after(limit)).await {
+            Some(Some(Ok(answer))) => Ok(answer),
+            Some(Some(Err(_)) | None) => Err(Trouble::Failed),
+            None => Err(Trouble::Late),
+        };
+        answer.inspect_err(|_| add_one(&self.counts.errors))
     }
 }

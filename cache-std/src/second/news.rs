@@ -46,6 +46,11 @@ impl News {
 }
 
 impl Watch<'_> {
+    /// Whether something was heard.
+    pub(crate) fn is_told(&self) -> bool {
+        self.signal.is_set()
+    }
+
     /// Waits a moment for a load of another process: until something is heard of it, or for a pause that
     /// grows with each attempt.
     pub(crate) async fn moment(&self, timer: &impl Timer, attempt: u32) {

@@ -2,8 +2,9 @@
 
 use core::future::poll_fn;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use crate::primitives::{Mutex, MutexGuard, PoisonError};
 use crate::time::Signal;
 
 /// Keys that change at a time, at most.
@@ -179,5 +180,63 @@ mod tests {
         assert_eq!(next.unless_void(|| 7), Some(7));
         turns.void_all();
         assert_eq!(next.unless_void(|| 7), None);
+    }
+}
+
+/// Under a scheduler that tries many interleavings; without its rule, a variant is caught.
+#[cfg(all(test, shuttle))]
+mod models {
+    use core::pin::Pin;
+    use core::task::{Context, Waker};
+
+    use shuttle::future::block_on;
+    use shuttle::sync::atomic::{AtomicUsize, Ordering};
+    use shuttle::thread;
+
+    use super::*;
+
+    type Waits = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Two take a turn, while a third comes to wait and leaves.
+    fn somebody_leaves(leave: fn(Waits)) {
+        let model = move || {
+            let (turns, inside) = (Arc::new(Turns::new()), Arc::new(AtomicUsize::new(0)));
+            let take = || {
+                let (turns, inside) = (Arc::clone(&turns), Arc::clone(&inside));
+                async move {
+                    let _turn = turns.turn(1).await;
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+                    thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            };
+            let takers = [take(), take()].map(|take| thread::spawn(move || block_on(take)));
+            let waits = {
+                let turns = Arc::clone(&turns);
+                async move { drop(turns.turn(1).await) }
+            };
+            let leaver = thread::spawn(move || {
+                let mut waits: Waits = Box::pin(waits);
+                if waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                    thread::yield_now();
+                    leave(waits);
+                }
+            });
+            takers.into_iter().chain([leaver]).for_each(|thread| thread.join().unwrap());
+            drop(block_on(turns.turn(1)));
+        };
+        shuttle::check_random(model, 500);
+    }
+
+    /// Rule: who leaves without having known of its turn gives it on.
+    #[test]
+    fn a_turn_is_never_lost() {
+        somebody_leaves(drop);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn who_leaves_without_a_word_keeps_the_turn() {
+        somebody_leaves(core::mem::forget);
     }
 }

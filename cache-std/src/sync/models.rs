@@ -176,7 +176,9 @@ fn load_from(cache: &Cache, origin: &AtomicU8) {
 #[test]
 fn pg_who_reads_after_an_invalidation_never_sees_what_was_loaded_before_it() {
     mutated(load_from, |cache| _ = cache.invalidate(&KEY));
-    mutated(load_from, |cache| cache.clear());
+    mutated(load_from, |cache| {
+        cache.clear();
+    });
 }
 
 #[test]

@@ -102,14 +102,43 @@ fn an_invalidation_that_the_store_missed_holds_here_and_is_made_up_for() {
 }
 
 #[test]
+fn what_an_invalidation_did_not_reach_is_not_brought_back_by_an_expiry() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().stale_while_revalidate(secs(60)).build().unwrap();
+        assert!(cache.put(1, 1).await.is_stored());
+        far.is(State::Down);
+        assert_eq!(cache.invalidate(&1).await.reach, Reach::Queued);
+        far.is(State::Up);
+        let expired = cache.expire(&1).await;
+        assert_eq!((expired.found, expired.reach), (false, Reach::Everywhere));
+        assert_eq!(told(ask(&cache, 1, calls.load(ms(0), Ok(2)))).await, Told::Value(2));
+    });
+}
+
+#[test]
 fn a_put_whose_answer_was_lost_leaves_nothing_in_the_store() {
     on_paused_time(async {
         let far = Far::new();
         let cache = far.process().build().unwrap();
         far.loses_answer();
         assert!(cache.put(1, 7).await.is_stored());
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(7), Some(7)));
+        sleep(ms(100)).await;
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(7), None), "nobody can tell");
         assert_eq!(far.log(), ["put", "remove"]);
-        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(7), None));
+    });
+}
+
+#[test]
+fn r2_a_mutation_waits_for_a_store_that_hangs_once() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().build().unwrap();
+        far.is(State::Hangs);
+        assert!(cache.put(1, 7).await.is_stored());
+        assert_eq!((calls.now(), cache.get(&1)), (200, Some(7)));
+        assert_eq!((cache.invalidate(&1).await.reach, calls.now()), (Reach::Queued, 400));
     });
 }
 

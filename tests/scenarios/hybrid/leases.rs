@@ -38,6 +38,21 @@ fn r8_what_is_told_while_the_lease_is_asked_for_is_heard() {
 }
 
 #[test]
+fn r8_what_has_landed_between_two_questions_is_not_loaded_again() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        far.takes(ms(20));
+        let first = ask(&one, 1, calls.load(ms(50), Ok(7)));
+        sleep(ms(85)).await;
+        // The store has nothing at 95 ms, and at 115 the lease is free: it was filled at 100.
+        let second = ask(&two, 1, calls.load(ms(0), Ok(8)));
+        assert_eq!(told(first).await, Told::Value(7));
+        assert_eq!((told(second).await, calls.count()), (Told::Value(7), 1));
+    });
+}
+
+#[test]
 fn r8_a_lease_is_renewed_as_long_as_its_load_goes_on() {
     on_paused_time(async {
         let (far, calls) = (Far::new(), Calls::new());

@@ -34,43 +34,41 @@ where
     /// Asks the store behind the cache, if it is to be asked, and then for the right to load. While
     /// another process has that, waits for what it loads.
     pub(crate) async fn prepare(&mut self, timer: &impl Timer) -> Looked {
-        let mut looked = self.look_behind(timer).await;
         let mut attempt = 0;
-        while looked != Looked::Landed && self.must_ask_for_lease() {
-            let Some(inner) = self.backed() else { break };
-            let Some(second) = &inner.second else { break };
+        loop {
+            let Some(inner) = self.backed() else { return Looked::Nothing };
+            let Some(second) = &inner.second else { return Looked::Nothing };
             let watch = second.watch(self.hash);
+            let looked = self.look_behind(timer).await;
+            if looked == Looked::Landed || !self.must_ask_for_lease(second) {
+                return looked;
+            }
             match second.acquire(timer, &self.key, inner.now(), self.has_old).await {
                 Ok(Some(lease)) => {
                     self.lease = Some(lease);
                     // Who had it before may have landed since the store was asked.
-                    if attempt > 0 && self.look_again(timer).await == Looked::Landed {
+                    let again = attempt > 0 || watch.is_told();
+                    if again && self.look_again(timer).await == Looked::Landed {
                         self.give_lease_back(timer).await;
-                        looked = Looked::Landed;
+                        return Looked::Landed;
                     }
-                    break;
+                    return looked;
                 }
                 Ok(None) if !self.is_late(&inner) => {
                     watch.moment(timer, attempt).await;
-                    attempt += 1;
-                    looked = self.look_again(timer).await;
+                    (attempt, self.asks_store) = (attempt + 1, true);
                 }
                 // The load goes on without, and nothing of it is left in the store.
                 Ok(None) | Err(()) => {
                     self.degraded = true;
-                    break;
+                    return looked;
                 }
             }
         }
-        looked
     }
 
-    fn must_ask_for_lease(&self) -> bool {
-        let second = self.backed();
-        let second = second.as_ref().and_then(|inner| inner.second.as_ref());
-        !self.degraded
-            && self.lease.is_none()
-            && second.is_some_and(|second| second.is_shared && second.terms.leases)
+    const fn must_ask_for_lease(&self, second: &Second<K, V>) -> bool {
+        second.is_shared && second.terms.leases && !self.degraded && self.lease.is_none()
     }
 
     /// Whether those who wait have been told by now that they wait in vain.
@@ -224,15 +222,19 @@ where
 {
     let Some(inner) = leads.first().and_then(Lead::backed) else { return leads };
     let Some(second) = &inner.second else { return leads };
+    let watches: Vec<_> = leads.iter().map(|lead| second.watch(lead.hash)).collect();
     let keys: Vec<_> = leads.iter().map(|lead| &lead.key).collect();
     let found = second.get_many(timer, &keys, inner.now()).await;
     drop(keys);
     let mut left = Vec::with_capacity(leads.len());
-    for (mut lead, found) in leads.into_iter().zip(found) {
+    for ((mut lead, found), watch) in leads.into_iter().zip(found).zip(&watches) {
         if lead.found(found) != Looked::Landed {
+            // Something has happened to it meanwhile: it is asked for once more.
+            lead.asks_store = watch.is_told();
             left.push(lead);
         }
     }
+    drop(watches);
     drop(inner);
     let mut looked = vec![Looked::Nothing; left.len()];
     let preparing = left.iter_mut().zip(&mut looked).map(|(lead, looked)| async move {
