@@ -34,7 +34,7 @@ pub mod future {
     pub use cache_tokio::{Tokio, TokioTime};
 }
 
-/// Entries, leases and locks in a Redis server, for tasks on tokio.
+/// Entries, leases and locks in a Redis server, for threads and for tasks on tokio.
 #[cfg(feature = "redis")]
 pub mod redis {
     pub use cache_redis::*;

@@ -23,6 +23,7 @@
 
 mod address;
 mod backplane;
+mod blocking;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod desk;
@@ -47,6 +48,7 @@ mod tls;
 mod writes;
 
 pub use backplane::RedisBackplane;
+pub use blocking::Blocking;
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
 pub use server::{Connection, ConnectionWatch, Server, ServerBuilder};

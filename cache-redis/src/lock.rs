@@ -118,11 +118,11 @@ impl Locks {
         K: KeyBytes + ?Sized,
     {
         let name = name.key_bytes().into_owned();
-        Handle::try_current().map_err(|_| AcquireError::NoRuntime)?;
+        let runtime = Handle::try_current().map_err(|_| AcquireError::NoRuntime)?;
         let mut spread = Spread::new(random::seed());
         let until = Instant::now() + options.wait.min(form::FOR_EVER);
         loop {
-            if let Some(lock) = self.attempt(&name, options).await? {
+            if let Some(lock) = self.attempt(&name, options, &runtime).await? {
                 return Ok(lock);
             }
             let pause = Duration::from_micros(5_000 + spread.below(45_000));
@@ -136,6 +136,7 @@ impl Locks {
         &self,
         name: &[u8],
         options: LockOptions,
+        runtime: &Handle,
     ) -> Result<Option<Lock>, AcquireError> {
         let asked = Instant::now();
         let lease = self.desk().acquire(name, options.ttl).await;
@@ -146,9 +147,10 @@ impl Locks {
             token: *lease.token(),
             fence: lease.fence(),
             valid_until: watch::Sender::new(Some(valid_until(asked, options.ttl))),
+            runtime: runtime.clone(),
         };
         let hold = Arc::new(hold);
-        let renewal = options.renew.then(|| tokio::spawn(Arc::clone(&hold).renew(options.ttl)));
+        let renewal = options.renew.then(|| runtime.spawn(Arc::clone(&hold).renew(options.ttl)));
         Ok(Some(Lock { hold, renewal, held: true }))
     }
 
@@ -194,6 +196,8 @@ struct Hold {
     fence: u64,
     /// `None` once it is known to be lost.
     valid_until: watch::Sender<Option<Instant>>,
+    /// On which it was acquired.
+    runtime: Handle,
 }
 
 impl Hold {
@@ -237,8 +241,8 @@ impl Hold {
     }
 }
 
-/// A lock that is held. Dropping it releases it in the background where there is a tokio runtime, and
-/// else leaves it to its ttl.
+/// A lock that is held. Dropping it releases it in the background: on the tokio runtime where it is
+/// dropped, or else on the one where it was acquired. If that has ended, it is left to its ttl.
 #[must_use = "a lock that is dropped is released"]
 pub struct Lock {
     hold: Arc<Hold>,
@@ -305,9 +309,9 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.stop_renewal();
-        let Ok(runtime) = Handle::try_current() else { return };
         if self.held {
             let hold = Arc::clone(&self.hold);
+            let runtime = Handle::try_current().unwrap_or_else(|_| hold.runtime.clone());
             runtime.spawn(async move {
                 let _ = hold.locks.desk().release(&hold.name, &hold.token).await;
             });

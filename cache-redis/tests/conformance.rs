@@ -17,10 +17,10 @@ use cache_core::store::{
     AsyncStore, Backplane, Plain, Receiver, Station, Store, StoreError, Stored,
 };
 use cache_core::{Instant, Lifetime};
-use cache_redis::{RedisStore, Server};
+use cache_redis::{Blocking, RedisStore, Server};
 #[cfg(feature = "cluster")]
 use support::RedisCluster;
-use support::{Blocking, PATIENCE, RedisServer, eventually};
+use support::{PATIENCE, RedisServer, eventually};
 use tokio::runtime::Runtime;
 
 type Texts = RedisStore<String, Plain>;
@@ -113,8 +113,7 @@ impl RealTime {
         let store = store.max_value_bytes(1_000).max_key_bytes(1 << 20);
         // What one handle clears is gone for the other at once.
         let store = store.version_check(Duration::ZERO);
-        let texts = Blocking { store, runtime: Arc::clone(&self.runtime) };
-        Placed { texts, server, prefix: prefix.into() }
+        Placed { texts: store.blocking(), server, prefix: prefix.into() }
     }
 
     fn prefix(&self) -> String {
@@ -124,7 +123,7 @@ impl RealTime {
 
     async fn texts_of(&self, store: &Placed) -> Result<(), StoreError> {
         let absent = self.key(999);
-        store.texts.store.get(&absent[..], self.now()).await.map(drop)
+        store.texts.as_async().get(&absent[..], self.now()).await.map(drop)
     }
 
     /// The names of the entries of a store.
@@ -297,7 +296,7 @@ impl SharedHarness for RealTime {
     ) -> Option<Station> {
         let _runtime = self.runtime.enter();
         let opened = Arc::new(Opened { opened: AtomicBool::new(false) });
-        let backplane = store.store.backplane();
+        let backplane = store.as_async().backplane();
         let station = backplane.attach(receiver);
         let first: Arc<dyn Receiver<Vec<u8>>> = opened.clone();
         Backplane::attach(&backplane, Arc::downgrade(&first));

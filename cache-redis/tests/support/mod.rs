@@ -14,14 +14,12 @@ use cache_core::store::StoreError;
 use cache_redis::ServerError;
 use tempfile::TempDir;
 
-mod blocking;
 mod certificates;
 mod cluster;
 mod listener;
 mod proxy;
 mod sentinels;
 
-pub(crate) use blocking::Blocking;
 pub(crate) use certificates::{Authority, Issued};
 pub(crate) use cluster::{RedisCluster, free_ports, until};
 pub(crate) use listener::{Listener, Told};
