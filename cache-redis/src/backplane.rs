@@ -1,7 +1,9 @@
 //! The channel by which processes tell each other what they did to a store.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cache_core::store::{Backplane, KeyFromBytes, Receiver, Station};
@@ -48,6 +50,12 @@ impl RedisBackplane {
         Self { hub }
     }
 
+    /// Whether all that others change is told now. Receivers that were attached a moment ago may not have heard
+    /// of it yet.
+    pub fn is_open(&self) -> bool {
+        self.hub.open.load(Acquire)
+    }
+
     /// How often messages were lost while the connection stood, or could not be understood.
     pub fn gaps(&self) -> u64 {
         self.hub.gaps.load(Relaxed)
@@ -56,7 +64,10 @@ impl RedisBackplane {
 
 impl fmt::Debug for RedisBackplane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisBackplane").field("gaps", &self.gaps()).finish_non_exhaustive()
+        f.debug_struct("RedisBackplane")
+            .field("open", &self.is_open())
+            .field("gaps", &self.gaps())
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,6 +87,8 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     /// Whether somebody listens, and nobody tells.
     asleep: AtomicBool,
+    /// Whether those who listen were told that the channel is open.
+    open: AtomicBool,
     gaps: AtomicU64,
     /// Wakes who tells.
     joined: tokio::sync::Notify,
@@ -96,6 +109,7 @@ impl Hub {
             version,
             state: Mutex::default(),
             asleep: AtomicBool::new(false),
+            open: AtomicBool::new(false),
             gaps: AtomicU64::new(0),
             joined: tokio::sync::Notify::new(),
         }
@@ -135,6 +149,9 @@ impl Hub {
         let mut state = self.lock();
         state.ears.retain(|ear| ear.is_there());
         state.running = !state.ears.is_empty();
+        if !state.running {
+            self.open.store(false, Release);
+        }
         !state.running
     }
 
@@ -149,7 +166,13 @@ impl Hub {
         if matches!(turn, Turn::Opened | Turn::News(_, News::Cleared)) {
             self.version.forget();
         }
+        if matches!(turn, Turn::Closed) {
+            self.open.store(false, Release);
+        }
         self.ears().iter().for_each(|ear| ear.hear(turn));
+        if matches!(turn, Turn::Opened) {
+            self.open.store(true, Release);
+        }
     }
 
     fn greet(&self) {

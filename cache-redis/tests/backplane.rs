@@ -74,10 +74,12 @@ async fn a_server_that_is_killed_and_started_again_opens_it_anew() {
     let mut redis = RedisServer::start();
     let (here, there) = (process(&redis.address()), process(&redis.address()));
     let (ear, _) = Ear::on(&there.backplane());
-    ear.hears(Told::Opened, 1).await;
+    let plane = there.backplane();
+    eventually("it says that it is open", async || plane.is_open()).await;
+    assert_eq!(ear.count(&Told::Opened), 1, "who listens was told before");
     redis.kill();
     ear.hears(Told::Closed, 1).await;
-    assert_eq!(ear.count(&Told::Opened), 1);
+    assert_eq!((ear.count(&Told::Opened), plane.is_open()), (1, false));
     redis.restart();
     let back = Clock::now();
     ear.hears(Told::Opened, 2).await;

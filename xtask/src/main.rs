@@ -55,7 +55,8 @@ fn test(parts: &[&str]) -> ExitCode {
         return ExitCode::from(2);
     }
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
-    let redis = || if wanted("redis") { needs::for_redis() } else { Ok(()) };
+    let with_redis = steps::WITH_REDIS.iter().any(|part| wanted(part));
+    let redis = || if with_redis { needs::for_redis() } else { Ok(()) };
     if let Err(missing) = needs::for_tests().and_then(|()| redis()) {
         eprintln!("xtask: {missing}");
         return ExitCode::from(2);

@@ -37,9 +37,9 @@ const TEST: &[Need] = &[
     Need { what: "git", probe: &["git", "--version"], packages: &["git"], component: None },
 ];
 
-/// What the tests of `cache-redis` start servers of.
+/// What the tests of `cache-redis`, and some examples, start servers of.
 const REDIS: Need = Need {
-    what: "redis-server (for the tests of cache-redis)",
+    what: "redis-server (for the tests of cache-redis, and examples)",
     probe: &["redis-server", "--version"],
     packages: &["redis-server"],
     component: None,
@@ -60,7 +60,7 @@ pub(crate) fn for_tests() -> Result<(), String> {
     TEST.iter().try_for_each(provide)
 }
 
-/// Sees to it that the tests can start Redis servers.
+/// Sees to it that tests and examples can start Redis servers.
 ///
 /// # Errors
 /// One line that says what to install.

@@ -59,6 +59,9 @@ const FACADE_FEATURES: &[&str] = &[
     "zstd",
 ];
 
+/// The parts that start Redis servers.
+pub(crate) const WITH_REDIS: &[&str] = &["redis", "examples"];
+
 /// Packages that are linted, documented and tested as a whole.
 const LIBRARIES: &[&str] =
     &["cache-core", "cache-std", "cache-tokio", "cache-redis", "advanced-caching"];
@@ -227,7 +230,7 @@ fn deps() -> Vec<Step> {
 /// They check their own promises.
 fn examples() -> Vec<Step> {
     let run = |name| command("examples", name, &format!("cargo run --locked --example {name}"));
-    vec![run("file_store"), run("config_reload"), run("encrypted")]
+    ["file_store", "config_reload", "encrypted", "hybrid", "distributed_lock"].map(run).into()
 }
 
 /// The targets on bytes of a fixed generator; `cargo xtask fuzz` looks for worse ones.
