@@ -9,7 +9,7 @@ use cache_core::store::{
 };
 use cache_core::{Instant, Lifetime};
 
-use crate::RedisStore;
+use crate::{Inspection, RedisStore};
 
 mod home;
 mod locks;
@@ -66,6 +66,19 @@ impl<V, C> RedisStore<V, C> {
     /// The same store for threads. Both share what is counted and known, and the connection.
     pub fn blocking(&self) -> Blocking<Self> {
         Blocking(self.clone())
+    }
+}
+
+impl<V: Sync, C: Sync> Blocking<RedisStore<V, C>> {
+    /// As [`RedisStore::inspect`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn inspect<K>(&self, key: &K) -> Result<Inspection, StoreError>
+    where
+        K: KeyBytes + Sync + ?Sized,
+    {
+        wait(self.0.inspect(key))?
     }
 }
 

@@ -170,7 +170,7 @@ impl<C> Form<C> {
 
 /// The life that was `lifetime` when it was written, by what is left of the expiry; and whether somebody
 /// has changed that. Then how old it is cannot be told, and it counts as stale.
-fn aged(lifetime: Lifetime, left: i64) -> (Lifetime, bool) {
+pub(crate) fn aged(lifetime: Lifetime, left: i64) -> (Lifetime, bool) {
     let given = expiry(lifetime);
     match u64::try_from(left) {
         Ok(left) if left <= tail(lifetime) && freshness_ahead(lifetime) >= LONGEST => {

@@ -52,4 +52,4 @@ pub use blocking::Blocking;
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
 pub use server::{Connection, ConnectionWatch, Server, ServerBuilder};
-pub use store::{RedisStore, StoreStats};
+pub use store::{Inspected, Inspection, RedisStore, StoreStats};

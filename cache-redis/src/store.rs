@@ -18,11 +18,13 @@ use crate::key::{Kind, Names};
 use crate::{Server, script};
 
 mod changes;
+mod inspect;
 mod leases;
 mod purge;
 mod reads;
 mod version;
 
+pub use inspect::{Inspected, Inspection};
 pub(crate) use version::Version;
 
 /// Entries in a Redis server, shared by all processes that give the same prefix and namespace.

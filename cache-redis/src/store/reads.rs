@@ -15,7 +15,12 @@ struct Found(redis::Value, redis::Value);
 impl Space {
     /// Asks for what is left of an entry's expiry, then for the entry: so what is read is never younger
     /// than it is told.
-    fn ask(&self, key: &[u8], longest: usize, trip: &mut Trip<'_>) -> Result<(), StoreError> {
+    pub(super) fn ask(
+        &self,
+        key: &[u8],
+        longest: usize,
+        trip: &mut Trip<'_>,
+    ) -> Result<(), StoreError> {
         let name = self.name(Kind::Entry(trip.version), key)?;
         let mut left = Cmd::with_capacity(2, name.len() + 4);
         left.arg("PTTL").arg(&name);
