@@ -34,7 +34,8 @@ pub mod future {
     pub use cache_tokio::{Tokio, TokioTime};
 }
 
-/// Entries, leases and locks in a Redis server, for threads and for tasks on tokio.
+/// Entries, leases and locks in a Redis server, for threads and for tasks on tokio. Every setting, what is
+/// promised and what is not, and how the server is to be set up: `docs/REDIS.md` in the repository.
 #[cfg(feature = "redis")]
 pub mod redis {
     pub use cache_redis::*;
@@ -55,4 +56,8 @@ pub use cache_std::{
 mod guide {
     #[doc = include_str!("../docs/TESTING.md")]
     mod testing {}
+
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/REDIS.md")]
+    mod redis {}
 }

@@ -19,6 +19,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! For programs without a runtime: [`RedisStore::blocking`]. Every setting, what is promised and what is not, and how
+//! the server is to be set up: [docs/REDIS.md](https://github.com/advanced-caching/advanced-caching/blob/main/docs/REDIS.md).
 #![forbid(unsafe_code)]
 
 mod address;
