@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::process::Command;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
@@ -257,4 +258,42 @@ fn an_old_value_serves_while_the_server_is_gone() {
     });
     let down = || Err::<String, _>("the origin is down, too".to_owned());
     assert_eq!(cache.get_or_load("key", down).unwrap(), "old");
+}
+
+/// Where the program below finds its server.
+const CHILD: &str = "CACHE_REDIS_TEST_CHILD";
+
+/// Not a test by itself: a program with a connection, a backplane and a lock that is renewed, which ends.
+#[test]
+fn program() {
+    let Ok(address) = std::env::var(CHILD) else { return };
+    let builder = Server::builder(&address).unwrap().operation_timeout(PATIENCE);
+    let server = builder.connect_timeout(PATIENCE).build().unwrap();
+    let store = store(&server);
+    let cache = Cache::<String, String>::builder()
+        .ttl(MINUTE)
+        .l2(store.blocking())
+        .backplane(store.backplane());
+    let cache = cache.build().unwrap();
+    assert_eq!(cache.get_or_load("key", load("value")).unwrap(), "value");
+    let lock = Locks::new(&server, "app").unwrap().blocking();
+    let lock = lock.acquire("held", LockOptions::new(MINUTE).renew()).unwrap();
+    // As statics are: neither is ever dropped.
+    std::mem::forget((cache, lock));
+}
+
+#[test]
+fn a_program_ends_though_its_connection_is_up() {
+    let redis = RedisServer::start();
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    let mut program =
+        program.args(["--exact", "program"]).env(CHILD, redis.address()).spawn().unwrap();
+    let mut ended = None;
+    eventually("it has ended", || {
+        ended = program.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.unwrap().success());
+    let names = redis.names();
+    assert!(names.iter().any(|name| name.contains(":k:{held}")), "it has run: {names:?}");
 }
