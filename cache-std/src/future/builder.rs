@@ -53,7 +53,8 @@ impl<K, V, R, S> Builder<K, V, R, S> {
     }
 
     /// Most refreshes of this cache at a time, that is loads which nobody waits for. More of them wait
-    /// for their turn, or for somebody to need them; where 1,024 wait, more are not begun.
+    /// for their turn, or for somebody to need them; where 1,024 wait, or half as many as `max_loads`, more are
+    /// not begun.
     pub const fn max_refreshes(mut self, refreshes: usize) -> Self {
         self.driver.max_refreshes = refreshes;
         self
@@ -116,10 +117,11 @@ where
         if self.driver.load_limit == Some(Duration::ZERO) {
             return wrong("load_limit");
         }
+        let most = self.max_loads;
         let (cache, tasks) = self.assemble()?;
         let lease = cache.inner.policy.load().lease();
         mend_by_tasks(&cache.inner, &tasks.runtime);
-        Ok(Cache { cache, tasks: Arc::new(Shared::new(tasks, lease)) })
+        Ok(Cache { cache, tasks: Arc::new(Shared::new(tasks, lease, most)) })
     }
 
     /// Gives the cache one loader for all keys, and with it

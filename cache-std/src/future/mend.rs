@@ -49,9 +49,18 @@ where
         if self.running.swap(true, Ordering::AcqRel) {
             return;
         }
-        let run = Running(Arc::clone(self));
+        let (run, again) = (Running(Arc::clone(self)), Arc::clone(self));
         // Without a runtime, it is dropped here, and the next to come into doubt tries again.
-        let _ = self.timer.runtime.spawn(async move { run.0.run().await });
+        let _ = self.timer.runtime.spawn(async move {
+            run.0.run().await;
+            drop(run);
+            // What has come since the last look may have found it running.
+            let inner = again.inner.upgrade();
+            let second = inner.as_ref().and_then(|inner| inner.second.as_ref());
+            if second.is_some_and(|second| second.is_unsettled()) {
+                again.start();
+            }
+        });
     }
 
     async fn run(&self) {

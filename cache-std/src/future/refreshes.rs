@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::time::Signal;
 
-/// Most refreshes that wait for their turn.
+/// Most refreshes that wait for their turn; never more than half of the loads that a cache may have: the
+/// others are for those that somebody waits for.
 const QUEUE: usize = 1_024;
 
 /// Turns for refreshes. Loads that somebody waits for need none.
@@ -13,6 +14,7 @@ const QUEUE: usize = 1_024;
 pub(super) struct Refreshes {
     state: Mutex<State>,
     most: usize,
+    queue: usize,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +31,9 @@ pub(super) struct Turn {
 }
 
 impl Refreshes {
-    pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), most })
+    pub(super) fn new(most: usize, max_loads: usize) -> Arc<Self> {
+        let queue = QUEUE.min(max_loads.div_ceil(2));
+        Arc::new(Self { state: Mutex::default(), most, queue })
     }
 
     /// A turn, now or later; `None` where too many wait already.
@@ -40,7 +43,7 @@ impl Refreshes {
         if state.running < self.most {
             state.running += 1;
             signal.set();
-        } else if state.waiting.len() < QUEUE {
+        } else if state.waiting.len() < self.queue {
             state.waiting.push_back(Arc::clone(&signal));
         } else {
             return None;
@@ -85,7 +88,7 @@ mod tests {
 
     #[test]
     fn turns_go_from_one_to_the_next_and_their_queue_is_bounded() {
-        let refreshes = Refreshes::new(2);
+        let refreshes = Refreshes::new(2, usize::MAX);
         let mut turns: Vec<_> = (0..4).map(|_| refreshes.turn().unwrap()).collect();
         let set =
             |turns: &[Turn]| turns.iter().map(|turn| turn.signal.is_set()).collect::<Vec<_>>();
@@ -97,6 +100,8 @@ mod tests {
         assert_eq!(refreshes.lock().running, 2, "its turn had not come");
         turns.extend((0..QUEUE).map(|_| refreshes.turn().unwrap()));
         assert!(refreshes.turn().is_none());
+        let few = Refreshes::new(1, 5);
+        assert_eq!((0..9).map_while(|_| few.turn()).collect::<Vec<_>>().len(), 1 + 3);
         drop(turns.split_off(9));
         drop(turns);
         let state = refreshes.lock();

@@ -50,10 +50,10 @@ pub(super) enum NotStarted {
 pub(super) type Ended<T> = Result<T, Box<dyn Any + Send>>;
 
 impl<R: Runtime> Shared<R> {
-    pub(super) fn new(tasks: Tasks<R>, lease: Duration) -> Self {
+    pub(super) fn new(tasks: Tasks<R>, lease: Duration, max_loads: usize) -> Self {
         Self {
             runtime: tasks.runtime,
-            refreshes: Refreshes::new(tasks.max_refreshes),
+            refreshes: Refreshes::new(tasks.max_refreshes, max_loads),
             load_limit: tasks.load_limit.unwrap_or_else(|| lease.saturating_mul(10)),
             abandons: tasks.abandons,
         }

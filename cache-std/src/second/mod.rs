@@ -12,13 +12,14 @@
 
 use core::hash::Hash;
 use core::time::Duration;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use cache_core::store::{HeldLease, Mutation, Stored, TagChange};
+use cache_core::store::{HeldLease, Mutation, StoreError, Stored, TagChange};
 use cache_core::{Freshness, Instant, Lifetime, Loaded, Policy, Stats};
 
 mod doubts;
+mod left;
 mod line;
 mod news;
 mod store;
@@ -28,6 +29,7 @@ mod turns;
 mod untold;
 
 use doubts::{Doubted, Doubts};
+use left::Left;
 use line::Line;
 use news::News;
 pub(crate) use news::Watch;
@@ -36,7 +38,7 @@ pub(crate) use store::{Asking, Behind, Blocking, Later};
 pub(crate) use terms::{Terms, shortened};
 pub(crate) use timer::{ThreadTimer, Timer, beside, within};
 pub(crate) use turns::{Turn, Turns};
-use untold::Untold;
+use untold::{Change as Untold, Untold as Tags};
 
 /// The store behind a cache's memory, and what keeps the two in step.
 pub(crate) struct Second<K, V> {
@@ -45,9 +47,10 @@ pub(crate) struct Second<K, V> {
     pub(crate) terms: Terms,
     pub(crate) turns: Turns,
     pub(crate) line: Line<K>,
-    pub(crate) news: News,
+    pub(crate) news: Arc<News>,
     doubts: Doubts<K>,
-    untold: Untold,
+    untold: Tags,
+    left: Left<K>,
     /// Has what is in doubt removed from the store, when it answers again.
     mender: OnceLock<Box<dyn Fn() + Send + Sync>>,
     counts: Counts,
@@ -85,6 +88,8 @@ enum Trouble {
     Failed,
     /// It has not answered in time.
     Late,
+    /// It never does that.
+    Unsupported,
 }
 
 /// How far a mutation has come.
@@ -96,6 +101,8 @@ pub enum Reach {
     /// This cache alone. The store behind it could not be reached; it is told as soon as it can be, that the
     /// value is gone.
     Queued,
+    /// This cache alone: the store that others share cannot tell them.
+    Here,
 }
 
 /// What became of a value that was loaded.
@@ -148,6 +155,25 @@ fn add_one(count: &AtomicU64) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
+impl<K, V> Second<K, V> {
+    /// A load that held a lease has ended without an end: it is given back later.
+    pub(crate) fn leave_lease(&self, key: K, lease: HeldLease) {
+        self.left.add(key, lease);
+        self.mend();
+    }
+
+    /// Has `mend` called whenever something has come into doubt.
+    pub(crate) fn mend_by(&self, mend: impl Fn() + Send + Sync + 'static) {
+        let _ = self.mender.set(Box::new(mend));
+    }
+
+    fn mend(&self) {
+        if let Some(mend) = self.mender.get() {
+            mend();
+        }
+    }
+}
+
 impl<K: Clone + Eq + Hash, V> Second<K, V> {
     pub(crate) fn new(store: Box<dyn Behind<K, V>>, terms: Terms) -> Self {
         Self {
@@ -156,9 +182,10 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             terms,
             turns: Turns::new(),
             line: Line::new(),
-            news: News::default(),
+            news: Arc::default(),
             doubts: Doubts::new(),
-            untold: Untold::default(),
+            untold: Tags::default(),
+            left: Left::default(),
             mender: OnceLock::new(),
             counts: Counts::default(),
         }
@@ -224,7 +251,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     pub(crate) async fn change(
         &self,
         timer: &impl Timer,
-        key: &K,
+        (hash, key): (u64, &K),
         change: &Change<V>,
         now: Instant,
     ) -> Reach {
@@ -232,17 +259,20 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         let doubtful = matches!(change, Change::Expire) && self.doubts.has(key);
         let change = if doubtful { &Change::Remove } else { change };
         let Some(mutation) = change.mutation() else { return Reach::Everywhere };
+        let as_of = self.doubts.mark();
         let mut done = self.mutate(timer, key, mutation, now).await;
         // A value may be refused: then nothing is better than what was there. Who did not answer in time
         // is not asked again.
-        if done == Err(Trouble::Failed) && !matches!(change, Change::Remove) {
+        if matches!(done, Err(Trouble::Failed | Trouble::Unsupported))
+            && !matches!(change, Change::Remove)
+        {
             done = self.mutate(timer, key, Mutation::Remove, now).await;
         }
         if done.is_ok() {
-            self.doubts.remove(key);
+            self.doubts.settle(key, as_of);
             return Reach::Everywhere;
         }
-        self.doubt(key);
+        self.doubt(hash, key);
         Reach::Queued
     }
 
@@ -250,7 +280,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     pub(crate) async fn follow(
         &self,
         timer: &impl Timer,
-        key: &K,
+        (hash, key): (u64, &K),
         change: &Change<V>,
         lease: Option<HeldLease>,
         now: Instant,
@@ -271,19 +301,20 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             },
         };
         let must_be_held = mutation.lease().is_some();
+        let as_of = self.doubts.mark();
         match self.mutate(timer, key, mutation, now).await {
             Ok(false) if must_be_held => {
                 add_one(&self.counts.refused);
                 Filled::Refused
             }
             Ok(_) => {
-                self.doubts.remove(key);
+                self.doubts.settle(key, as_of);
                 Filled::Done
             }
             Err(_) => {
                 if must_be_held {
                     // The lease may be in force still, and others wait for its end.
-                    self.doubt(key);
+                    self.doubt(hash, key);
                 }
                 Filled::Failed
             }
@@ -305,34 +336,39 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             return Reach::Everywhere;
         }
         // If this is dropped on the way, they are told later.
-        if !self.untold.add(tag, change) {
+        let Some(number) = self.untold.add(tag, change) else {
             // Others may have anything.
             self.doubt_all();
             return Reach::Queued;
+        };
+        match self.tell_untold(timer, number).await {
+            Ok(()) => Reach::Everywhere,
+            Err(Trouble::Unsupported) => Reach::Here,
+            Err(_) => {
+                self.mend();
+                Reach::Queued
+            }
         }
-        if self.tell_untold(timer).await {
-            return Reach::Everywhere;
-        }
-        self.mend();
-        Reach::Queued
     }
 
-    /// Tells others of what they were not told of yet; whether there is none left. Told twice does no
-    /// harm.
-    async fn tell_untold(&self, timer: &impl Timer) -> bool {
-        while let Some((tag, change)) = self.untold.first() {
+    /// Tells others of what they were not told of yet, up to a number. Told twice does no harm. What the
+    /// store cannot tell is forgotten.
+    async fn tell_untold(&self, timer: &impl Timer, most: u64) -> Result<(), Trouble> {
+        let mut all = Ok(());
+        while let Some(Untold { number, tag, change }) = self.untold.first(most) {
             let telling = self.store.tell_tag(&tag, change, self.line.station());
-            if self.ask(timer, telling).await.is_err() {
-                return false;
+            match self.ask(timer, telling).await {
+                Err(Trouble::Unsupported) => all = Err(Trouble::Unsupported),
+                told => told?,
             }
-            self.untold.told_first();
+            self.untold.told(number);
         }
-        true
+        all
     }
 
     /// The store may have anything.
     pub(crate) fn doubt_all(&self) {
-        self.doubts.cleared(false);
+        self.doubts.add_all();
         self.mend();
     }
 
@@ -378,42 +414,83 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
 
     /// Watches for what others do with a key. From before the store is asked who loads it, or what it
     /// tells in between is missed.
-    pub(crate) fn watch(&self, hash: u64) -> Watch<'_> {
+    pub(crate) fn watch(&self, hash: u64) -> Watch {
         self.news.watch(hash)
     }
 
     /// Something may have happened to the store that it should not have kept.
-    pub(crate) fn doubt(&self, key: &K) {
-        self.doubts.add(key);
+    pub(crate) fn doubt(&self, hash: u64, key: &K) {
+        self.doubts.add(hash, key);
         self.mend();
     }
 
-    /// Removes some of what is in doubt from the store. Whether more may be tried at once.
+    /// Whether there is anything to be made up for.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.doubts.any() || self.untold.any() || self.left.any()
+    }
+
+    /// Makes up for some of what the store, and those who share it, have missed. Whether more may be tried
+    /// at once; `None` where the store is in trouble.
     pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
-        if !self.tell_untold(timer).await {
-            return None;
+        while let Some((key, lease)) = self.left.take() {
+            // It ends by itself if this does not reach the store.
+            self.release(timer, &key, lease, now).await;
         }
-        match self.doubts.some(64) {
+        let told = self.tell_untold(timer, u64::MAX).await;
+        let settled = match self.doubts.some(64) {
             Doubted::Nothing => Some(false),
             Doubted::All => {
-                let _turns = self.turns.all().await;
-                (self.clear_again(timer, now).await).then_some(false)
+                let _turns = self.all_turns(timer).await;
+                self.clear_again(timer, now).await.then_some(true)
             }
-            Doubted::Keys(keys) => {
-                for key in keys {
-                    if !self.settle(timer, &key, now).await {
-                        return None;
-                    }
-                }
-                Some(true)
+            Doubted::Keys(keys) => self.settle_keys(timer, keys, now).await.then_some(true),
+        };
+        settled.filter(|_| told.is_ok() || told == Err(Trouble::Unsupported))
+    }
+
+    async fn settle_keys(&self, timer: &impl Timer, keys: Vec<(u64, K)>, now: Instant) -> bool {
+        for (hash, key) in keys {
+            // So that what is put just now is not lost.
+            let _turn = self.turn(timer, hash).await;
+            if !self.settle(timer, &key, now).await {
+                return false;
             }
         }
+        true
+    }
+
+    /// A turn to change a key. Who is not polled any more keeps it no longer than a mutation of the store
+    /// may take.
+    pub(crate) async fn turn(&self, timer: &impl Timer, hash: u64) -> Turn<'_> {
+        let turn = within(self.turns.turn(hash), timer.after(self.patience())).await;
+        turn.unwrap_or_else(|| self.turns.take_over(hash))
+    }
+
+    /// A mutation asks the store twice at most. Who is blocked by a store goes on when that answers.
+    fn patience(&self) -> Duration {
+        if self.store.blocks() { Duration::MAX } else { self.terms.hard.saturating_mul(2) }
+    }
+
+    /// Turns to change every key, likewise.
+    pub(crate) async fn all_turns(&self, timer: &impl Timer) -> Vec<Turn<'_>> {
+        let mut turns = Vec::with_capacity(Turns::PLACES);
+        let taking = async {
+            for place in 0..Turns::PLACES {
+                turns.push(self.turns.at(place).await);
+            }
+        };
+        if within(taking, timer.after(self.patience())).await.is_none() {
+            let rest = turns.len()..Turns::PLACES;
+            turns.extend(rest.map(|place| self.turns.take_over_at(place)));
+        }
+        turns
     }
 
     async fn clear_again(&self, timer: &impl Timer, now: Instant) -> bool {
+        let as_of = self.doubts.mark();
         let cleared = self.ask(timer, self.store.clear(self.line.station(), now)).await.is_ok();
         if cleared {
-            self.doubts.cleared(true);
+            self.doubts.cleared(as_of);
         }
         cleared
     }
@@ -424,24 +501,15 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         if !self.doubts.has(key) {
             return true;
         }
+        self.mend(); // the runtime of who has begun it may have ended
+        let as_of = self.doubts.mark();
         if matches!(self.doubts.some(1), Doubted::All)
             || self.mutate(timer, key, Mutation::Remove, now).await.is_err()
         {
             return false;
         }
-        self.doubts.remove(key);
-        true
-    }
-
-    /// Has `mend` called whenever something has come into doubt.
-    pub(crate) fn mend_by(&self, mend: impl Fn() + Send + Sync + 'static) {
-        let _ = self.mender.set(Box::new(mend));
-    }
-
-    fn mend(&self) {
-        if let Some(mend) = self.mender.get() {
-            mend();
-        }
+        self.doubts.settle(key, as_of);
+        !self.doubts.has(key)
     }
 
     pub(crate) fn add_counts(&self, stats: &mut Stats) {
@@ -477,6 +545,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     ) -> Result<T, Trouble> {
         let answer = match within(caught(asking), timer.after(limit)).await {
             Some(Some(Ok(answer))) => Ok(answer),
+            Some(Some(Err(StoreError::Unsupported { .. }))) => Err(Trouble::Unsupported),
             Some(Some(Err(_)) | None) => Err(Trouble::Failed),
             None => Err(Trouble::Late),
         };

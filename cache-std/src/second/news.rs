@@ -15,17 +15,17 @@ type Waiting = BTreeMap<u64, Vec<Arc<Signal>>>;
 pub(crate) struct News(Mutex<Waiting>);
 
 /// Waits to hear of a key, until it is dropped.
-pub(crate) struct Watch<'a> {
-    news: &'a News,
+pub(crate) struct Watch {
+    news: Arc<News>,
     hash: u64,
     signal: Arc<Signal>,
 }
 
 impl News {
-    pub(super) fn watch(&self, hash: u64) -> Watch<'_> {
+    pub(super) fn watch(self: &Arc<Self>, hash: u64) -> Watch {
         let signal = Arc::new(Signal::new());
         self.lock().entry(hash).or_default().push(Arc::clone(&signal));
-        Watch { news: self, hash, signal }
+        Watch { news: Arc::clone(self), hash, signal }
     }
 
     /// Tells who waits to hear of a key.
@@ -45,7 +45,7 @@ impl News {
     }
 }
 
-impl Watch<'_> {
+impl Watch {
     /// Whether something was heard.
     pub(crate) fn is_told(&self) -> bool {
         self.signal.is_set()
@@ -59,7 +59,7 @@ impl Watch<'_> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
         let mut waiting = self.news.lock();
         if let Some(signals) = waiting.get_mut(&self.hash) {
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_of_its_key_and_who_has_gone_is_forgotten() {
-        let news = News::default();
+        let news = Arc::new(News::default());
         let (first, second) = (news.watch(1), news.watch(2));
         drop(news.watch(3));
         news.tell(1);

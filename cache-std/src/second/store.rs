@@ -23,6 +23,9 @@ pub(crate) trait Behind<K, V>: Send + Sync {
     /// Whether others change it as well.
     fn is_shared(&self) -> bool;
 
+    /// Whether who asks is blocked until it answers, however long that takes.
+    fn blocks(&self) -> bool;
+
     fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>>;
 
     fn get_many<'a>(
@@ -92,6 +95,10 @@ where
 {
     fn is_shared(&self) -> bool {
         self.0.shared().is_some()
+    }
+
+    fn blocks(&self) -> bool {
+        true
     }
 
     fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>> {
@@ -188,6 +195,10 @@ where
 {
     fn is_shared(&self) -> bool {
         self.0.shared().is_some()
+    }
+
+    fn blocks(&self) -> bool {
+        false
     }
 
     fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>> {

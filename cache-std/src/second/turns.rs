@@ -7,61 +7,82 @@ use std::sync::Arc;
 use crate::primitives::{Mutex, MutexGuard, PoisonError};
 use crate::time::Signal;
 
-/// Keys that change at a time, at most.
-const PLACES: usize = 1_024;
-
 /// Turns to change a key, so that a store and the memory before it change in the same order. Keys
 /// share turns by their hash.
 pub(crate) struct Turns(Box<[Mutex<Place>]>);
 
 #[derive(Default)]
 struct Place {
-    taken: bool,
+    /// The number of the turn that is taken; 0 for none.
+    holder: u64,
+    last: u64,
     /// Others have changed the store since the turn was taken.
     voided: bool,
-    waiting: VecDeque<Arc<Signal>>,
+    waiting: VecDeque<Arc<Waits>>,
+}
+
+/// One who waits for a turn.
+#[derive(Default)]
+struct Waits {
+    signal: Signal,
+    /// The number of the turn that it was given, once it was.
+    given: Mutex<u64>,
 }
 
 /// A turn, given on when it is dropped.
-pub(crate) struct Turn<'a>(&'a Mutex<Place>);
+pub(crate) struct Turn<'a> {
+    place: &'a Mutex<Place>,
+    number: u64,
+}
 
 /// Waits for a turn. Dropped before it comes, it gives it on.
 struct Seat<'a> {
     place: &'a Mutex<Place>,
-    signal: Option<Arc<Signal>>,
+    waits: Option<Arc<Waits>>,
 }
 
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
     place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Turns {
+    /// Keys that change at a time, at most.
+    pub(crate) const PLACES: usize = 1_024;
+
     pub(crate) fn new() -> Self {
-        Self((0..PLACES).map(|_| Mutex::default()).collect())
+        Self((0..Self::PLACES).map(|_| Mutex::default()).collect())
     }
 
-    fn place(&self, hash: u64) -> &Mutex<Place> {
-        &self.0[(hash >> 32) as usize % PLACES]
+    const fn number(hash: u64) -> usize {
+        (hash >> 32) as usize % Self::PLACES
     }
 
     /// Waits until nobody else changes the key.
     pub(crate) async fn turn(&self, hash: u64) -> Turn<'_> {
-        take(self.place(hash)).await
+        self.at(Self::number(hash)).await
     }
 
-    /// Waits until nobody changes any key.
-    pub(crate) async fn all(&self) -> Vec<Turn<'_>> {
-        let mut turns = Vec::with_capacity(PLACES);
-        for place in &self.0 {
-            turns.push(take(place).await);
-        }
-        turns
+    /// Waits until nobody changes a key of this place.
+    pub(crate) async fn at(&self, place: usize) -> Turn<'_> {
+        take(&self.0[place]).await
+    }
+
+    /// Takes a turn from whoever has it: what that one keeps in memory is void.
+    pub(crate) fn take_over(&self, hash: u64) -> Turn<'_> {
+        self.take_over_at(Self::number(hash))
+    }
+
+    /// The same for a place.
+    pub(crate) fn take_over_at(&self, place: usize) -> Turn<'_> {
+        let place = &self.0[place];
+        let number = lock(place).begin();
+        Turn { place, number }
     }
 
     /// Others have changed the key in the store: who changes it now must not keep in memory what it
     /// wrote.
     pub(crate) fn void(&self, hash: u64) {
-        lock(self.place(hash)).voided = true;
+        lock(&self.0[Self::number(hash)]).voided = true;
     }
 
     /// The same for all keys.
@@ -70,63 +91,72 @@ impl Turns {
     }
 }
 
-async fn take(place: &Mutex<Place>) -> Turn<'_> {
-    let mut seat = {
-        let mut held = lock(place);
-        if !held.taken {
-            (held.taken, held.voided) = (true, false);
-            return Turn(place);
-        }
-        let signal = Arc::new(Signal::new());
-        held.waiting.push_back(Arc::clone(&signal));
-        Seat { place, signal: Some(signal) }
-    };
-    poll_fn(|context| match &seat.signal {
-        Some(signal) => signal.poll(context).map(drop),
-        None => core::task::Poll::Ready(()),
-    })
-    .await;
-    seat.signal = None;
-    Turn(place)
-}
+impl Place {
+    /// The next turn, and its number.
+    const fn begin(&mut self) -> u64 {
+        self.last += 1;
+        (self.holder, self.voided) = (self.last, false);
+        self.last
+    }
 
-impl Turn<'_> {
-    /// Changes memory, unless others have changed the store since the turn was taken; those who tell
-    /// of it wait meanwhile, and change memory after it.
-    pub(crate) fn unless_void<T>(&self, change: impl FnOnce() -> T) -> Option<T> {
-        let place = lock(self.0);
-        (!place.voided).then(change)
+    /// Gives the turn of this number to the next, if nobody has taken it over.
+    fn end(&mut self, number: u64) {
+        if self.holder != number {
+            return;
+        }
+        self.holder = 0;
+        if let Some(next) = self.waiting.pop_front() {
+            // All under the lock, so that who gives up waiting knows whether it has the turn.
+            *lock(&next.given) = self.begin();
+            next.signal.set();
+        }
     }
 }
 
-/// Gives the turn to the next.
-fn give_on(place: &Mutex<Place>) {
-    let mut held = lock(place);
-    held.voided = false;
-    match held.waiting.pop_front() {
-        // Under the lock, so that who gives up waiting knows whether it has the turn.
-        Some(next) => next.set(),
-        None => held.taken = false,
+async fn take(place: &Mutex<Place>) -> Turn<'_> {
+    let waits = Arc::new(Waits::default());
+    {
+        let mut held = lock(place);
+        if held.holder == 0 {
+            let number = held.begin();
+            return Turn { place, number };
+        }
+        held.waiting.push_back(Arc::clone(&waits));
+    }
+    let mut seat = Seat { place, waits: Some(Arc::clone(&waits)) };
+    poll_fn(|context| waits.signal.poll(context).map(drop)).await;
+    seat.waits = None;
+    let number = *lock(&waits.given);
+    Turn { place, number }
+}
+
+impl Turn<'_> {
+    /// Changes memory, unless others have changed the store since the turn was taken, or have taken it
+    /// over; those who tell of it wait meanwhile, and change memory after it. Nothing may be dropped in
+    /// `change` whose code is another's.
+    pub(crate) fn unless_void<T>(&self, change: impl FnOnce() -> T) -> Option<T> {
+        let place = lock(self.place);
+        (place.holder == self.number && !place.voided).then(change)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        give_on(self.0);
+        lock(self.place).end(self.number);
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        let Some(signal) = self.signal.take() else { return };
+        let Some(waits) = self.waits.take() else { return };
         let mut held = lock(self.place);
-        let waits = held.waiting.iter().position(|other| Arc::ptr_eq(other, &signal));
-        if let Some(at) = waits {
+        let at = held.waiting.iter().position(|other| Arc::ptr_eq(other, &waits));
+        if let Some(at) = at {
             held.waiting.remove(at);
             return;
         }
-        drop(held);
-        give_on(self.place);
+        let number = *lock(&waits.given);
+        held.end(number);
     }
 }
 
@@ -162,6 +192,25 @@ mod tests {
         assert!(poll(fourth.as_mut()).is_pending());
         drop(fourth);
         drop(third);
+        drop(now(turns.turn(1)));
+    }
+
+    #[test]
+    fn a_turn_can_be_taken_from_who_is_not_polled_any_more() {
+        let turns = Turns::new();
+        let first = now(turns.turn(1));
+        let mut second = Box::pin(turns.turn(1));
+        assert!(poll(second.as_mut()).is_pending());
+        let taken = turns.take_over(1);
+        assert_eq!((first.unless_void(|| 7), taken.unless_void(|| 7)), (None, Some(7)));
+        drop(first); // which gives nothing on
+        assert!(poll(second.as_mut()).is_pending());
+        drop(taken);
+        // It has the turn now, and is not polled: nor does that hold up anybody.
+        let taken = turns.take_over(1);
+        let Poll::Ready(second) = poll(second.as_mut()) else { panic!("it was given one") };
+        assert_eq!((second.unless_void(|| 7), taken.unless_void(|| 7)), (None, Some(7)));
+        drop((second, taken));
         drop(now(turns.turn(1)));
     }
 

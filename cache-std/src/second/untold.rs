@@ -8,33 +8,53 @@ use cache_core::store::TagChange;
 /// Most changes that are remembered.
 const MOST: usize = 1_000;
 
-type Changes = VecDeque<(Box<str>, TagChange)>;
-
 /// Changes of tags that others are to be told of, in their order.
 #[derive(Default)]
-pub(super) struct Untold(Mutex<Changes>);
+pub(super) struct Untold(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    changes: VecDeque<Change>,
+    last: u64,
+}
+
+/// What happened to a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) number: u64,
+    pub(super) tag: Box<str>,
+    pub(super) change: TagChange,
+}
 
 impl Untold {
-    /// One more; `false` if there are too many.
-    pub(super) fn add(&self, tag: &str, change: TagChange) -> bool {
-        let mut changes = self.lock();
-        if changes.len() >= MOST {
-            changes.clear();
-            return false;
+    /// One more, and its number; `None` if there are too many: then all are forgotten.
+    pub(super) fn add(&self, tag: &str, change: TagChange) -> Option<u64> {
+        let mut state = self.lock();
+        if state.changes.len() >= MOST {
+            state.changes.clear();
+            return None;
         }
-        changes.push_back((tag.into(), change));
-        true
+        state.last += 1;
+        let number = state.last;
+        state.changes.push_back(Change { number, tag: tag.into(), change });
+        Some(number)
     }
 
-    pub(super) fn first(&self) -> Option<(Box<str>, TagChange)> {
-        self.lock().front().cloned()
+    pub(super) fn any(&self) -> bool {
+        !self.lock().changes.is_empty()
     }
 
-    pub(super) fn told_first(&self) {
-        self.lock().pop_front();
+    /// The first that is left, of those up to a number.
+    pub(super) fn first(&self, most: u64) -> Option<Change> {
+        self.lock().changes.front().filter(|change| change.number <= most).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Changes> {
+    /// This one needs no more to be told. Others may have been meanwhile.
+    pub(super) fn told(&self, number: u64) {
+        self.lock().changes.retain(|change| change.number != number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -46,10 +66,13 @@ mod tests {
     #[test]
     fn changes_keep_their_order_and_there_are_not_too_many() {
         let untold = Untold::default();
-        assert!(untold.add("a", TagChange::Expire) && untold.add("b", TagChange::Invalidate));
-        untold.told_first();
-        assert_eq!(untold.first(), Some(("b".into(), TagChange::Invalidate)));
-        assert!((1..MOST).all(|_| untold.add("c", TagChange::Expire)));
-        assert!(!untold.add("d", TagChange::Expire) && untold.first().is_none());
+        let [a, b] = ["a", "b"].map(|tag| untold.add(tag, TagChange::Expire).unwrap());
+        let first = |most| untold.first(most).map(|change| change.number);
+        assert_eq!((first(b), first(a)), (Some(a), Some(a)));
+        untold.told(a);
+        untold.told(a); // by another, who told it too
+        assert_eq!((first(b), first(a)), (Some(b), None));
+        assert!((1..MOST).all(|_| untold.add("c", TagChange::Expire).is_some()));
+        assert!(untold.add("d", TagChange::Expire).is_none() && !untold.any());
     }
 }

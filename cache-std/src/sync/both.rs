@@ -44,7 +44,7 @@ impl<K: Clone + Eq + Hash, V, S: BuildHasher> UnderWay<'_, K, V, S> {
 impl<K: Clone + Eq + Hash, V, S: BuildHasher> Drop for UnderWay<'_, K, V, S> {
     fn drop(&mut self) {
         if !self.over {
-            self.second.doubt(self.key);
+            self.second.doubt(self.hash, self.key);
             self.inner.tables.invalidate(self.hash, self.key, self.inner.now());
         }
     }
@@ -82,7 +82,7 @@ where
         now: Instant,
     ) -> Reach {
         let under_way = UnderWay { inner: self, second, hash, key, over: false };
-        let reach = second.change(timer, key, change, now).await;
+        let reach = second.change(timer, (hash, key), change, now).await;
         under_way.over();
         reach
     }
@@ -104,7 +104,7 @@ where
     ) -> Put<V> {
         let inner = &*self.inner;
         let hash = inner.hash(&key);
-        let turn = second.turns.turn(hash).await;
+        let turn = second.turn(timer, hash).await;
         let now = inner.now();
         let policy = inner.policy.load_full();
         let near = |loaded| shortened(loaded, second.near_ttl(), &policy);
@@ -114,7 +114,11 @@ where
                 && second::is_fresh(&found)
             {
                 let value = value.clone();
-                turn.unless_void(|| self.store(key, near(second::loaded(found)), true));
+                let found = near(second::loaded(found));
+                let weight = inner.weigh(&key, &found);
+                let kept = turn.unless_void(|| self.keep(key, found, weight, true));
+                drop(turn);
+                drop(kept); // which may run any code of values
                 return Put::Present(value);
             }
         }
@@ -123,15 +127,19 @@ where
             let change = Change::by(&loaded, &policy, &second.terms);
             inner.change((second, timer), &turn, (hash, &key), &change, now).await;
         }
-        let mut key = Some(key);
-        let put =
-            turn.unless_void(|| key.take().map(|key| self.store(key, near(loaded), if_absent)));
+        let loaded = near(loaded);
+        let (weight, mut key) = (inner.weigh(&key, &loaded), Some(key));
+        let kept =
+            turn.unless_void(|| key.take().map(|key| self.keep(key, loaded, weight, if_absent)));
         if let Some(key) = key {
             // Others have changed it since in the store, which knows what is the newest. What was read
             // from there before this put is none of it.
             inner.tables.invalidate(hash, &key, inner.now());
         }
-        put.flatten().unwrap_or(Put::Stored)
+        drop(turn);
+        let (put, left) = kept.flatten().unzip();
+        drop(left); // which may run any code of values
+        put.unwrap_or(Put::Stored)
     }
 
     /// In memory, in the store, and in memory once more: what was read from the store in between is
@@ -143,7 +151,7 @@ where
     ) -> Mutated {
         let inner = &*self.inner;
         let hash = inner.hash(key);
-        let turn = second.turns.turn(hash).await;
+        let turn = second.turn(timer, hash).await;
         let found = inner.expire(hash, key);
         let ends = (second, timer);
         let reach = inner.change(ends, &turn, (hash, key), &Change::Expire, inner.now()).await;
@@ -159,7 +167,7 @@ where
     ) -> Mutated {
         let inner = &*self.inner;
         let hash = inner.hash(key);
-        let turn = second.turns.turn(hash).await;
+        let turn = second.turn(timer, hash).await;
         let found = inner.tables.invalidate(hash, key, inner.now());
         let ends = (second, timer);
         let reach = inner.change(ends, &turn, (hash, key), &Change::Remove, inner.now()).await;
@@ -169,7 +177,7 @@ where
 
     /// Empties the store, then memory; meanwhile nobody changes any key.
     pub(crate) async fn clear_both(&self, (second, timer): (&Second<K, V>, &impl Timer)) -> Reach {
-        let _turns = second.turns.all().await;
+        let _turns = second.all_turns(timer).await;
         let mut clearing = Clearing { inner: &self.inner, second, over: false };
         let reach = second.clear(timer, self.inner.now()).await;
         clearing.over = true;

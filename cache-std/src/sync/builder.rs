@@ -124,7 +124,7 @@ pub struct Builder<K, V, S = DefaultHasher, D = Threads> {
     pub(crate) second: Option<Box<dyn Behind<K, V>>>,
     backplane: Option<Arc<dyn Backplane<K> + Send + Sync>>,
     terms: Terms,
-    max_loads: usize,
+    pub(crate) max_loads: usize,
     max_waiters: usize,
     max_waiters_per_key: usize,
     hasher: S,

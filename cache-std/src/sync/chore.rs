@@ -3,11 +3,13 @@
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use cache_core::schedule::Job;
 use cache_core::store::HeldLease;
+use cache_core::{Instant, Ticket};
 
 use super::cache::Inner;
 use super::lead::Lead;
@@ -114,14 +116,52 @@ struct Hold<K> {
 }
 
 /// The leases of one thread's loads while it runs the loader.
-pub(crate) struct Holds<K>(Arc<Mutex<Vec<Hold<K>>>>);
+pub(crate) struct Holds<K>(Arc<(Mutex<Held<K>>, Condvar)>);
+
+struct Held<K> {
+    holds: VecDeque<Hold<K>>,
+    /// From then on, others may try.
+    until: Instant,
+    /// One of them is being renewed.
+    out: bool,
+    /// The loader has answered.
+    over: bool,
+}
 
 /// Starts a job that renews leases, until it is dropped.
 pub(super) type Renewer<K> = Box<dyn Fn(Holds<K>) -> Option<Chore> + Send + Sync>;
 
 impl<K> Holds<K> {
-    fn lock(&self) -> MutexGuard<'_, Vec<Hold<K>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held<K>> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next to be renewed, if the loader still runs.
+    fn take(&self, now: Instant) -> Option<Hold<K>> {
+        let mut held = self.lock();
+        let late = held.over || now.has_reached(held.until);
+        let hold = held.holds.pop_front().filter(|_| !late);
+        held.out = hold.is_some();
+        hold
+    }
+
+    /// It was renewed, or is lost.
+    fn give_back(&self, hold: Option<Hold<K>>) {
+        let mut held = self.lock();
+        held.holds.extend(hold);
+        held.out = false;
+        drop(held);
+        self.0.1.notify_all();
+    }
+
+    /// All that are left, once the loader has answered: waits for one renewal at most.
+    fn end(&self) -> VecDeque<Hold<K>> {
+        let mut held = self.lock();
+        held.over = true;
+        while held.out {
+            held = self.0.1.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        core::mem::take(&mut held.holds)
     }
 }
 
@@ -151,11 +191,16 @@ where
     })
 }
 
+/// One after another: who has loaded waits for one of them at most.
 fn renew<K: Clone + Eq + Hash, V, S: BuildHasher>(cache: &Inner<K, V, S>, holds: &Holds<K>) {
     let Some(second) = &cache.second else { return };
     let timer = ThreadTimer::new(&*cache.time);
-    for Hold { key, lease, .. } in &*holds.lock() {
-        timer.block_on(second.renew(&timer, key, lease, cache.now()));
+    let all = holds.lock().holds.len();
+    for _ in 0..all {
+        let Some(hold) = holds.take(cache.time.now_precisely()) else { return };
+        let renewing = second.renew(&timer, &hold.key, &hold.lease, cache.now());
+        let renewed = timer.block_on(renewing);
+        holds.give_back(Some(hold).filter(|_| renewed));
     }
 }
 
@@ -169,23 +214,26 @@ where
     S: BuildHasher,
 {
     let hold = |(load, lead): (usize, &mut Lead<K, V, S>)| {
-        let lease = lead.lease.take()?;
-        Some(Hold { load, key: lead.key.clone(), lease })
+        let (key, lease) = lead.lease.take()?;
+        Some(Hold { load, key, lease })
     };
-    let holds: Vec<_> = leads.iter_mut().enumerate().filter_map(hold).collect();
+    let holds: VecDeque<_> = leads.iter_mut().enumerate().filter_map(hold).collect();
     if holds.is_empty() {
         return load(leads);
     }
-    let holds = Holds(Arc::new(Mutex::new(holds)));
+    let until = leads.iter().filter_map(|lead| lead.ticket.as_ref()).map(Ticket::hard_at).max();
+    let until = until.unwrap_or(Instant::FAR_FUTURE);
+    let held = Held { holds, until, out: false, over: false };
+    let holds = Holds(Arc::new((Mutex::new(held), Condvar::new())));
     let cache = leads.first().and_then(|lead| lead.inner.upgrade());
     let renewer = cache.as_ref().and_then(|cache| cache.renewer.get());
     let chore = renewer.and_then(|renewer| renewer(holds.clone()));
     drop(cache); // a load that hangs must not keep it alive
     let loaded = load(leads);
     drop(chore);
-    for Hold { load, lease, .. } in holds.lock().drain(..) {
+    for Hold { load, key, lease } in holds.end() {
         if let Some(lead) = leads.get_mut(load) {
-            lead.lease = Some(lease);
+            lead.lease = Some((key, lease));
         }
     }
     loaded

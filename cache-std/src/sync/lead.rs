@@ -73,7 +73,7 @@ where
     /// An old value is at hand that may serve if the load takes too long.
     pub(crate) has_old: bool,
     /// The right to leave in the store what is loaded, where others share it.
-    pub(crate) lease: Option<HeldLease>,
+    pub(crate) lease: Option<(K, HeldLease)>,
     /// The store is in trouble.
     pub(crate) degraded: bool,
 }
@@ -337,6 +337,11 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
             desk.abandon(&self.key, now, &mut Spare::none(), ticket, &mut leaving);
             ending.unregister(&mut desk);
             desk.close(&mut leaving);
+        }
+        if let (Some((key, lease)), Some(inner)) = (self.lease.take(), self.inner.upgrade())
+            && let Some(second) = &inner.second
+        {
+            second.leave_lease(key, lease);
         }
         self.flight.finish(End::Abandoned);
     }

@@ -72,20 +72,10 @@ struct Facts {
     everywhere: [Vec<(u64, Value)>; KEYS],
     /// Somebody changes the origin and puts the value, so that nobody else may.
     putting: [bool; KEYS],
-    /// Mutations under way at a node.
-    busy: [u32; NODES],
     /// The origin fails.
     failing: bool,
     wrong: Option<String>,
     tally: Tally,
-}
-
-struct Busy(Arc<Mutex<Facts>>, usize);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        lock(&self.0).busy[self.1] -= 1;
-    }
 }
 
 #[derive(Clone)]
@@ -129,7 +119,6 @@ impl Plot {
             here: [[0; KEYS]; NODES],
             everywhere: Default::default(),
             putting: [false; KEYS],
-            busy: [0; NODES],
             failing: false,
             wrong: None,
             tally: Tally::default(),
@@ -255,17 +244,25 @@ impl Plot {
     async fn read_and_leave(&self, node: usize, key: Key) {
         let Some(cache) = self.at(node) else { return };
         let read = async { drop(cache.get_or_load(&key, self.loader(key)).await) };
-        self.for_a_while(read, 80).await;
+        self.leave(read, 80).await;
     }
 
-    /// Polls it for up to so many milliseconds; whether it has ended.
-    async fn for_a_while(&self, work: impl Future<Output = ()>, most: u64) -> bool {
+    /// Polls it for up to so many milliseconds. Whether it has ended, and whether its first poll has sent
+    /// something to the store.
+    async fn leave(&self, work: impl Future<Output = ()>, most: u64) -> (bool, bool) {
         let (mut work, mut over) = (pin!(work), pin!(self.world.sleep_ms(self.world.below(most))));
-        poll_fn(|context| match work.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending => over.as_mut().poll(context).map(|()| false),
+        let mut sent = None;
+        let ended = poll_fn(|context| {
+            let before = self.server.asked();
+            let polled = work.as_mut().poll(context);
+            sent.get_or_insert(self.server.asked() > before);
+            match polled {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => over.as_mut().poll(context).map(|()| false),
+            }
         })
-        .await
+        .await;
+        (ended, sent == Some(true))
     }
 
     fn loader(
@@ -318,16 +315,15 @@ impl Plot {
         let Some(value) = self.write(key, false) else { return };
         self.world.note(|| format!("node {node}: the origin has {value} of {key}"));
         let leaves = self.profile != Profile::Restarts && self.world.percent(15);
-        // Whose turn it is at once has sent it when it is left: that is enough, whatever becomes of it.
-        let is_sent = self.facts().busy[node] == 0 && self.world.percent(50);
-        let _busy = self.busy(node);
         if leaves {
             let gone = async {
                 cache.invalidate(&key).await;
             };
-            if !self.for_a_while(gone, 20).await {
+            let (ended, sent) = self.leave(gone, 20).await;
+            if !ended {
                 self.world.note(|| format!("node {node}: left an invalidation of {key}"));
-                if is_sent {
+                // What was sent is enough, whatever becomes of it.
+                if sent && self.world.percent(50) {
                     return;
                 }
             }
@@ -336,18 +332,11 @@ impl Plot {
         self.returned(node, key, value, reach);
     }
 
-    /// A mutation is under way at a node, until this is dropped.
-    fn busy(&self, node: usize) -> Busy {
-        self.facts().busy[node] += 1;
-        Busy(Arc::clone(&self.facts), node)
-    }
-
     /// Only one at a time may, or what is put is not what the origin has.
     async fn change_and_put(&self, node: usize, key: Key) {
         let Some(cache) = self.at(node) else { return };
         let Some(value) = self.write(key, true) else { return };
         self.world.note(|| format!("node {node}: puts {value} of {key}"));
-        let _busy = self.busy(node);
         let _ = cache.put(key, value).await;
         self.facts().putting[usize::from(key)] = false;
         self.returned(node, key, value, Reach::Queued); // who else knows is not told
@@ -356,7 +345,6 @@ impl Plot {
     async fn make_stale(&self, node: usize, key: Key) {
         let Some(cache) = self.at(node) else { return };
         let Some(value) = self.write(key, false) else { return };
-        let _busy = self.busy(node);
         let reach = cache.expire(&key).await.reach;
         self.returned(node, key, value, reach);
     }
@@ -364,7 +352,6 @@ impl Plot {
     async fn clear(&self, node: usize) {
         let Some(cache) = self.at(node) else { return };
         let before = self.facts().origin;
-        let _busy = self.busy(node);
         let reach = cache.clear().await;
         for (key, value) in (0..).zip(before) {
             // What is being put meanwhile may come after.

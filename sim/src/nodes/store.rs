@@ -36,6 +36,8 @@ struct State {
     lines: Vec<Line>,
     /// Requests and answers in a hundred that are lost.
     lossy: u64,
+    /// Requests that were sent.
+    asked: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +72,11 @@ impl Server {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many requests were sent so far.
+    pub(super) fn asked(&self) -> u64 {
+        self.state().asked
     }
 
     pub(super) fn lossy(&self, percent: u64) {
@@ -179,7 +186,11 @@ impl Server {
         let answer = Arc::new(Answer { value: Mutex::new(None), signal: cache_std::Signal::new() });
         let (server, place) = (self.clone(), Arc::clone(&answer));
         let (there, back) = (self.delay(), self.delay());
-        let lossy = self.state().lossy;
+        let lossy = {
+            let mut state = self.state();
+            state.asked += 1;
+            state.lossy
+        };
         let (lost, unanswered) = (self.world.percent(lossy), self.world.percent(lossy));
         self.world.spawn(async move {
             server.world.sleep(there).await;

@@ -237,3 +237,45 @@ fn tags_travel() {
         assert_eq!(two.freshness(&2), None, "told as soon as it could be");
     });
 }
+
+#[test]
+fn tags_that_change_at_the_same_time_are_all_told() {
+    on_paused_time(async {
+        let far = Far::new();
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        for (key, tag) in [(1, "a"), (2, "b")] {
+            assert!(two.put(key, Loaded::value(1).tag(tag)).await.is_stored());
+        }
+        far.takes(ms(20));
+        let change = |tag: &'static str| {
+            let one = one.clone();
+            tokio::spawn(async move { one.invalidate_tag(tag).await })
+        };
+        let first = change("a");
+        sleep(ms(1)).await;
+        let second = change("b");
+        sleep(ms(18)).await;
+        far.is(State::Down);
+        assert_eq!(first.await.unwrap(), Reach::Everywhere);
+        assert_eq!((second.await.unwrap(), two.get(&2)), (Reach::Queued, Some(1)));
+        far.is(State::Up);
+        sleep(secs(2)).await;
+        assert_eq!((two.get(&1), two.get(&2)), (None, None));
+    });
+}
+
+#[test]
+fn a_store_that_cannot_tell_of_tags_says_so_and_is_mended_all_the_same() {
+    on_paused_time(async {
+        let far = Far::mute();
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        assert!(two.put(1, 1).await.is_stored());
+        assert_eq!(one.expire_tag("team").await, Reach::Here);
+        far.is(State::Down);
+        assert_eq!(one.invalidate(&1).await.reach, Reach::Queued);
+        assert_eq!(one.expire_tag("team").await, Reach::Here);
+        far.is(State::Up);
+        sleep(secs(2)).await;
+        assert_eq!((two.get(&1), far.value(&two, 1)), (None, None));
+    });
+}

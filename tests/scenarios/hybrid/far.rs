@@ -21,6 +21,10 @@ pub(crate) struct Far {
     pub(crate) store: Arc<MemoryStore<u8, u32>>,
     wire: Arc<Mutex<Wire>>,
     shared: bool,
+    /// It cannot tell of tags.
+    mute: bool,
+    /// The time of all who share it, by which the store tells ages.
+    time: TokioTime,
 }
 
 #[derive(Default)]
@@ -44,7 +48,13 @@ pub(crate) enum State {
 
 impl Far {
     pub(crate) fn new() -> Self {
-        Self { store: Arc::new(MemoryStore::new(1_000)), wire: Arc::default(), shared: true }
+        let (store, wire) = (Arc::new(MemoryStore::new(1_000)), Arc::default());
+        Self { store, wire, shared: true, mute: false, time: TokioTime::new() }
+    }
+
+    /// The same store, which cannot tell of tags.
+    pub(crate) fn mute() -> Self {
+        Self { mute: true, ..Self::new() }
     }
 
     /// The same store for one process alone.
@@ -71,7 +81,7 @@ impl Far {
 
     /// A process that shares this.
     pub(crate) fn process(&self) -> Builder<u8, u32> {
-        let builder = Cache::builder().ttl(secs(60)).jitter_percent(0).time(TokioTime::new());
+        let builder = Cache::builder().ttl(secs(60)).jitter_percent(0).time(self.time.clone());
         let builder = builder.l2(self.clone());
         if self.shared { builder.backplane(Arc::clone(&self.store)) } else { builder }
     }
@@ -168,6 +178,9 @@ impl AsyncSharedStore<u8, u32> for Far {
     }
 
     async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+        if self.mute {
+            return Err(StoreError::unsupported("tell_tag"));
+        }
         let tell = || SharedStore::<u8, u32>::tell_tag(&*self.store, tag, change, by);
         self.goes("tell_tag", tell).await
     }

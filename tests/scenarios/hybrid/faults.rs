@@ -156,3 +156,21 @@ fn a_clear_that_the_store_missed_is_made_up_for() {
         assert_eq!((far.value(&one, 1), two.len()), (None, 0));
     });
 }
+
+#[test]
+fn the_late_answer_to_a_fill_settles_no_younger_doubt() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().build().unwrap();
+        far.takes(ms(20));
+        assert_eq!(told(ask(&cache, 1, calls.load(ms(0), Ok(1)))).await, Told::Value(1));
+        // The fill is done at 50 ms, and answered at 60.
+        sleep(ms(12)).await;
+        assert_eq!(far.value(&cache, 1), Some(1));
+        far.is(State::Down);
+        assert_eq!(cache.invalidate(&1).await.reach, Reach::Queued);
+        sleep(ms(10)).await;
+        far.is(State::Up);
+        assert_eq!(told(ask(&cache, 1, calls.load(ms(0), Ok(2)))).await, Told::Value(2));
+    });
+}

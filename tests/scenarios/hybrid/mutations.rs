@@ -154,3 +154,67 @@ fn a_dropped_cache_leaves_no_task_behind_whatever_its_store_does() {
         assert_eq!(alive, 2, "the leader, and its load");
     });
 }
+
+#[test]
+fn a_mutation_that_is_not_polled_any_more_holds_up_nobody() {
+    on_paused_time(async {
+        for far in [Far::new(), Far::private()] {
+            let calls = Calls::new();
+            let cache = far.process().build().unwrap();
+            far.takes(ms(4));
+            let mut stuck = pin!(cache.put(1, 1));
+            let polled = poll_fn(|context| Poll::Ready(stuck.as_mut().poll(context))).await;
+            assert!(polled.is_pending());
+            let before = calls.now();
+            assert_eq!(told(ask(&cache, 1, calls.load(ms(0), Ok(2)))).await, Told::Value(2));
+            assert_eq!(cache.invalidate(&1).await.reach, Reach::Everywhere);
+            assert!(cache.put(1, 3).await.is_stored());
+            cache.clear().await;
+            assert!(calls.now() - before < 2_000, "{} ms", calls.now() - before);
+            // It goes on in the end, and is the last.
+            let late = poll_fn(|context| stuck.as_mut().poll(context)).await;
+            assert!(late.is_stored());
+            let seen = cache.get(&1);
+            assert!(seen.is_none() || seen == far.value(&cache, 1), "{seen:?}");
+        }
+    });
+}
+
+#[test]
+fn an_early_refresh_asks_the_origin_though_the_store_has_the_value() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().early_refresh_percent(50).build().unwrap();
+        assert!(cache.put(1, 1).await.is_stored());
+        advance(secs(40)).await;
+        far.log();
+        assert_eq!(told(ask(&cache, 1, calls.load(ms(0), Ok(2)))).await, Told::Value(1));
+        settled().await;
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(2), Some(2)));
+        assert_eq!(far.log(), ["get", "acquire", "fill"]);
+        // What a peer has refreshed is taken.
+        let peer = far.process().build().unwrap();
+        advance(secs(40)).await;
+        assert!(peer.refresh(&1, calls.load(ms(0), Ok(3))));
+        settled().await;
+        assert_eq!(told(ask(&cache, 1, calls.never())).await, Told::Value(2));
+        settled().await;
+        assert_eq!((cache.get(&1), calls.count()), (Some(3), 2));
+    });
+}
+
+#[test]
+fn s20_a_load_that_nobody_waits_for_any_more_gives_its_lease_back() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let process = || far.process().abandon_unwatched(true).build().unwrap();
+        let (one, two) = (process(), process());
+        let leaves = ask(&one, 1, calls.never());
+        sleep(ms(10)).await;
+        leaves.abort();
+        sleep(ms(100)).await;
+        let before = calls.now();
+        assert_eq!(told(ask(&two, 1, calls.load(ms(0), Ok(2)))).await, Told::Value(2));
+        assert!(calls.now() - before < 100);
+    });
+}

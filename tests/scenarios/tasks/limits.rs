@@ -143,7 +143,7 @@ fn a_thread_that_needs_a_queued_refresh_pulls_it_forward() {
 #[test]
 fn a_refresh_that_finds_no_room_in_the_queue_is_tried_by_the_next_reader() {
     on_paused_time(async {
-        let cache = builder().stale_while_revalidate(secs(600)).max_loads(2_000).max_refreshes(1);
+        let cache = builder().stale_while_revalidate(secs(600)).max_loads(2_048).max_refreshes(1);
         let cache = cache.build().unwrap();
         let (calls, room) = (Calls::new(), 1 + 1_024);
         // Each put voids the refresh of the same key, which keeps its place, and is followed by another.

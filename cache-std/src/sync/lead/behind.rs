@@ -4,10 +4,11 @@ use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::Poll;
 
+use cache_core::Freshness;
 use cache_core::store::Stored;
 
 use super::*;
-use crate::second::{self, Filled, Found, Second, Timer};
+use crate::second::{self, Filled, Found, Second, Timer, Watch};
 use crate::sync::many::Ended;
 
 /// What the store behind the cache had for a flight.
@@ -34,18 +35,23 @@ where
     /// Asks the store behind the cache, if it is to be asked, and then for the right to load. While
     /// another process has that, waits for what it loads.
     pub(crate) async fn prepare(&mut self, timer: &impl Timer) -> Looked {
+        self.prepare_since(timer, None).await
+    }
+
+    /// The same where the store was asked already, and `since` then has watched what others do.
+    async fn prepare_since(&mut self, timer: &impl Timer, mut since: Option<Watch>) -> Looked {
         let mut attempt = 0;
         loop {
             let Some(inner) = self.backed() else { return Looked::Nothing };
             let Some(second) = &inner.second else { return Looked::Nothing };
-            let watch = second.watch(self.hash);
+            let watch = since.take().unwrap_or_else(|| second.watch(self.hash));
             let looked = self.look_behind(timer).await;
             if looked == Looked::Landed || !self.must_ask_for_lease(second) {
                 return looked;
             }
             match second.acquire(timer, &self.key, inner.now(), self.has_old).await {
                 Ok(Some(lease)) => {
-                    self.lease = Some(lease);
+                    self.lease = Some((self.key.clone(), lease));
                     // Who had it before may have landed since the store was asked.
                     let again = attempt > 0 || watch.is_told();
                     if again && self.look_again(timer).await == Looked::Landed {
@@ -97,6 +103,7 @@ where
     fn found(&mut self, found: Found<V>) -> Looked {
         self.asks_store = false;
         match found {
+            Found::Stored(stored) if self.has_as_good(&stored) => Looked::Nothing,
             Found::Stored(stored) if second::is_fresh(&stored) => {
                 // Or as a failure: the value's own code has panicked.
                 drop(self.land_from(Source::Store, second::loaded(stored)));
@@ -109,6 +116,16 @@ where
                 Looked::Nothing
             }
         }
+    }
+
+    /// Whether memory has a fresh value that is no older: it is refreshed before its time.
+    fn has_as_good(&self, stored: &Stored<V>) -> bool {
+        let Some(inner) = self.inner.upgrade() else { return false };
+        let now = inner.now();
+        let desk = inner.tables.desk(self.hash);
+        let fresh = desk.entry(&self.key, now).map(|entry| entry.lifetime(now));
+        let fresh = fresh.filter(|life| life.freshness() == Freshness::Fresh);
+        fresh.is_some_and(|life| life.age <= stored.lifetime.age)
     }
 
     /// Keeps an old value, which may serve those who wait; the flight goes on as another.
@@ -160,7 +177,7 @@ where
         // In a shared store, the lease keeps apart what loads and mutations leave there.
         let keeps = matches!(answer.change, Change::Keep);
         let turns = !second.is_shared && !keeps;
-        let turn = if turns { Some(second.turns.turn(self.hash).await) } else { None };
+        let turn = if turns { Some(second.turn(timer, self.hash).await) } else { None };
         let follows = self.complete_caught(answer);
         let (follows, panicked) =
             follows.map_or_else(|payload| (None, Err(payload)), |f| (f, Ok(())));
@@ -177,8 +194,8 @@ where
         follows: Option<Follows<V>>,
     ) {
         let Some((change, now)) = follows else { return self.give_lease_back(timer).await };
-        let lease = self.lease.take();
-        let filled = second.follow(timer, &self.key, &change, lease, now).await;
+        let lease = self.lease.take().map(|(_, lease)| lease);
+        let filled = second.follow(timer, (self.hash, &self.key), &change, lease, now).await;
         if let (Filled::Refused, Some(inner)) = (filled, self.inner.upgrade()) {
             // Others know better, and memory may have missed what.
             inner.tables.invalidate(self.hash, &self.key, inner.now());
@@ -187,12 +204,13 @@ where
 
     /// Renews the lease, if there is one, at each third of its time, until it is lost.
     pub(crate) async fn hold_lease(&self, timer: &impl Timer) {
-        let Some(lease) = &self.lease else { return };
+        let Some((_, lease)) = &self.lease else { return };
         let span = |inner: Arc<Inner<K, V, S>>| Some(inner.second.as_ref()?.terms.lease);
-        // The cache may go meanwhile.
+        // The cache may go meanwhile. When all who waited have been told that they wait in vain, another
+        // process may try.
         while let Some(span) = self.backed().and_then(span) {
             timer.after(span / 3).await;
-            let Some(inner) = self.backed() else { return };
+            let Some(inner) = self.backed().filter(|inner| !self.is_late(inner)) else { return };
             let Some(second) = &inner.second else { return };
             if !second.renew(timer, &self.key, lease, inner.now()).await {
                 return;
@@ -202,7 +220,7 @@ where
 
     /// The load has failed, and another process may try.
     pub(crate) async fn give_lease_back(&mut self, timer: &impl Timer) {
-        let Some(lease) = self.lease.take() else { return };
+        let Some((_, lease)) = self.lease.take() else { return };
         let Some(inner) = self.inner.upgrade() else { return };
         if let Some(second) = &inner.second {
             second.release(timer, &self.key, lease, inner.now()).await;
@@ -227,18 +245,18 @@ where
     let found = second.get_many(timer, &keys, inner.now()).await;
     drop(keys);
     let mut left = Vec::with_capacity(leads.len());
-    for ((mut lead, found), watch) in leads.into_iter().zip(found).zip(&watches) {
+    let mut since = Vec::with_capacity(left.capacity());
+    for ((mut lead, found), watch) in leads.into_iter().zip(found).zip(watches) {
         if lead.found(found) != Looked::Landed {
-            // Something has happened to it meanwhile: it is asked for once more.
-            lead.asks_store = watch.is_told();
             left.push(lead);
+            since.push(watch);
         }
     }
-    drop(watches);
     drop(inner);
     let mut looked = vec![Looked::Nothing; left.len()];
-    let preparing = left.iter_mut().zip(&mut looked).map(|(lead, looked)| async move {
-        *looked = lead.prepare(timer).await;
+    let leads = left.iter_mut().zip(since);
+    let preparing = leads.zip(&mut looked).map(|((lead, since), looked)| async move {
+        *looked = lead.prepare_since(timer, Some(since)).await;
     });
     all(preparing).await;
     let mut looked = looked.into_iter();

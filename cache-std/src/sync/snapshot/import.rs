@@ -145,7 +145,7 @@ where
         let (hash, now) = (inner.hash(&entry.key), inner.now());
         let timer = ThreadTimer::new(&*inner.time);
         timer.block_on(async {
-            let _turn = second.turns.turn(hash).await;
+            let _turn = second.turn(&timer, hash).await;
             if self.knows_better(&entry) {
                 return None;
             }
@@ -157,7 +157,7 @@ where
                 return None;
             }
             let change = Change::by(&entry.loaded, &inner.policy.load(), &second.terms);
-            second.change(&timer, &entry.key, &change, now).await;
+            second.change(&timer, (hash, &entry.key), &change, now).await;
             self.keep(entry)
         })
     }
