@@ -2,6 +2,7 @@
 
 use core::hash::{BuildHasher, Hash};
 
+use cache_core::store::TagChange;
 use cache_core::{Instant, Loaded, Put};
 
 use super::cache::{Cache, Inner};
@@ -21,6 +22,16 @@ impl Mutated {
     /// Of memory alone.
     pub(crate) const fn here(found: bool) -> Self {
         Self { found, reach: Reach::Everywhere }
+    }
+}
+
+impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
+    /// What happens to the values with a tag, in memory.
+    pub(crate) fn change_tag(&self, tag: &str, change: TagChange) {
+        match change {
+            TagChange::Expire => self.tables.expire_tag(tag, self.now()),
+            TagChange::Invalidate => self.tables.invalidate_tag(tag),
+        }
     }
 }
 

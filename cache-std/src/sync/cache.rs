@@ -170,14 +170,6 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         if self.is_bypassed() { None } else { self.tables.fresh_hit(hash, key, now) }
     }
 
-    /// What happens to the values with a tag, in memory.
-    pub(crate) fn change_tag(&self, tag: &str, change: TagChange) {
-        match change {
-            TagChange::Expire => self.tables.expire_tag(tag, self.now()),
-            TagChange::Invalidate => self.tables.invalidate_tag(tag),
-        }
-    }
-
     /// Makes a value in memory stale; `true` if there was one.
     pub(crate) fn expire<Q>(&self, hash: u64, key: &Q) -> bool
     where

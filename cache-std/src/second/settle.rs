@@ -1,0 +1,81 @@
+//! Making up for what the store, and those who share it, have missed.
+
+use super::*;
+
+impl<K: Clone + Eq + Hash, V> Second<K, V> {
+    /// Whether there is anything to be made up for.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.doubts.any() || self.untold.any() || self.left.any()
+    }
+
+    /// Makes up for some of what the store, and those who share it, have missed. Whether more may be tried
+    /// at once; `None` where the store is in trouble.
+    pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
+        while let Some((key, lease)) = self.left.take() {
+            // It ends by itself if this does not reach the store.
+            self.release(timer, &key, lease, now).await;
+        }
+        let told = self.tell_untold(timer, u64::MAX).await;
+        let settled = match self.doubts.some(64) {
+            Doubted::Nothing => Some(false),
+            Doubted::All => {
+                let _turns = self.all_turns(timer).await;
+                self.clear_again(timer, now).await.then_some(true)
+            }
+            Doubted::Keys(keys) => self.settle_keys(timer, keys, now).await.then_some(true),
+        };
+        settled.filter(|_| told.is_ok() || told == Err(Trouble::Unsupported))
+    }
+
+    async fn settle_keys(&self, timer: &impl Timer, keys: Vec<(u64, K)>, now: Instant) -> bool {
+        for (hash, key) in keys {
+            // So that what is put just now is not lost.
+            let _turn = self.turn(timer, hash).await;
+            if !self.settle(timer, &key, now).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) async fn clear_again(&self, timer: &impl Timer, now: Instant) -> bool {
+        let as_of = self.doubts.mark();
+        let cleared = self.ask(timer, self.store.clear(self.line.station(), now)).await.is_ok();
+        if cleared {
+            self.doubts.cleared(as_of);
+        }
+        cleared
+    }
+
+    /// Whether a key is in no doubt, after an attempt to remove it from the store if it was. All who
+    /// share the store hear of that.
+    pub(super) async fn settle(&self, timer: &impl Timer, key: &K, now: Instant) -> bool {
+        if !self.doubts.has(key) {
+            return true;
+        }
+        self.mend(); // the runtime of who has begun it may have ended
+        let as_of = self.doubts.mark();
+        if matches!(self.doubts.some(1), Doubted::All)
+            || self.mutate(timer, key, Mutation::Remove, now).await.is_err()
+        {
+            return false;
+        }
+        self.doubts.settle(key, as_of);
+        !self.doubts.has(key)
+    }
+
+    /// Tells others of what they were not told of yet, up to a number. Told twice does no harm. What the
+    /// store cannot tell is forgotten.
+    pub(super) async fn tell_untold(&self, timer: &impl Timer, most: u64) -> Result<(), Trouble> {
+        let mut all = Ok(());
+        while let Some(Untold { number, tag, change }) = self.untold.first(most) {
+            let telling = self.store.tell_tag(&tag, change, self.line.station());
+            match self.ask(timer, telling).await {
+                Err(Trouble::Unsupported) => all = Err(Trouble::Unsupported),
+                told => told?,
+            }
+            self.untold.told(number);
+        }
+        all
+    }
+}
