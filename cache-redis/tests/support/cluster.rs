@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::{Authority, PATIENCE, RedisServer};
+use super::{Authority, LOGIN, PATIENCE, RedisServer};
 
 /// Ports that nobody listens on, below those that connections take by themselves.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
@@ -96,7 +96,7 @@ impl RedisCluster {
 
     pub(crate) fn address(&self) -> String {
         let nodes: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        format!("redis+cluster://{}", nodes.join(","))
+        format!("redis+cluster://{LOGIN}@{}", nodes.join(","))
     }
 
     /// The slot of a name, as a node says.
