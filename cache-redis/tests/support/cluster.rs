@@ -84,7 +84,7 @@ impl RedisCluster {
             let replication = node.ask(&["INFO", "replication"]).unwrap_or_default();
             let linked = replication.contains("role:master")
                 || replication.contains("master_link_status:up");
-            linked && info(node, "CLUSTER").contains("cluster_state:ok")
+            linked && self.is_joined(node) && info(node, "CLUSTER").contains("cluster_state:ok")
         };
         until("the cluster serves", || {
             let owners = || self.nodes.iter().filter(|node| node.runs()).map(owners);
@@ -92,6 +92,14 @@ impl RedisCluster {
             self.nodes.iter().filter(|node| node.runs()).all(serves)
                 && owners().all(|map| map == first)
         });
+    }
+
+    /// Whether it has a link to all that run. What is published before that is lost on the way.
+    fn is_joined(&self, node: &RedisServer) -> bool {
+        let told = text(&node.ask(&["CLUSTER", "NODES"]).unwrap_or_default());
+        let linked = |line: &&str| line.contains(" connected") && !line.contains("handshake");
+        let running = self.nodes.iter().filter(|node| node.runs()).count();
+        told.lines().filter(linked).count() >= running
     }
 
     pub(crate) fn address(&self) -> String {
