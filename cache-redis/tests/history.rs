@@ -202,7 +202,7 @@ impl Worker {
         let (life, asked) = (self.world.life(), Clock::now());
         let Some(lock) = self.acquire(name, round, ttl).await else { return };
         let returned = Clock::now();
-        let same = life == self.world.life() && life % 2 == 0;
+        let same = life == self.world.life() && life.is_multiple_of(2);
         let (until, fence) = (counted_on(&lock), lock.fence());
         let life = same.then_some(life);
         let held = Held { name, fence, asked, returned, life, until, ended: returned };
@@ -307,7 +307,7 @@ impl Worker {
         }
         assert!(lock.valid_for().is_zero(), "{held:?} was not told that it is over");
         timeout(PATIENCE, lock.lost()).await.expect("it is over");
-        if held.fence % 2 == 0 {
+        if held.fence.is_multiple_of(2) {
             let extended = lock.extend(ttl).await;
             assert!(extended.is_err(), "{held:?} was extended after its end");
         }
