@@ -361,7 +361,7 @@ async fn nothing_is_changed_in_silence() {
     let redis = RedisServer::start();
     let rules = "ACL SETUSER mute on >secret allkeys resetchannels +@all -publish";
     redis.ask(&rules.split_whitespace().collect::<Vec<_>>()).unwrap();
-    let mute = open(&format!("{}?user=mute&pass=secret", redis.address()));
+    let mute = open(&format!("{}?user=mute&pass=secret", redis.address_without_login()));
     let mute = Texts::new(&mute, "app", Plain).unwrap().namespace("texts");
     let store = process(&redis);
     put(&store, "key", "text", minute()).await;
