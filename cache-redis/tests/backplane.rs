@@ -260,7 +260,7 @@ impl Receiver<String> for Slow {
     }
     fn closed(&self) {}
     fn changed(&self, _: String) {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     fn filled(&self, _: String) {}
     fn expired(&self, _: String) {}
