@@ -15,7 +15,7 @@ use support::{PATIENCE, Random, RedisServer};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-const NAMES: usize = 3;
+const NAMES: usize = 8;
 const WORKERS: u64 = 4;
 
 const fn ms(n: u64) -> Duration {
