@@ -49,7 +49,7 @@ fn subscribers(redis: &RedisServer) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_connection_is_told_and_replaced() {
+async fn r7_a_killed_connection_is_told_and_replaced() {
     let redis = RedisServer::start();
     let (here, there) = (process(&redis.address()), process(&redis.address()));
     let (ear, _) = Ear::on(&there.backplane());
@@ -70,7 +70,7 @@ async fn a_killed_connection_is_told_and_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_and_started_again_opens_it_anew() {
+async fn r7_a_server_that_is_killed_and_started_again_opens_it_anew() {
     let mut redis = RedisServer::start();
     let (here, there) = (process(&redis.address()), process(&redis.address()));
     let (ear, _) = Ear::on(&there.backplane());
@@ -90,7 +90,7 @@ async fn a_server_that_is_killed_and_started_again_opens_it_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_path_that_swallows_everything_is_told_within_two_heartbeats() {
+async fn r7_a_path_that_swallows_everything_is_told_within_two_heartbeats() {
     let redis = RedisServer::start();
     let proxy = Proxy::before(&redis.socket());
     let (ear, _) = Ear::on(&usual(&proxy.address()).backplane());
@@ -114,7 +114,7 @@ async fn a_path_that_swallows_everything_is_told_within_two_heartbeats() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_server_closes_it() {
+async fn r7_a_stopped_server_closes_it() {
     let redis = RedisServer::start();
     let (ear, _) = Ear::on(&usual(&redis.address()).backplane());
     ear.hears(Told::Opened, 1).await;
@@ -126,7 +126,7 @@ async fn a_stopped_server_closes_it() {
 
 /// What a later version of this library, or somebody else, says on the channel.
 #[tokio::test]
-async fn what_cannot_be_understood_counts_as_lost() {
+async fn r7_what_cannot_be_understood_counts_as_lost() {
     let redis = RedisServer::start();
     let store = process(&redis.address());
     let backplane = store.backplane();
@@ -153,7 +153,7 @@ async fn what_cannot_be_understood_counts_as_lost() {
 
 /// A clear that another process did is seen with the message, long before the next check.
 #[tokio::test]
-async fn a_clear_that_is_told_is_seen_at_once() {
+async fn s21_a_clear_that_is_told_is_seen_at_once() {
     let redis = RedisServer::start();
     let hour = Duration::from_secs(3_600);
     let (here, there) = (process(&redis.address()), process(&redis.address()).version_check(hour));
@@ -262,7 +262,7 @@ impl Receiver<String> for Slow {
     }
     fn closed(&self) {}
     fn changed(&self, _: String) {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
     }
     fn filled(&self, _: String) {}
     fn expired(&self, _: String) {}
@@ -272,7 +272,7 @@ impl Receiver<String> for Slow {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_does_not_keep_up_is_told_that_messages_were_lost() {
+async fn r7_one_that_does_not_keep_up_is_told_that_messages_were_lost() {
     let redis = RedisServer::start();
     let store = process(&redis.address());
     let opened = Arc::new(AtomicUsize::new(0));

@@ -15,7 +15,7 @@ use cache_core::store::{
 use cache_core::{Instant, Lifetime};
 use cache_redis::{Connection, LockOptions, Locks, RedisStore, Released, Server, ServerError};
 use support::{
-    Listener, PATIENCE, RedisCluster, RedisServer, Told, behind, eventually, free_ports,
+    LOGIN, Listener, PATIENCE, RedisCluster, RedisServer, Told, behind, eventually, free_ports,
 };
 use tokio::task::JoinSet;
 
@@ -338,7 +338,8 @@ async fn r5_what_is_on_both_sides_is_tried_again_within_its_time() {
 async fn r5_one_node_that_answers_is_enough_to_begin_with() {
     let cluster = RedisCluster::start();
     let nobody = free_ports(1)[0];
-    let address = format!("redis+cluster://127.0.0.1:{nobody},127.0.0.1:{}", cluster.ports[4]);
+    let address =
+        format!("redis+cluster://{LOGIN}@127.0.0.1:{nobody},127.0.0.1:{}", cluster.ports[4]);
     let store = patient(&address);
     put(&store, "key").await.unwrap();
     let nobody = patient(&format!("redis+cluster://127.0.0.1:{nobody}"));
@@ -347,7 +348,7 @@ async fn r5_one_node_that_answers_is_enough_to_begin_with() {
     // One that hangs is given up like one that is not there.
     cluster.nodes[3].signal("STOP");
     let [hangs, answers] = [3, 4].map(|n: usize| cluster.ports[n]);
-    let address = format!("redis+cluster://127.0.0.1:{hangs},127.0.0.1:{answers}");
+    let address = format!("redis+cluster://{LOGIN}@127.0.0.1:{hangs},127.0.0.1:{answers}");
     let (store, began) = (store_at(&address), Clock::now());
     eventually("it is put", async || put(&store, "key").await.is_ok()).await;
     println!("behind a node that hangs: put after {:?}", began.elapsed());
@@ -393,7 +394,7 @@ async fn r5_a_slot_that_nobody_serves_is_an_error_of_its_own() {
 async fn r5_addresses_of_the_wrong_kind_are_told_apart() {
     let port = free_ports(1)[0].to_string();
     let alone = RedisServer::start_with(&["--port", &port]);
-    let store = patient(&format!("redis+cluster://127.0.0.1:{port}"));
+    let store = patient(&format!("redis+cluster://{LOGIN}@127.0.0.1:{port}"));
     let error = put(&store, "key").await.unwrap_err();
     assert_eq!(behind(&error), Some(ServerError::NotACluster));
     assert_eq!(store.server().connection(), Connection::Down(ServerError::NotACluster));

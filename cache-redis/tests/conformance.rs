@@ -288,6 +288,11 @@ impl SharedHarness for RealTime {
         Some(self.placed(self.server(), &prefix, "main").texts)
     }
 
+    /// Between the nodes of a cluster, messages may overtake each other.
+    fn told_in_order(&self) -> bool {
+        matches!(*self.redis.borrow(), Redis::One(_))
+    }
+
     /// As another process would listen, when Redis says that it does.
     fn listen(
         &self,

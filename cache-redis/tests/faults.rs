@@ -84,7 +84,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_is_used_again_when_it_is_back() {
+async fn r1_a_killed_server_is_used_again_when_it_is_back() {
     let mut redis = RedisServer::start();
     let store = Arc::new(usual(&redis.address()));
     used_again(&store).await;
@@ -109,7 +109,7 @@ async fn a_killed_server_is_used_again_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_server_holds_callers_for_one_timeout_and_then_nobody() {
+async fn r2_a_stopped_server_holds_callers_for_one_timeout_and_then_nobody() {
     let redis = RedisServer::start();
     let store = Arc::new(usual(&redis.address()));
     used_again(&store).await;
@@ -175,7 +175,7 @@ async fn a_slow_path_costs_a_caller_no_more_than_its_timeout() {
 /// Answers come in the order of the questions: one that nobody waits for any more must not be given to the
 /// next who asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_gets_the_answer_to_a_cancelled_callers_question() {
+async fn r4_nobody_gets_the_answer_to_a_cancelled_callers_question() {
     let redis = RedisServer::start();
     let proxy = Proxy::before(&redis.socket());
     let store = Arc::new(patient(&proxy.address()));
@@ -207,7 +207,7 @@ async fn nobody_gets_the_answer_to_a_cancelled_callers_question() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_killed_in_the_middle_give_errors_and_never_wrong_answers() {
+async fn r4_connections_killed_in_the_middle_give_errors_and_never_wrong_answers() {
     let redis = RedisServer::start();
     let proxy = Proxy::before(&redis.socket());
     let store = Arc::new(usual(&proxy.address()));
@@ -238,7 +238,7 @@ async fn connections_killed_in_the_middle_give_errors_and_never_wrong_answers() 
 }
 
 #[tokio::test]
-async fn a_full_server_refuses_writes_and_goes_on_to_be_read() {
+async fn r3_a_full_server_refuses_writes_and_goes_on_to_be_read() {
     let redis = RedisServer::start();
     let store = patient(&redis.address());
     put(&store, "key").await.unwrap();
@@ -271,7 +271,7 @@ fn refusals(redis: &RedisServer) -> u64 {
 }
 
 #[tokio::test]
-async fn a_demoted_server_is_left_and_asked_again() {
+async fn r3_a_demoted_server_is_left_and_asked_again() {
     let redis = RedisServer::start();
     let store = patient(&redis.address());
     put(&store, "key").await.unwrap();
@@ -285,7 +285,7 @@ async fn a_demoted_server_is_left_and_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_loads_is_down() {
+async fn r3_a_server_that_loads_is_down() {
     let settings = ["--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"];
     let redis = Arc::new(RedisServer::start_with(&settings));
     let store = patient(&redis.address());
@@ -307,15 +307,15 @@ async fn a_server_that_loads_is_down() {
 const CANARY: &str = "canary-7c1e";
 
 #[tokio::test]
-async fn a_wrong_password_is_said_and_no_password_is_shown() {
+async fn r3_a_wrong_password_is_said_and_no_password_is_shown() {
     let redis = RedisServer::start_with(&["--requirepass", "right"]);
-    let with = |password: &str| format!("{}?pass={password}", redis.address());
+    let with = |password: &str| format!("{}?pass={password}", redis.address_without_login());
     let right = patient(&with("right"));
     put(&right, "key").await.unwrap();
     let wrong = patient(&with(CANARY));
     let error = put(&wrong, "key").await.unwrap_err();
     assert_eq!(behind(&error), Some(ServerError::Auth));
-    let none = patient(&redis.address());
+    let none = patient(&redis.address_without_login());
     let unsaid = put(&none, "key").await.unwrap_err();
     assert_eq!(behind(&unsaid), Some(ServerError::Auth));
     let builder = Server::builder(&with(CANARY)).unwrap();

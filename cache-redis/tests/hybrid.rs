@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant as Clock};
 
 use cache_core::store::Plain;
-use cache_redis::{RedisStore, Server};
-use cache_tokio::future::{Background, Builder, Cache, LoadError, Reach, Scheduler};
+use cache_redis::{RedisStore, Server, ServerError};
+use cache_tokio::future::{Background, Builder, Cache, LoadError, Reach, Scheduler, Source};
 #[cfg(feature = "cluster")]
 use support::RedisCluster;
 use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
@@ -31,9 +31,16 @@ fn process(address: &str) -> Builder<u64, String> {
 
 /// The same, on a machine that may be slow: only what is permanent counts.
 fn patient(address: &str) -> Memory {
+    memory(&patient_store(address))
+}
+
+fn patient_store(address: &str) -> Texts {
     let server = Server::builder(address).unwrap().operation_timeout(PATIENCE);
     let server = server.connect_timeout(PATIENCE).build().unwrap();
-    let store = Texts::new(&server, "app", Plain).unwrap();
+    Texts::new(&server, "app", Plain).unwrap()
+}
+
+fn memory(store: &Texts) -> Memory {
     let builder = Cache::builder().ttl(ms(60_000)).l2_hard_timeout(PATIENCE).l2(store.clone());
     builder.backplane(store.backplane()).build().unwrap()
 }
@@ -75,7 +82,11 @@ impl Readers {
             readers.spawn(async move {
                 let (mut reads, mut slowest) = (0, Duration::ZERO);
                 while !stop.load(Relaxed) {
-                    let key = (reads + reader * 7) % KEYS;
+                    // Most are in memory; some were never asked for, so that the store is met.
+                    let key = match reads % 16 {
+                        0 => KEYS + reads * 8 + reader,
+                        _ => (reads + reader * 7) % KEYS,
+                    };
                     let began = Clock::now();
                     let value = origin.read(&cache, key).await.expect("no trouble is the caller's");
                     slowest = slowest.max(began.elapsed());
@@ -199,6 +210,68 @@ async fn r3_what_the_server_refuses_costs_no_caller_an_error() {
         sleep(ms(300)).await;
     })
     .await;
+}
+
+/// Nobody has read the entries yet, so the origin answers for each.
+#[tokio::test]
+async fn r3_bytes_that_cannot_be_read_cost_no_caller_an_error() {
+    let redis = RedisServer::start();
+    let writer = patient_store(&redis.address());
+    let long = "x".repeat(5_000);
+    for key in 0..5_u64 {
+        memory(&writer).put(key, long.clone()).await;
+    }
+    let names = redis.names();
+    let entries: Vec<_> = names.iter().filter(|name| name.contains(":e")).collect();
+    let listed = "redis.call('DEL', KEYS[1]) return redis.call('RPUSH', KEYS[1], 'x')";
+    redis.ask(&["SET", entries[0], "of others", "PX", "60000"]).unwrap();
+    redis.ask(&["SET", entries[1], "", "PX", "60000"]).unwrap();
+    redis.ask(&["SETRANGE", entries[2], "90", "damage"]).unwrap();
+    redis.ask(&["EVAL", listed, "1", entries[3]]).unwrap();
+    let (store, origin) =
+        (patient_store(&redis.address()).max_value_bytes(1_000), Origin::default());
+    let reader = memory(&store);
+    for (key, n) in (0..5).zip(0..) {
+        assert_eq!(origin.read(&reader, key).await.unwrap(), format!("{key}: {n}"));
+    }
+    assert_eq!((store.stats().corrupt, reader.stats().store_errors), (5, 5));
+    memory(&writer).put(5, "of another schema".to_owned()).await;
+    let other = patient_store(&redis.address()).schema(7);
+    assert_eq!(origin.read(&memory(&other), 5).await.unwrap(), "5: 5");
+    assert_eq!(other.stats().foreign, 1);
+}
+
+#[tokio::test]
+async fn r3_a_wrong_password_costs_no_caller_an_error() {
+    let redis = RedisServer::start();
+    let address = format!("{}?user=least&pass=wrong", redis.address_without_login());
+    let (store, origin) = (patient_store(&address), Origin::default());
+    let cache = memory(&store);
+    for (key, n) in (0..KEYS).zip(0..) {
+        assert_eq!(origin.read(&cache, key).await.unwrap(), format!("{key}: {n}"));
+    }
+    assert!(store.server().failures(ServerError::Auth) >= 1);
+}
+
+/// Keys that were never loaded before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r1_s12_the_origin_answers_while_the_server_is_down_and_callers_are_told_so() {
+    let mut redis = RedisServer::start();
+    let cache = patient(&redis.address());
+    used_again(&cache).await;
+    let seen = async |key: u64| {
+        let load = move || async move { Ok::<_, String>(format!("of {key}")) };
+        let seen = cache.read(&key).outcome(load).await.expect("no trouble is the caller's");
+        assert_eq!((seen.value, seen.source), (format!("of {key}"), Source::Origin));
+        seen.degraded
+    };
+    redis.kill();
+    for key in 0..KEYS {
+        assert!(seen(key).await);
+    }
+    redis.restart();
+    used_again(&cache).await;
+    assert!(!seen(KEYS).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

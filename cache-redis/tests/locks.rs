@@ -24,7 +24,7 @@ const fn minute() -> LockOptions {
 }
 
 #[tokio::test]
-async fn one_at_a_time_and_names_are_apart() {
+async fn r9_one_at_a_time_and_names_are_apart() {
     let redis = RedisServer::start();
     let [one, other] = [(); 2].map(|()| open(&redis));
     let held = one.acquire("a", minute()).await.unwrap();
@@ -38,7 +38,7 @@ async fn one_at_a_time_and_names_are_apart() {
 
 /// The seed of many bugs: a holder that is late removes what is not its own any more.
 #[tokio::test]
-async fn a_late_holder_ends_nobody_elses() {
+async fn r9_a_late_holder_ends_nobody_elses() {
     let redis = RedisServer::start();
     let [one, other] = [(); 2].map(|()| open(&redis));
     let late = one.acquire("a", LockOptions::new(SHORT)).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_late_holder_ends_nobody_elses() {
 }
 
 #[tokio::test]
-async fn who_waits_gets_it_when_it_is_dropped() {
+async fn r9_who_waits_gets_it_when_it_is_dropped() {
     let redis = RedisServer::start();
     let [one, other] = [(); 2].map(|()| open(&redis));
     let held = one.acquire("a", minute()).await.unwrap();
@@ -65,7 +65,7 @@ async fn who_waits_gets_it_when_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_renewed_lock_outlives_its_ttl_until_it_is_taken_away() {
+async fn r9_a_renewed_lock_outlives_its_ttl_until_it_is_taken_away() {
     let redis = RedisServer::start();
     let [one, other] = [(); 2].map(|()| open(&redis));
     let held = one.acquire("a", LockOptions::new(Duration::from_secs(3)).renew()).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_renewed_lock_outlives_its_ttl_until_it_is_taken_away() {
 }
 
 #[tokio::test]
-async fn who_is_told_that_it_is_lost_counts_on_it_no_more() {
+async fn r9_who_is_told_that_it_is_lost_counts_on_it_no_more() {
     let redis = RedisServer::start();
     let held = open(&redis).acquire("a", LockOptions::new(MINUTE * 60)).await.unwrap();
     redis.ask(&["DEL", "app:default:k:{a}"]).unwrap();
@@ -96,7 +96,7 @@ async fn who_is_told_that_it_is_lost_counts_on_it_no_more() {
 }
 
 #[tokio::test]
-async fn fences_grow_even_if_the_server_forgets() {
+async fn r9_fences_grow_even_if_the_server_forgets() {
     let mut redis = RedisServer::start();
     let mut last = 0;
     for round in 0..6 {
@@ -112,7 +112,7 @@ async fn fences_grow_even_if_the_server_forgets() {
 }
 
 #[tokio::test]
-async fn scripts_that_the_server_forgot_are_sent_again() {
+async fn r9_scripts_that_the_server_forgot_are_sent_again() {
     let redis = RedisServer::start();
     let locks = open(&redis);
     locks.acquire("a", minute()).await.unwrap().release().await.unwrap();
@@ -122,7 +122,7 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
 }
 
 #[test]
-fn without_a_runtime_nothing_panics() {
+fn r9_without_a_runtime_nothing_panics() {
     let server = Server::open("redis://localhost").unwrap();
     assert_eq!(Locks::new(&server, "").map(drop).unwrap_err(), BuildError::EmptyPrefix);
     let locks = Locks::new(&server, "app").unwrap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant as Clock};
 use cache_core::store::{AsyncStore, Plain, StoreError};
 use cache_core::{Instant, Lifetime};
 use cache_redis::{BuildError, Connection, RedisStore, Server, ServerBuilder, ServerError};
-use support::{PATIENCE, RedisServer, SERVICE, Watched, behind, eventually, free_ports};
+use support::{LOGIN, PATIENCE, RedisServer, SERVICE, Watched, behind, eventually, free_ports};
 
 type Texts = RedisStore<String, Plain>;
 
@@ -134,7 +134,7 @@ async fn r6_servers_and_sentinels_have_passwords_of_their_own() {
     let error = put(&wrong, "key").await.unwrap_err();
     assert_eq!(behind(&error), Some(ServerError::Auth));
     assert_eq!(kind(&patient(with("right", "wrong"))).await, Some(ServerError::Auth));
-    let by_url = watched.address().replace("://", "://:right@");
+    let by_url = watched.address().replace(LOGIN, ":right");
     let by_url = Server::builder(&by_url).unwrap().sentinel_credentials("", CANARY);
     put(&patient(by_url), "key").await.unwrap();
     let shown =

@@ -91,7 +91,7 @@ async fn do_it(change: Change, store: &Texts, key: &str) {
 /// Every change ends the lease, also where there is no entry: a fill that began before is refused, and the
 /// next who asks gets a lease at once.
 #[tokio::test]
-async fn every_change_ends_the_lease_and_refuses_the_fill() {
+async fn r8_every_change_ends_the_lease_and_refuses_the_fill() {
     let redis = RedisServer::start();
     let (one, other) = (process(&redis), process(&redis));
     use Change::{Clear, Expire, Fill, Put, PutIfAbsent, Remove};
@@ -112,7 +112,7 @@ async fn every_change_ends_the_lease_and_refuses_the_fill() {
 }
 
 #[tokio::test]
-async fn a_fill_is_refused_after_the_end_of_its_lease_or_by_another() {
+async fn r8_a_fill_is_refused_after_the_end_of_its_lease_or_by_another() {
     let redis = RedisServer::start();
     let (one, other) = (process(&redis), process(&redis));
     let text = "text".to_owned();
@@ -133,7 +133,7 @@ async fn a_fill_is_refused_after_the_end_of_its_lease_or_by_another() {
 }
 
 #[tokio::test]
-async fn a_clear_that_another_did_a_moment_ago_counts_for_changes_at_once() {
+async fn s21_a_clear_that_another_did_a_moment_ago_counts_for_changes_at_once() {
     let redis = RedisServer::start();
     let hour = MINUTE * 60;
     let (one, slow) = (process(&redis), process(&redis).version_check(hour));
@@ -361,7 +361,7 @@ async fn nothing_is_changed_in_silence() {
     let redis = RedisServer::start();
     let rules = "ACL SETUSER mute on >secret allkeys resetchannels +@all -publish";
     redis.ask(&rules.split_whitespace().collect::<Vec<_>>()).unwrap();
-    let mute = open(&format!("{}?user=mute&pass=secret", redis.address()));
+    let mute = open(&format!("{}?user=mute&pass=secret", redis.address_without_login()));
     let mute = Texts::new(&mute, "app", Plain).unwrap().namespace("texts");
     let store = process(&redis);
     put(&store, "key", "text", minute()).await;

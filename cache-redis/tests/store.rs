@@ -10,7 +10,7 @@ use cache_core::store::{
 };
 use cache_core::{Freshness, Instant, Lifetime};
 use cache_redis::{BuildError, RedisStore, Server, ServerError};
-use support::{Listener, PATIENCE, RedisServer, Told, behind};
+use support::{CLUSTER_RIGHTS, Listener, PATIENCE, RIGHTS, RedisServer, Told, behind};
 
 type Texts = RedisStore<String, Plain>;
 
@@ -56,7 +56,7 @@ fn number(redis: &RedisServer, command: &[&str]) -> i64 {
 }
 
 #[tokio::test]
-async fn no_key_of_one_namespace_is_reached_from_another() {
+async fn r10_no_key_of_one_namespace_is_reached_from_another() {
     let redis = RedisServer::start();
     let server = open(&redis);
     let parts: [&[u8]; 9] = [b"", b":", b"a:b", b"a", b"{a}", b"*", b"a\0", b"\xff\xfe", b"%3A"];
@@ -74,10 +74,15 @@ async fn no_key_of_one_namespace_is_reached_from_another() {
             put(store, key, &format!("{n}/{k}")).await.unwrap();
         }
     }
-    stores[3].clear_now().await;
+    // `a` in `a`, and `*` in `*`, which is a pattern to Redis.
+    let cleared = [3, 32];
+    for n in cleared {
+        stores[n].clear_now().await;
+        assert_eq!(stores[n].purge_some(usize::MAX).await, keys(n).count());
+    }
     for (n, store) in stores.iter().enumerate() {
         for (k, key) in keys(n).enumerate() {
-            let expected = (n != 3).then(|| format!("{n}/{k}"));
+            let expected = (!cleared.contains(&n)).then(|| format!("{n}/{k}"));
             assert_eq!(get(store, key).await, expected);
         }
     }
@@ -100,7 +105,7 @@ impl Whole for Texts {
 }
 
 #[tokio::test]
-async fn every_entry_expires_with_its_last_window() {
+async fn s7_every_entry_expires_with_its_last_window() {
     let redis = RedisServer::start();
     let server = open(&redis);
     let store = texts(&server, "app", b"");
@@ -118,6 +123,31 @@ async fn every_entry_expires_with_its_last_window() {
         store.put("key", &"value".to_owned(), life, NOW).await.unwrap();
         let left = number(&redis, &["PTTL", &only(&redis)]);
         assert!((1..=expected).contains(&left) && left > expected - 30_000, "{left}");
+    }
+}
+
+/// Whatever writes it; and so does all else but the namespace's version.
+#[tokio::test]
+async fn s7_every_way_to_write_gives_an_expiry() {
+    let redis = RedisServer::start();
+    let store = texts(&open(&redis), "app", b"");
+    let (value, life) = ("value".to_owned(), Lifetime::fresh_for(MINUTE).stale_if_error(MINUTE));
+    put(&store, b"put", "value").await.unwrap();
+    assert!(store.put_if_absent("absent", &value, life, NOW).await.unwrap());
+    let lease = store.acquire("fill", MINUTE, NOW).await.unwrap().unwrap();
+    assert!(store.acquire("leased", MINUTE, NOW).await.unwrap().is_some());
+    let mutations = [
+        ("fill", Mutation::fill(&value, life, lease)),
+        ("told", Mutation::put(&value, life)),
+        ("absent", Mutation::Expire),
+    ];
+    for (key, mutation) in mutations {
+        assert!(store.mutate(key, mutation, Station::NOBODY, NOW).await.unwrap(), "{key}");
+    }
+    let names = redis.names();
+    assert_eq!(names.iter().filter(|name| name.contains(":e")).count(), 4, "{names:?}");
+    for name in names.iter().filter(|name| !name.ends_with(":v")) {
+        assert!(number(&redis, &["PTTL", name]) > 0, "{name}");
     }
 }
 
@@ -140,7 +170,7 @@ async fn an_age_is_told_by_the_server_and_a_persisted_entry_is_stale() {
 }
 
 #[tokio::test]
-async fn a_clear_is_seen_by_all_at_once_and_never_undone() {
+async fn s21_a_clear_is_seen_by_all_at_once_and_never_undone() {
     let redis = RedisServer::start();
     let checked = || texts(&open(&redis), "app", b"users").version_check(Duration::ZERO);
     let [one, other] = [(); 2].map(|()| checked());
@@ -160,7 +190,7 @@ async fn a_clear_is_seen_by_all_at_once_and_never_undone() {
 }
 
 #[tokio::test]
-async fn a_purge_frees_what_was_cleared_and_nothing_else() {
+async fn s21_a_purge_frees_what_was_cleared_and_nothing_else() {
     let redis = RedisServer::start();
     let server = open(&redis);
     let store = texts(&server, "app", b"users");
@@ -189,14 +219,14 @@ async fn a_purge_frees_what_was_cleared_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_empty_prefix_is_refused() {
+async fn s21_an_empty_prefix_is_refused() {
     let server = Server::open("redis://localhost").unwrap();
     let refused = Texts::new(&server, "", Plain);
     assert_eq!(refused.map(drop).unwrap_err(), BuildError::EmptyPrefix);
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_said_counted_and_left_to_put() {
+async fn r3_what_cannot_be_read_is_said_counted_and_left_to_put() {
     let redis = RedisServer::start();
     let server = open(&redis);
     let store = texts(&server, "app", b"").max_value_bytes(1_000);
@@ -233,7 +263,7 @@ async fn what_cannot_be_read_is_said_counted_and_left_to_put() {
 }
 
 #[tokio::test]
-async fn what_is_longer_than_the_limit_is_not_fetched() {
+async fn r3_what_is_longer_than_the_limit_is_not_fetched() {
     let redis = RedisServer::start();
     let server = open(&redis);
     let large = texts(&server, "app", b"");
@@ -250,7 +280,7 @@ async fn what_is_longer_than_the_limit_is_not_fetched() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_before_it_is_sent() {
+async fn r3_what_is_too_large_is_refused_before_it_is_sent() {
     let redis = RedisServer::start();
     let server = open(&redis);
     let store = texts(&server, "app", b"").max_value_bytes(10).max_key_bytes(3);
@@ -281,6 +311,23 @@ async fn of_many_who_find_nothing_one_puts() {
     }
 }
 
+/// All tests run with the rights that the documentation says are needed, and no others.
+#[test]
+fn the_rights_of_the_tests_are_those_of_the_documentation() {
+    let source = include_str!("../src/server.rs").replace("\n///", "");
+    let start = source.find("A Redis user needs").unwrap();
+    let said = &source[start..start + source[start..].find("#[derive").unwrap()];
+    let words = |text: &str| -> Vec<_> { text.split_whitespace().map(String::from).collect() };
+    let plain = |text: &str| text.chars().all(|letter| matches!(letter, 'a'..='z' | ' ' | '|'));
+    let mut said: Vec<_> = said.split('`').skip(1).step_by(2).filter(|text| plain(text)).collect();
+    said.retain(|text| *text != "app");
+    let given = format!("{RIGHTS} {CLUSTER_RIGHTS}").replace('+', "");
+    let (mut said, mut given) = (words(&said.join(" ")), words(&given));
+    said.sort();
+    given.sort();
+    assert_eq!(said, given);
+}
+
 /// The user that the page about Redis advises, with the names of these tests.
 fn advised_user() -> Vec<String> {
     let page = include_str!("../../docs/REDIS.md");
@@ -294,7 +341,7 @@ async fn a_user_with_few_rights_can_do_everything() {
     let redis = RedisServer::start();
     let rules = advised_user();
     redis.ask(&rules.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
-    let address = format!("{}?user=app&pass=secret", redis.address());
+    let address = format!("{}?user=app&pass=secret", redis.address_without_login());
     let builder = Server::builder(&address).unwrap().operation_timeout(PATIENCE);
     let server = builder.connect_timeout(PATIENCE).build().unwrap();
     let store = texts(&server, "app", b"");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cache_core::store::{AsyncStore, Plain, StoreError};
 use cache_core::{Instant, Lifetime};
 use cache_redis::{BuildError, Connection, RedisStore, Server, ServerBuilder, ServerError};
-use support::{Authority, Issued, PATIENCE, RedisServer, behind, eventually, free_ports};
+use support::{Authority, Issued, LOGIN, PATIENCE, RedisServer, behind, eventually, free_ports};
 
 type Texts = RedisStore<String, Plain>;
 
@@ -47,7 +47,7 @@ fn start(authority: &Authority, shown: &Issued, more: &[&str]) -> (RedisServer, 
     let settings: Vec<_> =
         settings.iter().map(String::as_str).chain(more.iter().copied()).collect();
     let server = RedisServer::start_with(&settings);
-    (server, format!("rediss://127.0.0.1:{port}"))
+    (server, format!("rediss://{LOGIN}@127.0.0.1:{port}"))
 }
 
 const ANYBODY: [&str; 2] = ["--tls-auth-clients", "no"];
@@ -87,6 +87,7 @@ async fn r3_a_wrong_password_over_tls_is_said_and_not_shown() {
     let issued = authority.issue("127.0.0.1", LATER);
     let settings = [&ANYBODY as &[_], &["--requirepass", "right"]].concat();
     let (_server, address) = start(&authority, &issued, &settings);
+    let address = address.replace(&format!("{LOGIN}@"), "");
     let trusting = builder(&address).certificate_authority(authority.pem.as_bytes());
     put(&store(trusting.clone().credentials("", "right"))).await.unwrap();
     assert_eq!(kind(trusting.clone()).await, Some(ServerError::Auth));

@@ -149,4 +149,10 @@ pub trait SharedHarness: Harness<Key: ToOwned<Owned: PartialEq + Send + Sync + '
         let _ = (store, receiver);
         None
     }
+
+    /// Whether changes of several keys are told in the order in which they happened. Not where the keys
+    /// are on several servers.
+    fn told_in_order(&self) -> bool {
+        true
+    }
 }

@@ -172,6 +172,39 @@ fn a_hundred_clients_come_back_spread_over_the_whole_delay() {
     assert!((0..10).all(in_each_tenth), "{at:?}");
 }
 
+/// An outage from [`START`] on, of a server that refuses connections until it is back: when the new
+/// connection is made.
+fn back_after(outage: Duration, seed: u64) -> Duration {
+    let mut machine = new(seed);
+    machine.poll(START);
+    machine.handle(Event::Connected, START);
+    machine.handle(Event::Failed(1, ServerError::Broken), START);
+    loop {
+        let at = retry_at(&mut machine);
+        if at.saturating_since(START) >= outage {
+            machine.handle(Event::Connected, at);
+            assert_eq!(machine.gate(), Gate::Open(2));
+            return at.saturating_since(START);
+        }
+        machine.handle(Event::NotConnected(ServerError::Refused), at);
+    }
+}
+
+/// A short outage ends within the first delay; a long one when delays have become as long as they get.
+#[test]
+fn after_an_outage_a_hundred_clients_come_back_over_four_fifths_of_the_delay() {
+    let Terms { first_delay, last_delay, .. } = Terms::DEFAULT;
+    for (outage, window) in [(Duration::ZERO, first_delay), (SECOND * 10, last_delay)] {
+        let back = |n: u64| back_after(outage, n.wrapping_mul(0x1234_5678_9abc_def1));
+        let mut at: Vec<_> = (0..100).map(back).collect();
+        at.sort();
+        let spread = at[99].saturating_sub(at[0]);
+        assert!(spread >= window * 4 / 5 && at[99] <= outage + window, "{spread:?} of {window:?}");
+        at.dedup();
+        assert!(at.len() > 95, "{} instants", at.len());
+    }
+}
+
 /// A thousand callers a second, on a server that hangs for five seconds from the start on, and then is
 /// well. Everything takes as long as it may.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::{Authority, PATIENCE, RedisServer};
+use super::{Authority, LOGIN, PATIENCE, RedisServer};
 
 /// Ports that nobody listens on, below those that connections take by themselves.
 pub(crate) fn free_ports(count: usize) -> Vec<u16> {
@@ -84,7 +84,7 @@ impl RedisCluster {
             let replication = node.ask(&["INFO", "replication"]).unwrap_or_default();
             let linked = replication.contains("role:master")
                 || replication.contains("master_link_status:up");
-            linked && info(node, "CLUSTER").contains("cluster_state:ok")
+            linked && self.is_joined(node) && info(node, "CLUSTER").contains("cluster_state:ok")
         };
         until("the cluster serves", || {
             let owners = || self.nodes.iter().filter(|node| node.runs()).map(owners);
@@ -94,9 +94,17 @@ impl RedisCluster {
         });
     }
 
+    /// Whether it has a link to all that run. What is published before that is lost on the way.
+    fn is_joined(&self, node: &RedisServer) -> bool {
+        let told = text(&node.ask(&["CLUSTER", "NODES"]).unwrap_or_default());
+        let linked = |line: &&str| line.contains(" connected") && !line.contains("handshake");
+        let running = self.nodes.iter().filter(|node| node.runs()).count();
+        told.lines().filter(linked).count() >= running
+    }
+
     pub(crate) fn address(&self) -> String {
         let nodes: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        format!("redis+cluster://{}", nodes.join(","))
+        format!("redis+cluster://{LOGIN}@{}", nodes.join(","))
     }
 
     /// The slot of a name, as a node says.

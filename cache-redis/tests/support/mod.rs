@@ -18,16 +18,26 @@ mod certificates;
 mod cluster;
 mod listener;
 mod proxy;
+mod random;
 mod sentinels;
 
 pub(crate) use certificates::{Authority, Issued};
 pub(crate) use cluster::{RedisCluster, free_ports, until};
 pub(crate) use listener::{Listener, Told};
 pub(crate) use proxy::{Proxy, Way};
+pub(crate) use random::Random;
 pub(crate) use sentinels::{SERVICE, Watched};
 
 /// Long enough for a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The commands that the documentation of `Server` lists; in a cluster it names more.
+pub(crate) const RIGHTS: &str = "+get +set +pttl +getrange +unlink +scan +eval +evalsha +time +exists \
+                                 +pexpire +del +hello +auth +ping +publish +subscribe";
+pub(crate) const CLUSTER_RIGHTS: &str = "+cluster|slots +asking";
+
+/// Name and password of the user that may do these and nothing else, on any key and channel.
+pub(crate) const LOGIN: &str = "least:enough";
 
 /// A `redis-server` on a Unix socket in a folder of its own, killed when dropped. It keeps nothing on
 /// disk.
@@ -91,6 +101,11 @@ impl RedisServer {
             command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
             command.arg(self.socket()).arg("--dir").arg(self.folder.path());
             command.args(["--enable-debug-command", "local"]);
+            command.args(["--user", "least", "on", ">enough", "~*", "&*", "nocommands"]);
+            command.args(RIGHTS.split(' '));
+            if self.arguments.iter().any(|word| word == "--cluster-enabled") {
+                command.args(CLUSTER_RIGHTS.split(' '));
+            }
         }
         let process = command
             .args(&self.arguments)
@@ -132,12 +147,18 @@ impl RedisServer {
         self.folder.path().join("redis.sock")
     }
 
+    /// Its address for a user who may do what the library needs, and nothing else.
     pub(crate) fn address(&self) -> String {
         address(&self.socket())
     }
 
-    /// The answer to a command by a connection of its own, as Redis writes it; `None` where it does not
-    /// answer, or with an error.
+    /// For who says his own name, or none.
+    pub(crate) fn address_without_login(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The answer to a command by a connection of its own, which may do everything, as Redis writes it;
+    /// `None` where it does not answer, or with an error.
     pub(crate) fn ask(&self, command: &[&str]) -> Option<String> {
         let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
         self.ask_bytes(&words).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -184,9 +205,9 @@ pub(crate) fn ping(socket: &Path) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 7])
 }
 
-/// The address of a socket.
+/// The address of a socket, for the user with the least rights.
 pub(crate) fn address(socket: &Path) -> String {
-    format!("unix://{}", socket.display())
+    format!("unix://{}?user=least&pass=enough", socket.display())
 }
 
 fn write_command(words: &[&[u8]], out: &mut Vec<u8>) {

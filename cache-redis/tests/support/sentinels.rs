@@ -1,6 +1,6 @@
 //! A primary, a replica, and sentinels that watch them.
 
-use super::{RedisServer, free_ports, until};
+use super::{LOGIN, RedisServer, free_ports, until};
 
 pub(crate) struct Watched {
     /// The first primary, and its replica.
@@ -70,7 +70,7 @@ impl Watched {
 
     pub(crate) fn address(&self) -> String {
         let hosts: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
+        format!("redis+sentinel://{LOGIN}@{}/{SERVICE}", hosts.join(","))
     }
 
     /// Whether the second server is the primary now.
