@@ -23,6 +23,9 @@ use crate::pool::Pool;
 use crate::second::{Reach, Second, ThreadTimer};
 use crate::time::{TickTime, Time};
 
+/// What is to be dropped when no lock is held.
+type Left<'a, K, V> = (Leaving<'a, K, V>, Spare<K>);
+
 /// A bounded cache for threads. Clones share it.
 ///
 /// A read hashes its key once, takes one small lock, and clones the value: keep `Clone` cheap, with
@@ -312,7 +315,7 @@ where
         loaded: Loaded<V>,
         weight: u32,
         if_absent: bool,
-    ) -> (Put<V>, (Leaving<'_, K, V>, Spare<K>)) {
+    ) -> (Put<V>, Left<'_, K, V>) {
         let inner = &*self.inner;
         let (hash, now) = (inner.hash(&key), inner.now());
         let mut spare = Spare::storing(key.clone(), &loaded);
