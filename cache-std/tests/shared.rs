@@ -214,3 +214,57 @@ fn r8_batches_load_no_key_twice() {
         assert_eq!(second.join().unwrap().unwrap(), [Some(20), Some(30)]);
     });
 }
+
+/// A value whose end makes another call of the cache, for the same key.
+#[derive(Clone)]
+struct Calls(u64, std::sync::Weak<Cache<u64, Calls>>);
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        if let Some(cache) = self.1.upgrade() {
+            cache.expire(&1);
+        }
+    }
+}
+
+/// A store that keeps nothing.
+struct Nowhere;
+
+impl Store<u64, Calls> for Nowhere {
+    fn get(&self, _: &u64, _: Instant) -> Result<Option<Stored<Calls>>, StoreError> {
+        Ok(None)
+    }
+
+    fn put(&self, _: &u64, _: &Calls, _: Lifetime, _: Instant) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &u64, _: Instant) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn clear(&self, _: Instant) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_value_that_calls_the_cache_when_it_is_dropped_holds_up_nothing() {
+    let (done, ended) = channel();
+    thread::spawn(move || {
+        let cache = Arc::new_cyclic(|cache| {
+            let builder = Cache::builder().ttl(Duration::from_secs(60)).l2(Nowhere);
+            let (own, built) = (cache.clone(), builder.build().unwrap());
+            built.put(1, Calls(1, own));
+            built
+        });
+        let own = Arc::downgrade(&cache);
+        assert!(cache.put(1, Calls(2, own.clone())).is_stored());
+        cache.invalidate(&1);
+        let loaded = cache.get_or_load(&1, move || Ok::<_, String>(Calls(3, own)));
+        assert_eq!(loaded.unwrap().0, 3);
+        cache.clear();
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(60)).expect("it hangs");
+}

@@ -52,6 +52,8 @@ impl<K, V, R, S> Cache<K, V, R, S> {
     /// thread that is to be blocked, is told so where the runtime can tell; see
     /// [`LoadError::WouldHang`](crate::sync::LoadError::WouldHang). On a worker of several, block within
     /// what the runtime has for that; a load in the worker's own queue is waited for to the hard time-out.
+    /// With a store behind the cache, what changes it blocks as well, until the store has answered or its
+    /// time-outs have passed.
     pub const fn blocking(&self) -> &sync::Cache<K, V, S> {
         &self.cache
     }

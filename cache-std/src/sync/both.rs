@@ -115,6 +115,8 @@ where
     ) -> Put<V> {
         let inner = &*self.inner;
         let hash = inner.hash(&key);
+        // Dropped after the turn, as all that may run any code of values.
+        let change;
         let turn = second.turn(timer, hash).await;
         let now = inner.now();
         let policy = inner.policy.load_full();
@@ -135,7 +137,7 @@ where
         }
         let present = if_absent && inner.tables.desk(hash).peek(&key, now).is_some();
         if !present {
-            let change = Change::by(&loaded, &policy, &second.terms);
+            change = Change::by(&loaded, &policy, &second.terms);
             inner.change((second, timer), &turn, (hash, &key), &change, now).await;
         }
         let loaded = near(loaded);
@@ -154,7 +156,7 @@ where
     }
 
     /// In memory, in the store, and in memory once more: what was read from the store in between is
-    /// outdated.
+    /// outdated. What leaves memory is dropped without the turn, as it may run any code of values.
     pub(crate) async fn expire_in_both(
         &self,
         (second, timer): (&Second<K, V>, &impl Timer),
@@ -162,10 +164,11 @@ where
     ) -> Mutated {
         let inner = &*self.inner;
         let hash = inner.hash(key);
-        let turn = second.turn(timer, hash).await;
         let found = inner.expire(hash, key);
+        let turn = second.turn(timer, hash).await;
         let ends = (second, timer);
         let reach = inner.change(ends, &turn, (hash, key), &Change::Expire, inner.now()).await;
+        drop(turn);
         inner.expire(hash, key);
         Mutated { found, reach }
     }
@@ -178,20 +181,23 @@ where
     ) -> Mutated {
         let inner = &*self.inner;
         let hash = inner.hash(key);
-        let turn = second.turn(timer, hash).await;
         let found = inner.tables.invalidate(hash, key, inner.now());
+        let turn = second.turn(timer, hash).await;
         let ends = (second, timer);
         let reach = inner.change(ends, &turn, (hash, key), &Change::Remove, inner.now()).await;
+        drop(turn);
         inner.tables.invalidate(hash, key, inner.now());
         Mutated { found, reach }
     }
 
     /// Empties the store, then memory; meanwhile nobody changes any key.
     pub(crate) async fn clear_both(&self, (second, timer): (&Second<K, V>, &impl Timer)) -> Reach {
-        let _turns = second.all_turns(timer).await;
+        let turns = second.all_turns(timer).await;
         let mut clearing = Clearing { inner: &self.inner, second, over: false };
         let reach = second.clear(timer, self.inner.now()).await;
         clearing.over = true;
+        drop(turns);
+        drop(clearing);
         reach
     }
 }

@@ -15,7 +15,7 @@ use super::cache::Inner;
 use super::chore::holding_leases;
 use super::outcome::Source;
 use super::place::Place;
-use super::tables::Desk;
+use super::tables::{Desk, Leaving};
 use crate::error::Failure;
 use crate::flight::{Arrival, End, Flight};
 use crate::second::{Change, Terms, ThreadTimer, shortened};
@@ -91,6 +91,16 @@ struct Answer<V> {
 
 /// What is to become of the entry in the store behind the cache, as of then.
 type Follows<V> = (Change<V>, Instant);
+
+/// A flight has ended in memory.
+struct Completed<'a, K, V> {
+    /// If the store is to follow.
+    follows: Option<Follows<V>>,
+    /// Dropped when no lock and no turn is held: it may run any code of keys and values.
+    _left: Option<Left<'a, K, V>>,
+}
+
+type Left<'a, K, V> = (Spare<K>, Leaving<'a, K, V>, Option<V>);
 
 /// A failure, and whether the old value may serve those who wait. One batch shares it.
 #[derive(Clone)]
@@ -190,7 +200,8 @@ where
     /// the way, if it did; then the load has failed.
     fn land_from(&mut self, source: Source, loaded: Loaded<V>) -> Result<(), Box<dyn Any + Send>> {
         let answer = self.answer_caught(source, loaded)?;
-        self.complete_caught(answer).map(drop)
+        let inner = self.inner.upgrade();
+        self.complete_caught(inner.as_deref(), answer).map(drop)
     }
 
     fn answer_caught(
@@ -253,16 +264,20 @@ where
     }
 
     /// The key's own code may panic: then the flight is given up.
-    fn complete_caught(
+    fn complete_caught<'a>(
         &mut self,
+        inner: Option<&'a Inner<K, V, S>>,
         answer: Answer<V>,
-    ) -> Result<Option<Follows<V>>, Box<dyn Any + Send>> {
-        catch_unwind(AssertUnwindSafe(|| self.complete(answer)))
+    ) -> Result<Completed<'a, K, V>, Box<dyn Any + Send>> {
+        catch_unwind(AssertUnwindSafe(|| self.complete(inner, answer)))
     }
 
-    /// Ends the flight. What is to become of the entry in the store behind the cache, if it is to
-    /// follow.
-    fn complete(&mut self, answer: Answer<V>) -> Option<Follows<V>> {
+    /// Ends the flight in this cache, if it is there still.
+    fn complete<'a>(
+        &mut self,
+        inner: Option<&'a Inner<K, V, S>>,
+        answer: Answer<V>,
+    ) -> Completed<'a, K, V> {
         let Answer { mut loaded, copy, weight, change, source } = answer;
         let lifetime = Lifetime::fresh_for(Duration::ZERO);
         let mut arrival = Arrival { source, lifetime, degraded: self.degraded };
@@ -272,14 +287,14 @@ where
             None if missing => End::Missing,
             None => End::Failed(Failure::NothingToRenew),
         };
-        let (Some(inner), Some(ticket)) = (self.inner.upgrade(), self.ticket.take()) else {
+        let Some((inner, ticket)) = inner.zip(self.ticket.take()) else {
             // The cache is gone; those who waited are answered all the same.
             self.flight.finish(end(arrival));
-            return None;
+            return Completed { follows: None, _left: None };
         };
         let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
-        let mut ending = Ending::of(&inner, self.hash, &ticket, self.place.take());
+        let mut ending = Ending::of(inner, self.hash, &ticket, self.place.take());
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&self.key);
@@ -305,8 +320,8 @@ where
         desk.close(&mut leaving);
         self.flight.finish(end(arrival));
         inner.tables.sweep_next(now);
-        drop((spare, leaving, handed_back));
-        counts.then_some((change, now))
+        let follows = counts.then_some((change, now));
+        Completed { follows, _left: Some((spare, leaving, handed_back)) }
     }
 
     pub(crate) fn fail(&mut self, failed: Failed) {

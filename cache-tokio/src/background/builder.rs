@@ -143,8 +143,8 @@ impl BackgroundBuilder {
     /// The same, for processes that share a store: they all have the value, and one of them at a time
     /// loads it, by a lease of the job's name that it renews meanwhile.
     ///
-    /// A run takes what the store has, if that was loaded within the last three quarters of the interval,
-    /// by whichever process. Else it loads, or waits for the one that does. When that one ends, another
+    /// A run, one by `refresh_now` or `valid_for` too, takes what the store has, if that was loaded within the
+    /// last three quarters of the interval, by whichever process. Else it loads, or waits for the one that does. When that one ends, another
     /// takes its place within the time of a lease, 5 s. A process that starts while the origin is down has
     /// the last value that was loaded. Where the store is down, each process loads for itself.
     ///

@@ -255,7 +255,7 @@ impl Plot {
         let ended = poll_fn(|context| {
             let before = self.server.asked();
             let polled = work.as_mut().poll(context);
-            sent.get_or_insert(self.server.asked() > before);
+            sent.get_or_insert_with(|| self.server.asked() > before);
             match polled {
                 Poll::Ready(()) => Poll::Ready(true),
                 Poll::Pending => over.as_mut().poll(context).map(|()| false),

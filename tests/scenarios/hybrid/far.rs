@@ -81,7 +81,7 @@ impl Far {
 
     /// A process that shares this.
     pub(crate) fn process(&self) -> Builder<u8, u32> {
-        let builder = Cache::builder().ttl(secs(60)).jitter_percent(0).time(self.time.clone());
+        let builder = Cache::builder().ttl(secs(60)).jitter_percent(0).time(self.time);
         let builder = builder.l2(self.clone());
         if self.shared { builder.backplane(Arc::clone(&self.store)) } else { builder }
     }

@@ -178,28 +178,36 @@ where
         let keeps = matches!(answer.change, Change::Keep);
         let turns = !second.is_shared && !keeps;
         let turn = if turns { Some(second.turn(timer, self.hash).await) } else { None };
-        let follows = self.complete_caught(answer);
-        let (follows, panicked) =
-            follows.map_or_else(|payload| (None, Err(payload)), |f| (f, Ok(())));
-        self.follow(timer, second, follows).await;
+        let completed = self.complete_caught(Some(&inner), answer);
+        let (follows, left, panicked) = match completed {
+            Ok(Completed { follows, _left }) => (follows, _left, Ok(())),
+            Err(payload) => (None, None, Err(payload)),
+        };
+        let done = self.follow(timer, second, follows).await;
         drop((turn, writing));
+        drop((left, done));
         panicked
     }
 
-    /// Leaves in the store what is in memory now, or gives back the right to do so.
+    /// Leaves in the store what is in memory now, or gives back the right to do so. What is answered is
+    /// to be dropped when no turn is held.
     async fn follow(
         &mut self,
         timer: &impl Timer,
         second: &Second<K, V>,
         follows: Option<Follows<V>>,
-    ) {
-        let Some((change, now)) = follows else { return self.give_lease_back(timer).await };
+    ) -> Option<Change<V>> {
+        let Some((change, now)) = follows else {
+            self.give_lease_back(timer).await;
+            return None;
+        };
         let lease = self.lease.take().map(|(_, lease)| lease);
         let filled = second.follow(timer, (self.hash, &self.key), &change, lease, now).await;
         if let (Filled::Refused, Some(inner)) = (filled, self.inner.upgrade()) {
             // Others know better, and memory may have missed what.
             inner.tables.invalidate(self.hash, &self.key, inner.now());
         }
+        Some(change)
     }
 
     /// Renews the lease, if there is one, at each third of its time, until it is lost.
@@ -281,7 +289,9 @@ where
             Ok(loaded) if !is_shared => drop(lead.finish(timer, loaded).await),
             Ok(loaded) => {
                 let answer = lead.answer_caught(Source::Origin, loaded).ok();
-                let follows = answer.and_then(|answer| lead.complete_caught(answer).ok().flatten());
+                let completed =
+                    answer.and_then(|answer| lead.complete_caught(inner.as_deref(), answer).ok());
+                let follows = completed.and_then(|completed| completed.follows);
                 ended.push((lead, follows));
             }
             Err(failed) => {
@@ -293,7 +303,7 @@ where
     let Some(second) = second else { return };
     let following = ended.iter_mut().map(|(lead, follows)| {
         let follows = follows.take();
-        async move { lead.follow(timer, second, follows).await }
+        async move { drop(lead.follow(timer, second, follows).await) }
     });
     all(following).await;
 }
