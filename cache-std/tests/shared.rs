@@ -217,7 +217,7 @@ fn r8_batches_load_no_key_twice() {
 
 /// A value whose end makes another call of the cache, for the same key.
 #[derive(Clone)]
-struct Calls(u64, std::sync::Weak<Cache<u64, Calls>>);
+struct Calls(u64, std::sync::Weak<Cache<u64, Self>>);
 
 impl Drop for Calls {
     fn drop(&mut self) {
