@@ -159,7 +159,7 @@ fn add_one(count: &AtomicU64) {
 impl<K, V> Second<K, V> {
     /// A load that held a lease has ended without an end: it is given back later.
     pub(crate) fn leave_lease(&self, key: K, lease: HeldLease) {
-        self.left.add(key, lease);
+        self.left.add(key, Some(lease));
         self.mend();
     }
 
@@ -281,7 +281,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     pub(crate) async fn follow(
         &self,
         timer: &impl Timer,
-        (hash, key): (u64, &K),
+        key: &K,
         change: &Change<V>,
         lease: Option<HeldLease>,
         now: Instant,
@@ -315,7 +315,8 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             Err(_) => {
                 if must_be_held {
                     // The lease may be in force still, and others wait for its end.
-                    self.doubt(hash, key);
+                    self.left.add(key.clone(), None);
+                    self.mend();
                 }
                 Filled::Failed
             }

@@ -12,8 +12,16 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     /// at once; `None` where the store is in trouble.
     pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
         while let Some((key, lease)) = self.left.take() {
-            // It ends by itself if this does not reach the store.
-            self.release(timer, &key, lease, now).await;
+            match lease {
+                // It ends by itself if this does not reach the store.
+                Some(lease) => self.release(timer, &key, lease, now).await,
+                // Old values serve on meanwhile, here and elsewhere.
+                None if self.mutate(timer, &key, Mutation::Expire, now).await.is_ok() => {}
+                None => {
+                    self.left.add(key, None);
+                    return None;
+                }
+            }
         }
         let told = self.tell_untold(timer, u64::MAX).await;
         let settled = match self.doubts.some(64) {

@@ -202,7 +202,7 @@ where
             return None;
         };
         let lease = self.lease.take().map(|(_, lease)| lease);
-        let filled = second.follow(timer, (self.hash, &self.key), &change, lease, now).await;
+        let filled = second.follow(timer, &self.key, &change, lease, now).await;
         if let (Filled::Refused, Some(inner)) = (filled, self.inner.upgrade()) {
             // Others know better, and memory may have missed what.
             inner.tables.invalidate(self.hash, &self.key, inner.now());
