@@ -230,6 +230,12 @@ impl Lifetime {
         self.freshness() == Freshness::Fresh || self.age <= age
     }
 
+    /// Whether a value with this life is fresh, and no older than one of another age that comes from
+    /// elsewhere: then that one is no news.
+    pub fn matches(&self, age: Duration) -> bool {
+        self.freshness() == Freshness::Fresh && self.age <= age
+    }
+
     pub(crate) fn windows(&self, now: Instant) -> Windows {
         // An age above the clock's reading would saturate at the origin and stretch the windows,
         // so the end of freshness is found from what is left, not from the origin.

@@ -92,7 +92,7 @@ where
     /// meanwhile, and a load that began before another changed the key leaves nothing there. Their
     /// changes are heard by a [`backplane`](Self::backplane).
     pub fn l2(mut self, store: impl AsyncStore<K, V> + Send + Sync + 'static) -> Self {
-        self.second = Some(Box::new(Later(store)));
+        self.second = Some(Box::new(Later::new(store)));
         self
     }
 }

@@ -35,7 +35,7 @@ use line::Line;
 use news::News;
 pub(crate) use news::Watch;
 use store::caught;
-pub(crate) use store::{Asking, Behind, Blocking, Later};
+pub(crate) use store::{Asking, Behind, Later};
 pub(crate) use terms::{Terms, shortened};
 pub(crate) use timer::{ThreadTimer, Timer, beside, within};
 pub(crate) use turns::{Turn, Turns};

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cache_core::store::{
-    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Mutation, Station, Store, StoreError,
+    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Mutation, Ready, Station, StoreError,
     Stored, TagChange,
 };
 use cache_core::{Instant, Lifetime};
@@ -84,108 +84,23 @@ fn finder<V>(finds: &mut Finds<V>) -> impl FnMut(usize, Stored<V>) {
     }
 }
 
-/// A store that answers at once, or blocks.
-pub(crate) struct Blocking<S>(pub(crate) S);
+/// A store that answers later, or, as one that [`Ready`] makes of a blocking one, blocks who asks.
+pub(crate) struct Later<S> {
+    store: S,
+    blocks: bool,
+}
 
-impl<K, V, S> Behind<K, V> for Blocking<S>
-where
-    K: Sync + 'static,
-    V: Send + Sync + 'static,
-    S: Store<K, V> + Send + Sync,
-{
-    fn is_shared(&self) -> bool {
-        self.0.shared().is_some()
-    }
-
-    fn blocks(&self) -> bool {
-        true
-    }
-
-    fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>> {
-        Box::pin(async move { self.0.get(key, now) })
-    }
-
-    fn get_many<'a>(
-        &'a self,
-        keys: &'a [&'a K],
-        now: Instant,
-        finds: &'a mut Finds<V>,
-    ) -> Asking<'a, ()> {
-        Box::pin(async move { self.0.get_many(keys, now, &mut finder(finds)) })
-    }
-
-    fn mutate<'a>(
-        &'a self,
-        key: &'a K,
-        mutation: Mutation<'a, V>,
-        by: Station,
-        now: Instant,
-    ) -> Asking<'a, bool> {
-        Box::pin(async move {
-            if let Some(shared) = self.0.shared() {
-                return shared.mutate(key, mutation, by, now);
-            }
-            match mutation {
-                Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
-                    self.0.put(key, value, lifetime, now).map(|()| true)
-                }
-                Mutation::Expire => match self.0.get(key, now)? {
-                    Some(Stored { value, lifetime, .. }) => {
-                        self.0.put(key, &value, stale(lifetime), now).map(|()| true)
-                    }
-                    None => Ok(false),
-                },
-                Mutation::Remove | Mutation::Vacate { .. } => self.0.remove(key, now),
-                _ => Err(StoreError::unsupported("mutate")),
-            }
-        })
-    }
-
-    fn clear(&self, by: Station, now: Instant) -> Asking<'_, ()> {
-        Box::pin(async move {
-            match self.0.shared() {
-                Some(shared) => shared.clear_all(by, now),
-                None => self.0.clear(now),
-            }
-        })
-    }
-
-    fn tell_tag<'a>(&'a self, tag: &'a str, change: TagChange, by: Station) -> Asking<'a, ()> {
-        Box::pin(async move {
-            self.0.shared().map_or_else(unshared, |shared| shared.tell_tag(tag, change, by))
-        })
-    }
-
-    fn acquire<'a>(
-        &'a self,
-        key: &'a K,
-        ttl: Duration,
-        now: Instant,
-    ) -> Asking<'a, Option<HeldLease>> {
-        Box::pin(async move { self.0.shared().map_or_else(unshared, |s| s.acquire(key, ttl, now)) })
-    }
-
-    fn renew<'a>(
-        &'a self,
-        key: &'a K,
-        lease: &'a HeldLease,
-        ttl: Duration,
-        now: Instant,
-    ) -> Asking<'a, bool> {
-        Box::pin(
-            async move { self.0.shared().map_or_else(unshared, |s| s.renew(key, lease, ttl, now)) },
-        )
-    }
-
-    fn release<'a>(&'a self, key: &'a K, lease: HeldLease, now: Instant) -> Asking<'a, bool> {
-        Box::pin(
-            async move { self.0.shared().map_or_else(unshared, |s| s.release(key, lease, now)) },
-        )
+impl<S> Later<S> {
+    pub(crate) const fn new(store: S) -> Self {
+        Self { store, blocks: false }
     }
 }
 
-/// A store that answers later.
-pub(crate) struct Later<S>(pub(crate) S);
+impl<S> Later<Ready<S>> {
+    pub(crate) const fn blocking(store: S) -> Self {
+        Self { store: Ready(store), blocks: true }
+    }
+}
 
 impl<K, V, S> Behind<K, V> for Later<S>
 where
@@ -194,15 +109,15 @@ where
     S: AsyncStore<K, V> + Send + Sync,
 {
     fn is_shared(&self) -> bool {
-        self.0.shared().is_some()
+        self.store.shared().is_some()
     }
 
     fn blocks(&self) -> bool {
-        false
+        self.blocks
     }
 
     fn get<'a>(&'a self, key: &'a K, now: Instant) -> Asking<'a, Option<Stored<V>>> {
-        Box::pin(self.0.get(key, now))
+        Box::pin(self.store.get(key, now))
     }
 
     fn get_many<'a>(
@@ -211,7 +126,7 @@ where
         now: Instant,
         finds: &'a mut Finds<V>,
     ) -> Asking<'a, ()> {
-        Box::pin(async move { self.0.get_many(keys, now, &mut finder(finds)).await })
+        Box::pin(async move { self.store.get_many(keys, now, &mut finder(finds)).await })
     }
 
     fn mutate<'a>(
@@ -222,20 +137,20 @@ where
         now: Instant,
     ) -> Asking<'a, bool> {
         Box::pin(async move {
-            if let Some(shared) = self.0.shared() {
+            if let Some(shared) = self.store.shared() {
                 return shared.mutate(key, mutation, by, now).await;
             }
             match mutation {
                 Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
-                    self.0.put(key, value, lifetime, now).await.map(|()| true)
+                    self.store.put(key, value, lifetime, now).await.map(|()| true)
                 }
-                Mutation::Expire => match self.0.get(key, now).await? {
+                Mutation::Expire => match self.store.get(key, now).await? {
                     Some(Stored { value, lifetime, .. }) => {
-                        self.0.put(key, &value, stale(lifetime), now).await.map(|()| true)
+                        self.store.put(key, &value, stale(lifetime), now).await.map(|()| true)
                     }
                     None => Ok(false),
                 },
-                Mutation::Remove | Mutation::Vacate { .. } => self.0.remove(key, now).await,
+                Mutation::Remove | Mutation::Vacate { .. } => self.store.remove(key, now).await,
                 _ => Err(StoreError::unsupported("mutate")),
             }
         })
@@ -243,16 +158,16 @@ where
 
     fn clear(&self, by: Station, now: Instant) -> Asking<'_, ()> {
         Box::pin(async move {
-            match self.0.shared() {
+            match self.store.shared() {
                 Some(shared) => shared.clear_all(by, now).await,
-                None => self.0.clear(now).await,
+                None => self.store.clear(now).await,
             }
         })
     }
 
     fn tell_tag<'a>(&'a self, tag: &'a str, change: TagChange, by: Station) -> Asking<'a, ()> {
         Box::pin(async move {
-            match self.0.shared() {
+            match self.store.shared() {
                 Some(shared) => shared.tell_tag(tag, change, by).await,
                 None => unshared(),
             }
@@ -266,7 +181,7 @@ where
         now: Instant,
     ) -> Asking<'a, Option<HeldLease>> {
         Box::pin(async move {
-            match self.0.shared() {
+            match self.store.shared() {
                 Some(shared) => shared.acquire(key, ttl, now).await,
                 None => unshared(),
             }
@@ -281,7 +196,7 @@ where
         now: Instant,
     ) -> Asking<'a, bool> {
         Box::pin(async move {
-            match self.0.shared() {
+            match self.store.shared() {
                 Some(shared) => shared.renew(key, lease, ttl, now).await,
                 None => unshared(),
             }
@@ -290,7 +205,7 @@ where
 
     fn release<'a>(&'a self, key: &'a K, lease: HeldLease, now: Instant) -> Asking<'a, bool> {
         Box::pin(async move {
-            match self.0.shared() {
+            match self.store.shared() {
                 Some(shared) => shared.release(key, lease, now).await,
                 None => unshared(),
             }

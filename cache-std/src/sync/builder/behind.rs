@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cache_core::store::{Backplane, Store};
 
 use super::{BuildError, Builder};
-use crate::second::Blocking;
+use crate::second::Later;
 
 impl<K: Sync + 'static, V: Send + Sync + 'static, S> Builder<K, V, S> {
     /// Puts a store behind the memory: files, a database, another process.
@@ -23,7 +23,7 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, S> Builder<K, V, S> {
     /// until it could be cleared, but not across a restart. Values with tags, and
     /// that a key is missing, are kept in memory alone. The store must not call this cache.
     pub fn l2(mut self, store: impl Store<K, V> + Send + Sync + 'static) -> Self {
-        self.second = Some(Box::new(Blocking(store)));
+        self.second = Some(Box::new(Later::blocking(store)));
         self
     }
 }

@@ -4,7 +4,6 @@ use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::Poll;
 
-use cache_core::Freshness;
 use cache_core::store::Stored;
 
 use super::*;
@@ -123,9 +122,8 @@ where
         let Some(inner) = self.inner.upgrade() else { return false };
         let now = inner.now();
         let desk = inner.tables.desk(self.hash);
-        let fresh = desk.entry(&self.key, now).map(|entry| entry.lifetime(now));
-        let fresh = fresh.filter(|life| life.freshness() == Freshness::Fresh);
-        fresh.is_some_and(|life| life.age <= stored.lifetime.age)
+        let own = desk.entry(&self.key, now).map(|entry| entry.lifetime(now));
+        own.is_some_and(|life| life.matches(stored.lifetime.age))
     }
 
     /// Keeps an old value, which may serve those who wait; the flight goes on as another.
