@@ -224,6 +224,12 @@ impl Lifetime {
         }
     }
 
+    /// Whether a store's `put_if_absent` finds an entry with this life there: it is fresh or stale. What is kept for
+    /// errors alone is absent.
+    pub fn is_present(&self) -> bool {
+        self.freshness() != Freshness::Expired
+    }
+
     /// Whether a value with this life is to be kept in the face of one of another age that comes from
     /// elsewhere: it is fresh, or no older.
     pub fn outdoes(&self, age: Duration) -> bool {

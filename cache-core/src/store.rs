@@ -154,7 +154,8 @@ pub trait Store<K: ?Sized, V> {
         Ok(())
     }
 
-    /// Keeps `value` only if `get` would answer nothing, in one step; tells whether it did.
+    /// Keeps `value` only if there is none that is fresh or stale, in one step; tells whether it did. One that is kept
+    /// for errors alone is [absent](Lifetime::is_present), and gives way.
     ///
     /// # Errors
     /// As for `put`, and [`StoreError::Unsupported`] unless overridden.

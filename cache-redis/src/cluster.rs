@@ -249,7 +249,7 @@ impl Hub {
     }
 
     async fn map_of(&self, address: &Address) -> Result<Slots, ServerError> {
-        let mut connection = self.dial(address).connect(|_| Ok(())).await?;
+        let (mut connection, _) = self.dial(address).connect(|_| Ok(())).await?;
         let mut question = redis::cmd("CLUSTER");
         question.arg("SLOTS");
         Slots::read(link::ask(&mut connection, &question).await?, address)

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, PushInfo, Value};
+use tokio::time::Instant;
 
+use crate::clock::Reading;
 #[cfg(feature = "cluster")]
 use crate::cluster::Hub;
 use crate::error::ServerError;
@@ -40,11 +42,11 @@ pub(crate) enum Dial {
 }
 
 impl Dial {
-    /// A connection whose server has answered, and whose end is told.
+    /// A connection whose server has answered, and whose end is told; and what its clock says.
     pub(crate) async fn connect(
         &self,
         push: impl Fn(PushInfo) -> Result<(), SendError> + Send + Sync + 'static,
-    ) -> Result<MultiplexedConnection, ServerError> {
+    ) -> Result<(MultiplexedConnection, Reading), ServerError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
@@ -67,23 +69,30 @@ async fn reach(
     info: &ConnectionInfo,
     role: Role,
     config: &AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, ServerError> {
+) -> Result<(MultiplexedConnection, Reading), ServerError> {
     let client = Client::open(info.clone()).map_err(|error| ServerError::of(&error))?;
     let made = client.get_multiplexed_async_connection_with_config(config).await;
     let connection = made.map_err(|error| ServerError::of_connecting(&error))?;
-    greet(connection.clone(), role).await?;
-    Ok(connection)
+    let reading = greet(connection.clone(), role).await?;
+    Ok((connection, reading))
 }
 
-async fn greet(mut connection: MultiplexedConnection, role: Role) -> Result<(), ServerError> {
+async fn greet(mut connection: MultiplexedConnection, role: Role) -> Result<Reading, ServerError> {
     let mut greeting = Pipeline::new();
-    greeting.cmd("HELLO").cmd("PING");
+    greeting.cmd("HELLO").cmd("PING").cmd("TIME");
+    let asked = Instant::now();
     let answers = link::ask_all(&mut connection, &greeting).await?;
-    let Ok([hello, ping]) = <[Value; 2]>::try_from(answers) else {
+    let answered = Instant::now();
+    let Ok([hello, ping, time]) = <[Value; 3]>::try_from(answers) else {
         return Err(ServerError::Protocol);
     };
     reply::value(ping)?;
-    let hello = reply::texts(hello)?;
+    check(&reply::texts(hello)?, role)?;
+    Ok(Reading { asked, answered, told: reply::time(time)? })
+}
+
+/// Whether a server that said this of itself is what it should be.
+fn check(hello: &[(String, String)], role: Role) -> Result<(), ServerError> {
     let is = |name: &str, value: &str| hello.iter().any(|(key, text)| key == name && text == value);
     let in_cluster = is("mode", "cluster");
     match role {

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cache_core::Instant;
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{Cmd, PushInfo, PushKind};
+use redis::{Cmd, Pipeline, PushInfo, PushKind, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::clock::{Micros, Reading, ServerClock};
 use crate::dial::Dial;
 use crate::error::ServerError;
 use crate::link;
@@ -36,6 +37,7 @@ pub(crate) struct Core {
     spans: Spans,
     subscription: Option<Subscription>,
     origin: tokio::time::Instant,
+    clock: ServerClock,
     inner: Mutex<Inner>,
     /// Whether something failed since the last answer, which is then worth telling.
     troubled: AtomicBool,
@@ -75,11 +77,13 @@ type Work = Pin<Box<dyn Future<Output = (Event, Option<MultiplexedConnection>)> 
 impl Core {
     pub(crate) fn new(dial: Dial, spans: Spans, moved: Arc<watch::Sender<()>>) -> Self {
         let machine = Supervisor::new(spans.terms, random::seed());
+        let origin = tokio::time::Instant::now();
         Self {
             dial,
             spans,
             subscription: None,
-            origin: tokio::time::Instant::now(),
+            origin,
+            clock: ServerClock::new(origin),
             inner: Mutex::new(Inner { machine, connection: None, driver: None, left: false }),
             troubled: AtomicBool::new(false),
             told: Notify::new(),
@@ -125,6 +129,11 @@ impl Core {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server's time, at latest.
+    pub(crate) fn server_time(&self) -> Micros {
+        self.clock.now()
     }
 
     pub(crate) fn gate(&self) -> Gate {
@@ -233,7 +242,10 @@ impl Core {
         let epoch = self.lock().machine.next_epoch();
         let made = timeout(self.spans.connect, self.greet(epoch)).await;
         match made.unwrap_or(Err(ServerError::Down)) {
-            Ok(connection) => (Event::Connected, Some(connection)),
+            Ok((connection, reading)) => {
+                self.clock.set(reading);
+                (Event::Connected, Some(connection))
+            }
             Err(ServerError::TimedOut | ServerError::Broken) => {
                 (Event::NotConnected(ServerError::Down), None)
             }
@@ -242,15 +254,18 @@ impl Core {
     }
 
     /// A connection whose server has answered, and which tells when it ends.
-    async fn greet(self: &Arc<Self>, epoch: Epoch) -> Result<MultiplexedConnection, ServerError> {
+    async fn greet(
+        self: &Arc<Self>,
+        epoch: Epoch,
+    ) -> Result<(MultiplexedConnection, Reading), ServerError> {
         let core = Arc::downgrade(self);
         let connecting = self.dial.connect(move |push: PushInfo| pushed(&core, epoch, push));
-        let mut connection = connecting.await?;
+        let (mut connection, reading) = connecting.await?;
         if let Some(Subscription { channel, .. }) = &self.subscription {
             let confirmed = connection.subscribe(channel.as_slice()).await;
             confirmed.map_err(|error| ServerError::of(&error))?;
         }
-        Ok(connection)
+        Ok((connection, reading))
     }
 
     async fn heartbeat(
@@ -258,9 +273,13 @@ impl Core {
         epoch: Epoch,
         connection: MultiplexedConnection,
     ) -> (Event, Option<MultiplexedConnection>) {
-        let event = match timeout(self.spans.answer, ping(connection)).await {
+        let event = match timeout(self.spans.answer, beat(connection)).await {
             Ok(Err(error)) if error.is_of_the_connection() => Event::Failed(epoch, error),
-            Ok(_) => Event::Alive(epoch),
+            Ok(Err(_)) => Event::Alive(epoch),
+            Ok(Ok(reading)) => {
+                self.clock.correct(reading);
+                Event::Alive(epoch)
+            }
             Err(_) => Event::Missed(epoch),
         };
         (event, None)
@@ -300,8 +319,18 @@ fn pushed(core: &Weak<Core>, epoch: Epoch, push: PushInfo) -> Result<(), SendErr
     Ok(())
 }
 
-async fn ping(mut connection: MultiplexedConnection) -> Result<(), ServerError> {
-    reply::value(link::ask(&mut connection, &redis::cmd("PING")).await?).map(drop)
+/// A heartbeat, which asks for the time as well.
+async fn beat(mut connection: MultiplexedConnection) -> Result<Reading, ServerError> {
+    let mut beat = Pipeline::with_capacity(2);
+    beat.cmd("PING").cmd("TIME");
+    let asked = tokio::time::Instant::now();
+    let answers = link::ask_all(&mut connection, &beat).await?;
+    let answered = tokio::time::Instant::now();
+    let Ok([ping, time]) = <[Value; 2]>::try_from(answers) else {
+        return Err(ServerError::Protocol);
+    };
+    reply::value(ping)?;
+    Ok(Reading { asked, answered, told: reply::time(time)? })
 }
 
 /// Does what the supervisor wants, one thing at a time. What is under way is dropped when the supervisor

@@ -56,20 +56,33 @@ impl Names {
 
     /// The name of what belongs to `key`.
     pub(crate) fn of(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut name = Vec::new();
+        self.write(kind, key, &mut name)?;
+        Ok(name)
+    }
+
+    /// The same, in place of what `name` is.
+    pub(crate) fn write(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        name: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
         self.allow(key)?;
-        let mut name = Vec::with_capacity(self.stem.len() + key.len() + key.len() / 4 + SPARE);
+        name.clear();
+        name.reserve(self.stem.len() + key.len() + key.len() / 4 + SPARE);
         name.extend_from_slice(&self.stem);
         match kind {
-            Kind::Entry(version) => numbered(b'e', version, &mut name),
-            Kind::Lease(version) => numbered(b'l', version, &mut name),
+            Kind::Entry(version) => numbered(b'e', version, name),
+            Kind::Lease(version) => numbered(b'l', version, name),
             Kind::LeaseFence => name.extend_from_slice(b"lf"),
             Kind::Lock => name.push(b'k'),
             Kind::LockFence => name.extend_from_slice(b"kf"),
         }
         name.extend_from_slice(b":{");
-        escape_key(key, &mut name);
+        escape_key(key, name);
         name.push(b'}');
-        Ok(name)
+        Ok(())
     }
 
     /// Where the number of the namespace's version is kept.
@@ -123,16 +136,30 @@ fn escape_key(key: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Which bytes stand for themselves.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let is = byte as u8;
+        plain[byte] =
+            is.is_ascii_alphanumeric() || matches!(is, b'-' | b'_' | b'.' | b'~' | b'/' | b'@');
+        byte += 1;
+    }
+    plain
+};
+
 fn escape(part: &[u8], also_plain: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in part.iter().copied() {
-        let plain = byte.is_ascii_alphanumeric() || b"-_.~/@".contains(&byte);
-        if plain || also_plain.contains(&byte) {
-            out.push(byte);
-        } else {
-            let digit = |nibble: u8| HEX[usize::from(nibble & 15)];
-            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte)]);
-        }
+    let is_plain = |byte: &u8| PLAIN[usize::from(*byte)] || also_plain.contains(byte);
+    let mut rest = part;
+    loop {
+        let plain = rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+        out.extend_from_slice(&rest[..plain]);
+        let Some((byte, after)) = rest[plain..].split_first() else { return };
+        let digit = |nibble: u8| HEX[usize::from(nibble & 15)];
+        out.extend_from_slice(&[b'%', digit(byte >> 4), digit(*byte)]);
+        rest = after;
     }
 }
 

@@ -27,6 +27,7 @@
 mod address;
 mod backplane;
 mod blocking;
+mod clock;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod desk;
@@ -44,6 +45,7 @@ mod script;
 #[cfg(feature = "sentinel")]
 mod sentinel;
 mod server;
+mod stamp;
 mod store;
 mod supervisor;
 #[cfg(feature = "tls")]

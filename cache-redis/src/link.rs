@@ -6,10 +6,19 @@ use std::sync::Arc;
 use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, Pipeline, Value};
 
+use crate::clock::Micros;
 #[cfg(feature = "cluster")]
 use crate::cluster::Routed;
 use crate::driver::Core;
 use crate::error::ServerError;
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) value: Value,
+    /// The server's time when it was answered, or a little later.
+    pub(crate) at: Micros,
+}
 
 /// What an operation runs on, from its start to its end.
 pub(crate) struct Link {
@@ -48,19 +57,24 @@ impl Link {
             }
             #[cfg(feature = "cluster")]
             Means::Routed(routed) => {
-                let mut answers = routed.ask_all(&[command]).await?;
-                answers.pop().ok_or(ServerError::Protocol)
+                let answer = routed.ask_all(&[command]).await?.pop();
+                answer.map(|answer| answer.value).ok_or(ServerError::Protocol)
             }
         }
     }
 
     /// The answers to commands that are sent at once, one for each. In a cluster, those for different
     /// nodes are carried out in no order, except that what reads waits for the changes before it.
-    pub(crate) async fn ask_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>, ServerError> {
+    pub(crate) async fn ask_all(
+        &mut self,
+        commands: &Pipeline,
+    ) -> Result<Vec<Answer>, ServerError> {
         let _held = self.bytes.hold(commands.cmd_iter())?;
         match &mut self.means {
             Means::One(connection, core) => {
-                core.send(commands.cmd_iter(), ask_all(connection, commands)).await
+                let answers = core.send(commands.cmd_iter(), ask_all(connection, commands)).await?;
+                let at = core.server_time();
+                Ok(answers.into_iter().map(|value| Answer { value, at }).collect())
             }
             #[cfg(feature = "cluster")]
             Means::Routed(routed) => {

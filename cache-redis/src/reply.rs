@@ -38,6 +38,19 @@ pub(crate) fn number(answer: Value) -> Result<Option<u64>, ServerError> {
     Ok(std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok()))
 }
 
+/// What `TIME` answers, in microseconds since 1970.
+pub(crate) fn time(answer: Value) -> Result<u64, ServerError> {
+    let Value::Array(parts) = value(answer)? else { return Err(ServerError::Protocol) };
+    let Ok([seconds, micros]) = <[Value; 2]>::try_from(parts) else {
+        return Err(ServerError::Protocol);
+    };
+    let [seconds, micros] = [number(seconds)?, number(micros)?];
+    let [Some(seconds), Some(micros)] = [seconds, micros] else {
+        return Err(ServerError::Protocol);
+    };
+    Ok(seconds.saturating_mul(1_000_000).saturating_add(micros))
+}
+
 /// The next cursor and the names of a step of `SCAN`.
 pub(crate) fn scan(answer: Value) -> Result<(u64, Vec<Vec<u8>>), ServerError> {
     let Value::Array(parts) = value(answer)? else { return Err(ServerError::Protocol) };

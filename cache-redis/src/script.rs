@@ -136,13 +136,45 @@ macro_rules! end_lease {
     };
 }
 
-/// Keeps bytes, or nothing where their life is over.
+/// The server's time in microseconds since 1970.
+macro_rules! now {
+    () => {
+        "local time = redis.call('TIME')
+         local now = time[1] * 1000000 + time[2]
+         "
+    };
+}
+
+/// What an entry's first bytes say: when it was written, since when it is stale or 0, and its ttl, windows and age
+/// then in milliseconds; nothing where they cannot be read. See [`stamp`](crate::stamp), and `envelope` in the core.
+macro_rules! life {
+    () => {
+        r"local function life(head)
+             if type(head) ~= 'string' or #head < 64 then return end
+             if string.sub(head, 25, 28) ~= '\172\225\1\0' then return end
+             local written, stale, sum = struct.unpack('>I8I8I8', head)
+             if written + stale ~= sum then return end
+             local function millis(at)
+                 local high, low = struct.unpack('>I4I4', head, at)
+                 return (high * 4294967296 + low) / 1000000
+             end
+             return written, stale, millis(33), millis(41), millis(49), millis(57)
+         end
+         local head = redis.pcall('GETRANGE', KEYS[1], 0, 63)
+         "
+    };
+}
+
+/// Keeps bytes behind the time, or nothing where their life is over.
 macro_rules! keep {
     () => {
         concat!(
             tell!(),
             "if ARGV[4] == '0' then redis.call('UNLINK', KEYS[1])
-             else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4]) end
+             else
+                 local stamp = struct.pack('>I8I8I8', now, 0, now)
+                 redis.call('SET', KEYS[1], stamp .. ARGV[3], 'PX', ARGV[4])
+             end
              ",
             end_lease!(),
             "return 1"
@@ -151,11 +183,18 @@ macro_rules! keep {
 }
 
 /// Another entry in place of what is there.
-pub(crate) static PUT: Script = script!(keep!());
+pub(crate) static PUT: Script = script!(concat!(now!(), keep!()));
 
-/// An entry where there is none.
+/// An entry where there is none that is fresh or stale. What cannot be read is left alone.
 pub(crate) static ADD: Script = script!(concat!(
-    "if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+    now!(),
+    life!(),
+    "if head ~= '' then
+         local written, stale, ttl, swr, _, age = life(head)
+         if not written then return 0 end
+         if stale ~= 0 then ttl = math.min(ttl, age + (stale - written) / 1000) end
+         if age + (now - written) / 1000 < ttl + swr then return 0 end
+     end
      ",
     keep!()
 ));
@@ -164,6 +203,7 @@ pub(crate) static ADD: Script = script!(concat!(
 pub(crate) static FILL: Script = script!(concat!(
     "if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end
      ",
+    now!(),
     keep!()
 ));
 
@@ -180,31 +220,21 @@ pub(crate) static VACATE: Script = script!(concat!(
 pub(crate) static REMOVE: Script =
     script!(concat!(tell!(), end_lease!(), "return redis.call('UNLINK', KEYS[1])"));
 
-/// The end of an entry's freshness. Its age is told by what is gone of its expiry, so the expiry is
-/// shortened to what its windows after freshness leave; [`form::tail`](crate::form::tail) is the same sum. What
-/// cannot be read goes, and so does what has no such windows. Spans in the header are nanoseconds of 64 bits,
-/// more than Lua's numbers hold, and become milliseconds in halves.
+/// The end of an entry's freshness: it says since when it is stale, and Redis keeps it for its windows after
+/// freshness only. What cannot be read goes, and so does what has no such windows.
 pub(crate) static EXPIRE: Script = script!(concat!(
     tell!(),
     end_lease!(),
-    r"local left = redis.call('PTTL', KEYS[1])
-     if left == -2 then return 0 end
-     local head = redis.pcall('GETRANGE', KEYS[1], 0, 39)
-     local tail = 0
-     if type(head) == 'string' and #head == 40 and string.sub(head, 1, 4) == '\172\225\1\0' then
-         local function millis(at)
-             local high, low = struct.unpack('>I4I4', head, at)
-             local rest = high * 967296 + low
-             return high * 4294 + math.floor(rest / 1000000), rest % 1000000 > 0 and 1 or 0
-         end
-         local longest = tonumber(ARGV[3])
-         local ttl, more = millis(9)
-         local swr, sie, age = (millis(17)), (millis(25)), (millis(33))
-         local ahead = math.max(ttl + more - age, 0)
-         local most = ahead < longest and longest - ahead or math.floor(longest / 2)
-         tail = math.min(math.max(swr, sie), most)
-     end
+    now!(),
+    life!(),
+    "if head == '' then return 0 end
+     local written, stale, _, swr, sie = life(head)
+     local tail = written and math.min(math.ceil(math.max(swr, sie)), tonumber(ARGV[3])) or 0
      if tail < 1 then redis.call('UNLINK', KEYS[1]) return 1 end
-     if left < 0 or left > tail then redis.call('PEXPIRE', KEYS[1], tail) end
+     if stale == 0 then
+         redis.call('SETRANGE', KEYS[1], 0, struct.pack('>I8I8I8', written, now, written + now))
+     end
+     local left = redis.call('PTTL', KEYS[1])
+     if left < 0 or left > tail then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tail)) end
      return 1"
 ));

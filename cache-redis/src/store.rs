@@ -30,8 +30,7 @@ pub(crate) use version::Version;
 /// Entries in a Redis server, shared by all processes that give the same prefix and namespace.
 ///
 /// Each entry is one string, whose expiry in Redis is the end of its last window, at most ten years
-/// ahead. Its age is told by what Redis says is left of that, so the clocks of those who share it do
-/// not matter. An operation is one trip to the server and back, as long as the namespace is not
+/// ahead. Its age is told by the server's clock alone, so the clocks of those who share it do not matter. An operation is one trip to the server and back, as long as the namespace is not
 /// cleared at the same time.
 ///
 /// [`clear`](AsyncStore::clear) takes one trip too, whatever the number of entries: it gives the
@@ -109,13 +108,18 @@ impl Space {
     fn name(&self, kind: Kind, key: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.names.of(kind, key).inspect_err(|_| count(&self.counts.too_large))
     }
+
+    /// The same, in place of what `name` is.
+    fn write_name(&self, kind: Kind, key: &[u8], name: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.names.write(kind, key, name).inspect_err(|_| count(&self.counts.too_large))
+    }
 }
 
 #[derive(Default)]
 struct Counts {
     corrupt: AtomicU64,
     foreign: AtomicU64,
-    altered: AtomicU64,
+    misdated: AtomicU64,
     too_large: AtomicU64,
 }
 
@@ -127,8 +131,9 @@ pub struct StoreStats {
     pub corrupt: u64,
     /// Entries of another codec, another schema or a later version of this library.
     pub foreign: u64,
-    /// Entries whose expiry somebody else has changed. They count as stale.
-    pub altered: u64,
+    /// Entries that were written later than now by the server's clock, which somebody has set back. They count as
+    /// stale.
+    pub misdated: u64,
     /// Keys and values that were refused for their size.
     pub too_large: u64,
 }
@@ -206,7 +211,7 @@ impl<V, C> RedisStore<V, C> {
         StoreStats {
             corrupt: self.space.counts.corrupt.load(Relaxed),
             foreign: self.space.counts.foreign.load(Relaxed),
-            altered: self.space.counts.altered.load(Relaxed),
+            misdated: self.space.counts.misdated.load(Relaxed),
             too_large: self.space.counts.too_large.load(Relaxed),
         }
     }
@@ -265,7 +270,7 @@ where
     ) -> Result<(), StoreError> {
         let mut batch = vec![];
         for (position, key) in keys.iter().enumerate() {
-            let key = key.key_bytes().into_owned();
+            let key = key.key_bytes();
             match self.space.names.allow(&key) {
                 Ok(()) => batch.push((position, key)),
                 Err(_) => {
@@ -280,7 +285,7 @@ where
         if batch.is_empty() { Ok(()) } else { self.fetch_many(&batch, found).await }
     }
 
-    /// In one step. An entry that is still kept, if only for errors, is there.
+    /// In one step. Where what is there cannot be read, it is left alone.
     async fn put_if_absent(
         &self,
         key: &K,

@@ -182,7 +182,7 @@ async fn show_what_cannot_be_read(redis: &RedisServer, server: &Server, shown: &
             0 => redis.ask(&["SET", name, VALUE]).unwrap(),
             1 => redis.ask(&["SETRANGE", name, "90", VALUE]).unwrap(),
             2 => redis.ask(&["EVAL", listed, "1", name, VALUE]).unwrap(),
-            _ => redis.ask(&["SETRANGE", name, "2", "\u{2}"]).unwrap(),
+            _ => redis.ask(&["SETRANGE", name, "26", "\u{2}"]).unwrap(),
         };
         let error = store.get(KEY, NOW).await.map(drop).unwrap_err();
         shown.error(&error);

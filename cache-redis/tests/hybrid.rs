@@ -225,7 +225,7 @@ async fn r3_bytes_that_cannot_be_read_cost_no_caller_an_error() {
     let entries: Vec<_> = names.iter().filter(|name| name.contains(":e")).collect();
     let listed = "redis.call('DEL', KEYS[1]) return redis.call('RPUSH', KEYS[1], 'x')";
     redis.ask(&["SET", entries[0], "of others", "PX", "60000"]).unwrap();
-    redis.ask(&["SET", entries[1], "", "PX", "60000"]).unwrap();
+    redis.ask(&["SET", entries[1], "x", "PX", "60000"]).unwrap();
     redis.ask(&["SETRANGE", entries[2], "90", "damage"]).unwrap();
     redis.ask(&["EVAL", listed, "1", entries[3]]).unwrap();
     let (store, origin) =

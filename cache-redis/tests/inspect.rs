@@ -60,7 +60,7 @@ async fn what_is_there_is_told_without_the_value() {
     let seen = store.inspect("key").await.unwrap();
     let entry = seen.entry.unwrap().unwrap();
     assert_eq!((entry.codec, entry.schema), (<Plain as Codec<String>>::ID, 0));
-    assert_eq!((entry.value_bytes, entry.altered), (SECRET.len(), false));
+    assert_eq!((entry.value_bytes, entry.misdated), (SECRET.len(), false));
     assert_eq!(entry.lifetime.freshness(), Freshness::Fresh);
     assert!(entry.kept_for.is_some_and(|left| left > MINUTE && left <= 2 * MINUTE));
     assert!(seen.lease.is_some_and(|left| left > MINUTE / 2 && left <= MINUTE));

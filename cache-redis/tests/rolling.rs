@@ -98,7 +98,7 @@ fn write_as_a_later_version(redis: &RedisServer, random: &mut Random) -> bool {
     }
     let name = entries[random.below(entries.len() as u64) as usize];
     let mark = "if redis.call('EXISTS', KEYS[1]) == 1 then
-                    redis.call('SETRANGE', KEYS[1], 2, ARGV[1]) return 1 end return 0";
+                    redis.call('SETRANGE', KEYS[1], 26, ARGV[1]) return 1 end return 0";
     redis.ask(&["EVAL", mark, "1", name, "\u{2}"]).unwrap().starts_with(":1")
 }
 

@@ -175,7 +175,8 @@ where
         let mut gone = Vec::new();
         let mut held = self.held();
         let mut kept = self.lock();
-        if kept.view().entry(self.at(key, now)).is_some() {
+        let there = kept.view().entry(self.at(key, now));
+        if there.is_some_and(|entry| entry.lifetime(now).is_present()) {
             return Ok(false);
         }
         let stored = kept.put(self.at(key, now), value.clone(), lifetime, &mut gone);

@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 
 const KEYS: usize = 1_000;
 const VALUE: usize = 1_024;
+/// Bytes of an entry, at most, as a store has them by default.
+const LIMIT: usize = 16 << 20;
 const ROUNDS: usize = 15;
 const NOW: At = At::ORIGIN;
 const LIFE: Lifetime = Lifetime::fresh_for(Duration::from_secs(3_600));
@@ -155,15 +157,14 @@ fn gets(ways: &Ways, tasks: usize, each: usize) {
             }
         }
     };
-    // What any reading with an age costs: the floor of the next.
-    let with_expiry = |at: usize| {
+    // The floor of ours, which never fetches more than its limit.
+    let limited = |at: usize| {
         let mut connection = ways.bare.clone();
         async move {
             for n in at..at + each {
-                let mut both = redis::pipe();
-                both.cmd("PTTL").arg(key(n)).cmd("GET").arg(key(n));
-                let both = both.query_async(&mut connection).await;
-                black_box::<(i64, Option<Vec<u8>>)>(both.expect("it is up"));
+                let mut get = redis::cmd("GETRANGE");
+                let get = get.arg(key(n)).arg(0).arg(LIMIT).query_async(&mut connection).await;
+                black_box::<Vec<u8>>(get.expect("it is up"));
             }
         }
     };
@@ -181,7 +182,7 @@ fn gets(ways: &Ways, tasks: usize, each: usize) {
     let (ours, checked) = (ours(Duration::from_secs(1)), ours(Duration::ZERO));
     let contestants = vec![
         Contestant::new("GET", 1, || ways.round(tasks, each, bare)),
-        Contestant::new("PTTL and GET", 1, || ways.round(tasks, each, with_expiry)),
+        Contestant::new("GETRANGE", 1, || ways.round(tasks, each, limited)),
         Contestant::new("get", 1, || ways.round(tasks, each, &ours)),
         Contestant::new("get, always checked", 1, || ways.round(tasks, each, &checked)),
     ];
@@ -226,18 +227,19 @@ fn batches(ways: &Ways, tasks: usize, each: usize) {
             }
         }
     };
-    // What a pipeline can do at best, without ages and with them.
-    let pipeline = |with_expiry: bool| {
+    // What a pipeline can do at best, without a limit and with one.
+    let pipeline = |limited: bool| {
         move |at: usize| {
             let mut connection = ways.bare.clone();
             async move {
                 for n in at..at + each {
                     let mut all = redis::pipe();
                     for k in 0..100 {
-                        if with_expiry {
-                            all.cmd("PTTL").arg(key(n + k)).ignore();
+                        if limited {
+                            all.cmd("GETRANGE").arg(key(n + k)).arg(0).arg(LIMIT);
+                        } else {
+                            all.cmd("GET").arg(key(n + k));
                         }
-                        all.cmd("GET").arg(key(n + k));
                     }
                     let found = all.query_async(&mut connection).await;
                     black_box::<Vec<Option<Vec<u8>>>>(found.expect("it is up"));
@@ -245,7 +247,7 @@ fn batches(ways: &Ways, tasks: usize, each: usize) {
             }
         }
     };
-    let (gets, with_expiry) = (pipeline(false), pipeline(true));
+    let (gets, limited) = (pipeline(false), pipeline(true));
     let ours = |at: usize| {
         let store = ways.store.clone();
         async move {
@@ -261,7 +263,7 @@ fn batches(ways: &Ways, tasks: usize, each: usize) {
     };
     let contestants = vec![
         Contestant::new("pipeline of GETs", 1, || ways.round(tasks, each, &gets)),
-        Contestant::new("of PTTLs and GETs", 1, || ways.round(tasks, each, &with_expiry)),
+        Contestant::new("of GETRANGEs", 1, || ways.round(tasks, each, &limited)),
         Contestant::new("MGET", 1, || ways.round(tasks, each, bare)),
         Contestant::new("get_many", 1, || ways.round(tasks, each, ours)),
     ];

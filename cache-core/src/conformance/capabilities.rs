@@ -20,7 +20,7 @@ pub(super) const fn rules<H: StoreHarness>() -> [Rule<H>; 8] {
         },
         Rule {
             id: "put-if-absent-once",
-            demand: "put_if_absent stores where nothing is, and only there",
+            demand: "put_if_absent stores where nothing fresh or stale is, and only there",
             check: put_if_absent_once,
         },
         Rule {
@@ -120,10 +120,15 @@ fn put_if_absent_once<H: StoreHarness>(harness: &H) -> Result<Finding, String> {
     let again = put_if_absent(&trial, 0, 2, long)? == Some(true);
     ensure(!again, "it answered true for a present key")?;
     trial.expect(0, 1, "after a second put_if_absent")?;
-    trial.put(1, 3, trial.fresh_for(1).stale_if_error(trial.units(100)))?;
+    let windows = trial.units(100);
+    trial.put(1, 3, trial.fresh_for(1).stale_while_revalidate(windows))?;
+    trial.put(2, 3, trial.fresh_for(1).stale_if_error(windows))?;
     trial.pass(1);
     let again = put_if_absent(&trial, 1, 4, long)? == Some(true);
-    ensure(!again, "it answered true for a key that get still answers as expired")?;
+    ensure(!again, "it answered true for a key whose value is stale")?;
+    let again = put_if_absent(&trial, 2, 4, long)? == Some(true);
+    ensure(again, "it answered false for a key whose value is kept for errors alone")?;
+    trial.expect(2, 4, "after put_if_absent in place of an expired one")?;
     trial.remove(0)?;
     let again = put_if_absent(&trial, 0, 5, long)? == Some(true);
     ensure(again, "it answered false for a removed key")?;

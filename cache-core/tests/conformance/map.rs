@@ -108,7 +108,7 @@ impl Store<str, Text> for MapStore {
         lifetime: Lifetime,
         now: Instant,
     ) -> Result<bool, StoreError> {
-        let absent = self.get(key, now)?.is_none();
+        let absent = !self.get(key, now)?.is_some_and(|found| found.lifetime.is_present());
         if absent {
             self.put(key, value, lifetime, now)?;
         }

@@ -235,7 +235,8 @@ impl Store<str, u64> for SharedMap {
         life: Lifetime,
         now: Instant,
     ) -> Result<bool, StoreError> {
-        let absent = self.state.borrow().life(key, now).is_none();
+        let there = self.state.borrow().life(key, now);
+        let absent = !there.is_some_and(|(_, life)| life.is_present());
         Ok(absent && self.plain(key, &Mutation::put(value, life), now))
     }
 

@@ -41,6 +41,8 @@ pub(crate) enum Defect {
     SharesNames,
     MiscountsMany,
     AlwaysPuts,
+    TakesExpiredForPresent,
+    TakesStaleForAbsent,
     TakesDeadForPresent,
     ClearsFreshOnly,
     PurgesStale,
@@ -75,6 +77,8 @@ pub(crate) const DEFECTS: &[(Defect, &str)] = &[
     (Defect::SharesNames, "neighbours-are-apart"),
     (Defect::MiscountsMany, "get-many-agrees"),
     (Defect::AlwaysPuts, "put-if-absent-once"),
+    (Defect::TakesExpiredForPresent, "put-if-absent-once"),
+    (Defect::TakesStaleForAbsent, "put-if-absent-once"),
     (Defect::TakesDeadForPresent, "put-if-absent-after-expiry"),
     (Defect::ClearsFreshOnly, "clear-removes-all"),
     (Defect::PurgesStale, "purge-removes-only-dead"),
@@ -249,9 +253,16 @@ impl Store<str, Text> for TestStore {
     ) -> Result<bool, StoreError> {
         self.lacks("put_if_absent")?;
         let now = self.now(now);
+        let life = self.map.record(key).map(|record| record.lifetime(now));
+        let is_fresh = |life: Lifetime| life.freshness() == Freshness::Fresh;
+        let is_over = |life: Lifetime| life.remaining().is_zero();
         match self.defect() {
             Some(Defect::AlwaysPuts) => self.map.put(key, value, lifetime, now).map(|()| true),
-            Some(Defect::TakesDeadForPresent) if self.map.record(key).is_some() => Ok(false),
+            Some(Defect::TakesExpiredForPresent) if self.map.get(key, now)?.is_some() => Ok(false),
+            Some(Defect::TakesStaleForAbsent) if life.is_some_and(|life| !is_fresh(life)) => {
+                self.map.put(key, value, lifetime, now).map(|()| true)
+            }
+            Some(Defect::TakesDeadForPresent) if life.is_some_and(is_over) => Ok(false),
             _ => self.map.put_if_absent(key, value, lifetime, now),
         }
     }

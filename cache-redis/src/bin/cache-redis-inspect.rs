@@ -198,7 +198,7 @@ fn show(seen: &Inspection) -> Result<bool, Failure> {
 }
 
 fn show_entry(entry: &Inspected) {
-    let Inspected { codec, schema, value_bytes, lifetime, kept_for, altered, .. } = *entry;
+    let Inspected { codec, schema, value_bytes, lifetime, kept_for, misdated, .. } = *entry;
     let Lifetime { age, ttl, swr, sie, .. } = lifetime;
     println!("entry      {value_bytes} bytes of codec {codec}, schema {schema}");
     println!("age        {}", span(age));
@@ -209,8 +209,10 @@ fn show_entry(entry: &Inspected) {
         Some(left) => println!("kept for   {}", span(left)),
         None => println!("kept for   no expiry"),
     }
-    if altered {
-        println!("altered    somebody else changed its expiry, so it counts as stale");
+    if misdated {
+        println!(
+            "misdated   it was written later than now, by the server's clock, so it counts as stale"
+        );
     }
 }
 

@@ -15,7 +15,7 @@ use super::topology::Event;
 use super::{Hub, Place, slot};
 use crate::driver::Core;
 use crate::error::ServerError;
-use crate::link;
+use crate::link::{self, Answer};
 use crate::random::{self, Spread};
 use crate::supervisor::Epoch;
 
@@ -72,7 +72,7 @@ struct Batch {
     numbers: Vec<usize>,
 }
 
-type Answers = Result<Vec<Value>, ServerError>;
+type Answers = Result<Vec<Answer>, ServerError>;
 
 impl Routed {
     pub(crate) const fn new(hub: Arc<Hub>, pending: Arc<Pending>, here: Option<Place>) -> Self {
@@ -91,7 +91,7 @@ impl Routed {
     }
 
     async fn ask_at_once(&self, commands: &[&Cmd]) -> Answers {
-        let mut answers = vec![Value::Nil; commands.len()];
+        let mut answers = vec![Answer { value: Value::Nil, at: 0 }; commands.len()];
         let ways = commands.iter().map(|command| self.way(command));
         let mut ways: Vec<_> =
             ways.collect::<Result<Vec<_>, _>>()?.into_iter().enumerate().collect();
@@ -100,7 +100,7 @@ impl Routed {
             let mut pause = attempt > 1;
             for (batch, told) in self.send_all(&batches, commands).await {
                 for (number, answer) in batch.numbers.iter().copied().zip(told?) {
-                    match redirect::of(&answer, &batch.way.place.address) {
+                    match redirect::of(&answer.value, &batch.way.place.address) {
                         None => answers[number] = answer,
                         Some(redirect) => {
                             pause |= redirect == Redirect::TryAgain;
@@ -164,12 +164,13 @@ impl Routed {
         let number = self.pending.begin(core, epoch);
         let sent = batch.numbers.iter().map(|number| commands[*number]);
         let answers = core.send(sent, ask_node(&mut connection, batch, commands)).await;
+        let at = core.server_time();
         self.pending.end(number);
         core.report(epoch, answers.as_ref().map(|_| ()).map_err(|error| *error));
         if matches!(answers, Err(ServerError::ClusterDown)) {
             self.hub.tell(Event::Unserved);
         }
-        answers
+        Ok(answers?.into_iter().map(|value| Answer { value, at }).collect())
     }
 }
 
@@ -177,7 +178,7 @@ async fn ask_node(
     connection: &mut MultiplexedConnection,
     batch: &Batch,
     commands: &[&Cmd],
-) -> Answers {
+) -> Result<Vec<Value>, ServerError> {
     if let ([number], false) = (&*batch.numbers, batch.way.asking) {
         return Ok(vec![link::ask(connection, commands[*number]).await?]);
     }

@@ -44,7 +44,7 @@ impl Space {
             Ok(())
         });
         let answer = answers.await?.pop().ok_or(ServerError::Protocol)?;
-        Ok(reply::integer(answer)? > 0)
+        Ok(reply::integer(answer.value)? > 0)
     }
 
     pub(super) async fn remove(&self, key: &[u8], by: Station) -> Result<bool, StoreError> {

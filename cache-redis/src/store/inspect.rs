@@ -11,7 +11,9 @@ use super::version::Check;
 use super::{RedisStore, Space};
 use crate::error::ServerError;
 use crate::key::Kind;
-use crate::{form, reply};
+use crate::link::Answer;
+use crate::reply;
+use crate::stamp::{Aged, Stamp};
 
 /// What Redis holds for a key. From [`RedisStore::inspect`].
 #[derive(Debug)]
@@ -39,8 +41,8 @@ pub struct Inspected {
     pub lifetime: Lifetime,
     /// What is left until Redis frees it. `None` where somebody else took its expiry away.
     pub kept_for: Option<Duration>,
-    /// Whether its expiry is not the one that it was given, so that it counts as stale.
-    pub altered: bool,
+    /// Whether it was written later than now by the server's clock, so that it counts as stale.
+    pub misdated: bool,
 }
 
 impl<V, C> RedisStore<V, C> {
@@ -67,44 +69,46 @@ impl Space {
         let answers = self.on_version(Check::Always, |trip| {
             version.store(trip.version, Relaxed);
             let lease = self.name(Kind::Lease(trip.version), key)?;
+            let entry = self.name(Kind::Entry(trip.version), key)?;
             self.ask(key, longest, trip)?;
-            trip.commands.cmd("PTTL").arg(lease);
+            trip.commands.cmd("PTTL").arg(entry).cmd("PTTL").arg(lease);
             Ok(())
         });
-        let Ok([left, bytes, lease]) = <[redis::Value; 3]>::try_from(answers.await?) else {
+        let Ok([entry, left, lease]) = <[Answer; 3]>::try_from(answers.await?) else {
             return Err(ServerError::Protocol.into());
         };
-        let left = reply::integer(left)?;
         Ok(Inspection {
             version: version.into_inner(),
-            entry: look(key, left, longest, bytes),
-            lease: millis(reply::integer(lease)?),
+            entry: look(key, longest, entry, reply::integer(left.value)?),
+            lease: millis(reply::integer(lease.value)?),
         })
     }
 }
 
 fn look(
     key: &[u8],
-    left: i64,
     longest: usize,
-    bytes: redis::Value,
+    entry: Answer,
+    left: i64,
 ) -> Result<Option<Inspected>, StoreError> {
-    let bytes = reply::bytes(bytes)?;
-    if bytes.is_empty() && left == -2 {
+    let bytes = reply::bytes(entry.value)?;
+    if bytes.is_empty() {
         return Ok(None);
     }
     if bytes.len() > longest {
         return Err(StoreError::corrupt("it is longer than the limit"));
     }
-    let entry = envelope::decode(&bytes).map_err(StoreError::corrupt_by)?;
-    let Envelope { header, key: found, value, .. } = entry;
+    let stamped = Stamp::read(&bytes).ok_or_else(|| StoreError::corrupt("it has no stamp"));
+    let (stamp, rest) = stamped?;
+    let Envelope { header, key: found, value, .. } =
+        envelope::decode(rest).map_err(StoreError::corrupt_by)?;
     if found != key {
         return Err(StoreError::corrupt("it is the entry of another key"));
     }
-    let (lifetime, altered) = form::aged(header.lifetime, left);
+    let Aged { lifetime, misdated } = stamp.age(header.lifetime, entry.at);
     let kept_for = millis(left);
     let (codec, schema, value_bytes) = (header.codec, header.schema, value.len());
-    Ok(Some(Inspected { codec, schema, value_bytes, lifetime, kept_for, altered }))
+    Ok(Some(Inspected { codec, schema, value_bytes, lifetime, kept_for, misdated }))
 }
 
 /// A time as Redis tells it; below zero there is none.

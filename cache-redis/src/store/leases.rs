@@ -25,7 +25,7 @@ impl Room for Space {
             trip.script(script, &[&lease, &fence], arguments);
             Ok(())
         });
-        Ok(answers.await?.pop().ok_or(ServerError::Protocol)?)
+        Ok(answers.await?.pop().ok_or(ServerError::Protocol)?.value)
     }
 }
 

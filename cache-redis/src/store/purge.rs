@@ -91,7 +91,8 @@ impl Space {
         for name in cleared.iter().take(budget) {
             commands.cmd("UNLINK").arg(name.as_slice());
         }
-        let counts = link.ask_all(&commands).await?.into_iter().map(reply::integer);
+        let counts =
+            link.ask_all(&commands).await?.into_iter().map(|answer| reply::integer(answer.value));
         let count: i64 = counts.sum::<Result<_, _>>()?;
         Ok((usize::try_from(count).unwrap_or(0), next))
     }

@@ -1,5 +1,7 @@
 //! Entries asked for.
 
+use std::borrow::Cow;
+
 use cache_core::store::{Codec, StoreError, Stored};
 use redis::Cmd;
 
@@ -7,26 +9,21 @@ use super::version::{Check, Trip};
 use super::{RedisStore, Space, count};
 use crate::error::ServerError;
 use crate::key::Kind;
+use crate::link::Answer;
 use crate::{form, reply};
 
-/// What is left of the expiry, and the bytes.
-struct Found(redis::Value, redis::Value);
-
 impl Space {
-    /// Asks for what is left of an entry's expiry, then for the entry: so what is read is never younger
-    /// than it is told.
+    /// Asks for an entry, and for no more than one byte above the limit.
     pub(super) fn ask(
         &self,
         key: &[u8],
         longest: usize,
         trip: &mut Trip<'_>,
     ) -> Result<(), StoreError> {
-        let name = self.name(Kind::Entry(trip.version), key)?;
-        let mut left = Cmd::with_capacity(2, name.len() + 4);
-        left.arg("PTTL").arg(&name);
-        let mut bytes = Cmd::with_capacity(4, name.len() + 32);
-        bytes.arg("GETRANGE").arg(&name).arg(0).arg(longest);
-        trip.commands.add_command(left).add_command(bytes);
+        self.write_name(Kind::Entry(trip.version), key, &mut trip.name)?;
+        let mut bytes = Cmd::with_capacity(4, trip.name.len() + 32);
+        bytes.arg("GETRANGE").arg(&trip.name).arg(0).arg(longest);
+        trip.commands.add_command(bytes);
         Ok(())
     }
 
@@ -39,35 +36,32 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
     pub(super) async fn fetch(&self, key: &[u8]) -> Result<Option<Stored<V>>, StoreError> {
         let (space, longest) = (&self.space, self.form.longest(key));
         let answers = space.on_version(space.check(), |trip| space.ask(key, longest, trip));
-        let Ok([left, bytes]) = <[redis::Value; 2]>::try_from(answers.await?) else {
-            return Err(ServerError::Protocol.into());
-        };
-        self.open(key, Found(left, bytes))
+        let answer = answers.await?.pop().ok_or(ServerError::Protocol)?;
+        self.open(key, answer)
     }
 
-    fn open(&self, key: &[u8], found: Found) -> Result<Option<Stored<V>>, StoreError> {
-        let left = reply::integer(found.0)?;
-        let bytes = match reply::bytes(found.1) {
+    fn open(&self, key: &[u8], found: Answer) -> Result<Option<Stored<V>>, StoreError> {
+        let bytes = match reply::bytes(found.value) {
             Err(ServerError::WrongType) => {
                 count(&self.space.counts.corrupt);
                 return Err(ServerError::WrongType.into());
             }
             bytes => bytes?,
         };
-        let read = self.form.read::<V>(key, left, &bytes);
+        let read = self.form.read::<V>(key, &bytes, found.at);
         let read = read.inspect_err(|error| {
             let foreign = matches!(error, form::Unread::Foreign(_));
             count(if foreign { &self.space.counts.foreign } else { &self.space.counts.corrupt });
         })?;
-        if read.altered {
-            count(&self.space.counts.altered);
+        if read.misdated {
+            count(&self.space.counts.misdated);
         }
         Ok(read.stored)
     }
 
     pub(super) async fn fetch_many(
         &self,
-        keys: &[(usize, Vec<u8>)],
+        keys: &[(usize, Cow<'_, [u8]>)],
         found: &mut (dyn FnMut(usize, Stored<V>) + Send),
     ) -> Result<(), StoreError> {
         let space = &self.space;
@@ -76,8 +70,8 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         });
         let mut answers = answers.await?.into_iter();
         for (position, key) in keys {
-            let (Some(left), Some(bytes)) = (answers.next(), answers.next()) else { break };
-            match self.open(key, Found(left, bytes)) {
+            let answer = answers.next().ok_or(ServerError::Protocol)?;
+            match self.open(key, answer) {
                 Ok(Some(stored)) => found(*position, stored),
                 Ok(None) | Err(StoreError::Corrupt(_)) => {}
                 Err(error) => return Err(error),

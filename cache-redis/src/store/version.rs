@@ -5,13 +5,13 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cache_core::store::StoreError;
-use redis::{Pipeline, Value};
+use redis::Pipeline;
 use tokio::time::Instant;
 
 use super::Space;
 use crate::error::ServerError;
 use crate::key::Names;
-use crate::link::Link;
+use crate::link::{Answer, Link};
 use crate::script::Script;
 use crate::{reply, script};
 
@@ -137,6 +137,8 @@ pub(super) async fn current(names: &Names, link: &mut Link) -> Result<u64, Serve
 pub(super) struct Trip<'a> {
     pub(super) version: u64,
     pub(super) commands: &'a mut Pipeline,
+    /// Room for one name after another.
+    pub(super) name: Vec<u8>,
     /// Whether scripts are sent whole, since the server does not know them.
     whole: bool,
 }
@@ -154,7 +156,7 @@ impl Space {
         &self,
         check: Check,
         commands: impl Fn(&mut Trip<'_>) -> Result<(), StoreError> + Send,
-    ) -> Result<Vec<Value>, StoreError> {
+    ) -> Result<Vec<Answer>, StoreError> {
         self.hub.wake();
         let operation = self.server.operate(|mut link: Link| async move {
             self.attempts(&mut link, check, commands).await
@@ -167,12 +169,12 @@ impl Space {
         link: &mut Link,
         check: Check,
         commands: impl Fn(&mut Trip<'_>) -> Result<(), StoreError> + Send,
-    ) -> Result<Result<Vec<Value>, StoreError>, ServerError> {
+    ) -> Result<Result<Vec<Answer>, StoreError>, ServerError> {
         let mut whole = false;
         for _ in 0..ATTEMPTS {
             let Plan { number: version, question } = self.plan(link, check).await?;
             let mut pipeline = Pipeline::with_capacity(3);
-            let trip = &mut Trip { version, whole, commands: &mut pipeline };
+            let trip = &mut Trip { version, whole, commands: &mut pipeline, name: vec![] };
             if let Err(refused) = commands(trip) {
                 return Ok(Err(refused));
             }
@@ -183,11 +185,12 @@ impl Space {
             }
             let mut answers = link.ask_all(&pipeline).await?;
             if let Some(question) = question {
-                let now = answers.pop().map_or(Ok(None), reply::number)?;
+                let now = answers.pop().map_or(Ok(None), |answer| reply::number(answer.value))?;
                 self.version.learn(question, now);
                 in_force = now == Some(version);
             }
-            let unknown = !whole && answers.iter().any(reply::is_unknown_script);
+            let unknown =
+                !whole && answers.iter().any(|answer| reply::is_unknown_script(&answer.value));
             if in_force && !unknown {
                 return Ok(Ok(answers));
             }

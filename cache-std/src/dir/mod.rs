@@ -301,7 +301,7 @@ where
         }
         let bytes = self.sealed(&key, value, lifetime)?;
         let locked = self.files.lock(&key).map_err(unavailable)?;
-        if self.read(&key)?.is_some() {
+        if self.read(&key)?.is_some_and(|found| found.lifetime.is_present()) {
             return Ok(false);
         }
         self.write(&locked, &key, &bytes)?;
