@@ -147,7 +147,8 @@ fn tampered(entry: &[u8]) -> Result<Vec<u8>, CodecError> {
         out.extend(value);
         Ok::<(), CodecError>(())
     };
-    envelope::encode(&found.header, found.key, write, &mut bytes)
+    let tags: Vec<_> = found.tags.iter().collect();
+    envelope::encode(&found.header, (found.key, &tags), write, &mut bytes)
         .map_err(|_| "it cannot be written")?;
     Ok(bytes)
 }

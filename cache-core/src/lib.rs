@@ -96,6 +96,8 @@ pub use policy::{Policy, PolicyBuilder, PolicyError};
 pub use record::Record;
 pub use resting::{Mark, Resting, Times};
 pub use stats::Stats;
+#[cfg(feature = "alloc")]
+pub use tags::tag_hash;
 pub use ticket::{FlightId, Ticket};
 pub use ticks::{TickClock, WrappingTicks};
 pub use time::{Clock, Instant, ManualClock};

@@ -138,6 +138,12 @@ impl<V> Loaded<V> {
         !self.terms.label.tags().is_empty()
     }
 
+    /// The [hashes](crate::tag_hash) of its tags.
+    #[cfg(feature = "alloc")]
+    pub fn tag_hashes(&self) -> &[u64] {
+        self.terms.label.tags()
+    }
+
     /// The value, if the answer is one.
     pub fn into_value(self) -> Option<V> {
         match self.answer {
@@ -203,7 +209,7 @@ impl<V> Loaded<V> {
     /// Marks the value with `tag`, by which it can be invalidated later. At most
     /// [`MAX_TAGS`](crate::MAX_TAGS) tags; a value with more is delivered and not kept.
     pub fn tag(self, tag: &str) -> Self {
-        self.tag_hash(crate::tags::hash_of(tag))
+        self.tag_hash(crate::tags::tag_hash(tag))
     }
 
     /// The same with a tag whose name is not known any more, as

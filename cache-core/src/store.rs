@@ -42,19 +42,40 @@ use crate::entry::{Entry, Lifetime};
 use crate::time::Instant;
 
 /// A value with what is known of its life, as a store hands it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored<V> {
     /// The value.
     pub value: V,
     /// Its life as of now: the age has grown by the time spent in the store.
     pub lifetime: Lifetime,
+    #[cfg(feature = "alloc")]
+    tags: alloc::vec::Vec<u64>,
 }
 
 impl<V> Stored<V> {
     /// A value and its life as of now.
     pub const fn new(value: V, lifetime: Lifetime) -> Self {
-        Self { value, lifetime }
+        Self {
+            value,
+            lifetime,
+            #[cfg(feature = "alloc")]
+            tags: alloc::vec::Vec::new(),
+        }
+    }
+
+    /// With the hashes of its tags.
+    #[cfg(feature = "alloc")]
+    #[must_use]
+    pub fn tagged(mut self, hashes: impl IntoIterator<Item = u64>) -> Self {
+        self.tags = hashes.into_iter().collect();
+        self
+    }
+
+    /// The [hashes](crate::tag_hash) of its tags.
+    #[cfg(feature = "alloc")]
+    pub fn tags(&self) -> &[u64] {
+        &self.tags
     }
 
     /// The same as an entry of a cache whose clock reads `now`.

@@ -3,9 +3,9 @@
 use crate::time::Instant;
 
 /// The hash under which a tag is known (FNV-1a, spread): the same in every process and version. A
-/// collision invalidates too much, never too little.
+/// collision invalidates too much, never too little. O(length).
 #[cfg(feature = "alloc")]
-pub(crate) fn hash_of(tag: &str) -> u64 {
+pub fn tag_hash(tag: &str) -> u64 {
     crate::policy::mix(crate::table::fnv1a(tag.as_bytes()))
 }
 
@@ -136,8 +136,8 @@ mod log {
         /// Snapshots hold them: they must mean the same to every later version.
         #[test]
         fn hashes_are_what_they_always_were() {
-            assert_eq!(super::super::hash_of("tenant:7"), 0xbc5f_65f1_5e19_ccd8);
-            assert_eq!(super::super::hash_of(""), 0xf52a_15e9_a9b5_e89b);
+            assert_eq!(super::super::tag_hash("tenant:7"), 0xbc5f_65f1_5e19_ccd8);
+            assert_eq!(super::super::tag_hash(""), 0xf52a_15e9_a9b5_e89b);
         }
 
         #[test]

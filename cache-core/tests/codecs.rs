@@ -64,7 +64,7 @@ fn encoded<V, C: Codec<V>>(codec: &C, value: &V) -> Result<Vec<u8>, CodecError> 
 fn sealed<V, C: Codec<V>>(codec: &C, value: &V) -> Vec<u8> {
     let header = Header::new(C::ID, Lifetime::fresh_for(Duration::from_secs(60)));
     let mut bytes = vec![];
-    envelope::encode(&header, b"key", |out| codec.encode(value, out), &mut bytes).unwrap();
+    envelope::encode(&header, (b"key", &[]), |out| codec.encode(value, out), &mut bytes).unwrap();
     bytes
 }
 

@@ -10,7 +10,7 @@ use cache_core::store::{Backplane, KeyFromBytes, Receiver, Station};
 use tokio::runtime::Handle;
 
 use crate::message::News;
-use crate::store::Version;
+use crate::store::{TagMemory, Version};
 use crate::{Server, random};
 
 mod channel;
@@ -84,6 +84,7 @@ pub(crate) struct Hub {
     server: Server,
     channel: Vec<u8>,
     version: Arc<Version>,
+    tags: Arc<TagMemory>,
     state: Mutex<State>,
     /// Whether somebody listens, and nobody tells.
     asleep: AtomicBool,
@@ -102,11 +103,18 @@ struct State {
 }
 
 impl Hub {
-    pub(crate) fn new(server: Server, channel: Vec<u8>, version: Arc<Version>) -> Self {
+    /// What is `known` is forgotten when it may be over.
+    pub(crate) fn new(
+        server: Server,
+        channel: Vec<u8>,
+        known: (Arc<Version>, Arc<TagMemory>),
+    ) -> Self {
+        let (version, tags) = known;
         Self {
             server,
             channel,
             version,
+            tags,
             state: Mutex::default(),
             asleep: AtomicBool::new(false),
             open: AtomicBool::new(false),
@@ -165,6 +173,11 @@ impl Hub {
     fn tell(&self, turn: &Turn<'_>) {
         if matches!(turn, Turn::Opened | Turn::News(_, News::Cleared)) {
             self.version.forget();
+        }
+        let of_a_tag =
+            |news: &News<'_>| matches!(news, News::TagExpired(_) | News::TagInvalidated(_));
+        if matches!(turn, Turn::Opened) || matches!(turn, Turn::News(_, news) if of_a_tag(news)) {
+            self.tags.forget();
         }
         if matches!(turn, Turn::Closed) {
             self.open.store(false, Release);

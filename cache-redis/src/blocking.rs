@@ -185,7 +185,17 @@ where
         wait(AsyncSharedStore::<K, V>::clear_all(&self.0, by, now))?
     }
 
-    fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
-        wait(AsyncSharedStore::<K, V>::tell_tag(&self.0, tag, change, by))?
+    fn keeps_tags(&self) -> bool {
+        AsyncSharedStore::<K, V>::keeps_tags(&self.0)
+    }
+
+    fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        wait(AsyncSharedStore::<K, V>::change_tag(&self.0, tag, change, by, now))?
     }
 }

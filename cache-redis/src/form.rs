@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use cache_core::Lifetime;
 use cache_core::store::envelope::{self, EncodeError, Envelope, EnvelopeError, HEADER, Header};
 use cache_core::store::{Codec, CodecError, StoreError, Stored};
+use cache_core::{Lifetime, MAX_TAGS};
 
 use crate::clock::Micros;
 use crate::stamp::{Aged, STAMP, Stamp};
@@ -34,11 +34,59 @@ pub(crate) struct Form<C> {
     pub(crate) max_value: usize,
 }
 
+/// An entry's bytes, found to be one.
+pub(crate) struct Opened<'a> {
+    stamp: Stamp,
+    pub(crate) header: Header,
+    pub(crate) key: &'a [u8],
+    pub(crate) tags: Vec<u64>,
+    pub(crate) value: &'a [u8],
+}
+
 /// An entry that was read, if it is not over.
 pub(crate) struct Read<V> {
     pub(crate) stored: Option<Stored<V>>,
     /// As [`Aged::misdated`].
     pub(crate) misdated: bool,
+}
+
+impl<'a> Opened<'a> {
+    /// The entry of any key, codec and schema.
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Unread> {
+        let damaged = |error| Err(Unread::Damaged(error));
+        let Some((stamp, bytes)) = Stamp::read(bytes) else {
+            return damaged(StoreError::corrupt("it has no stamp"));
+        };
+        match envelope::decode(bytes) {
+            Ok(Envelope { header, key, tags, value, .. }) => {
+                Ok(Self { stamp, header, key, tags: tags.iter().collect(), value })
+            }
+            Err(EnvelopeError::Newer) => {
+                Err(Unread::Foreign(StoreError::corrupt("it was written by a later version")))
+            }
+            Err(error) => damaged(StoreError::corrupt_by(error)),
+        }
+    }
+
+    /// The last change of tags before its value was loaded.
+    pub(crate) const fn tags_seen(&self) -> u64 {
+        self.header.tags_seen
+    }
+
+    /// When it was written.
+    pub(crate) const fn written(&self) -> Micros {
+        self.stamp.written()
+    }
+
+    /// It is stale from this time on, by one of its tags.
+    pub(crate) fn expire(&mut self, from: Micros) {
+        self.stamp = self.stamp.stale_from(from);
+    }
+
+    /// Its life at this time of the server's.
+    pub(crate) fn aged(&self, now: Micros) -> Aged {
+        self.stamp.age(self.header.lifetime, now)
+    }
 }
 
 /// Why bytes are no entry of this store.
@@ -68,9 +116,10 @@ impl<C> Form<C> {
         Self { codec: Arc::new(codec), schema: 0, max_value: 16 << 20 }
     }
 
-    /// The most bytes of an entry, those of stamp, header and key included.
+    /// The most bytes of an entry, those of stamp, header, key and tags included.
     pub(crate) const fn longest(&self, key: &[u8]) -> usize {
-        let longest = self.max_value.saturating_add(key.len()).saturating_add(STAMP + HEADER);
+        let around = STAMP + HEADER + 8 * MAX_TAGS;
+        let longest = self.max_value.saturating_add(key.len()).saturating_add(around);
         if longest > isize::MAX as usize { isize::MAX as usize } else { longest }
     }
 
@@ -79,15 +128,17 @@ impl<C> Form<C> {
         key: &[u8],
         value: &V,
         lifetime: Lifetime,
+        (tags, seen): (&[u64], u64),
     ) -> Result<Vec<u8>, StoreError>
     where
         C: Codec<V>,
     {
-        let header = Header::new(C::ID, lifetime).schema(self.schema);
+        let header = Header::new(C::ID, lifetime).schema(self.schema).after_tags(seen);
         let mut bytes = vec![];
         let encode = |out: &mut Vec<u8>| self.codec.encode(value, out);
-        envelope::encode(&header, key, encode, &mut bytes).map_err(|error| self.refused(error))?;
-        let size = bytes.len().saturating_sub(HEADER + key.len());
+        let encoded = envelope::encode(&header, (key, tags), encode, &mut bytes);
+        encoded.map_err(|error| self.refused(error))?;
+        let size = bytes.len().saturating_sub(HEADER + key.len() + 8 * tags.len());
         if size > self.max_value {
             return Err(StoreError::too_large(size, self.max_value));
         }
@@ -101,55 +152,52 @@ impl<C> Form<C> {
         }
     }
 
-    /// What these bytes are for `key`, at this time of the server's; none where there are no bytes.
-    pub(crate) fn read<V>(&self, key: &[u8], bytes: &[u8], now: Micros) -> Result<Read<V>, Unread>
-    where
-        C: Codec<V>,
-    {
-        if bytes.is_empty() {
-            return Ok(Read { stored: None, misdated: false });
-        }
-        let (stamp, header, value) = self.unwrap::<V>(key, bytes)?;
-        let Aged { lifetime, misdated } = stamp.age(header.lifetime, now);
-        if lifetime.remaining().is_zero() {
-            return Ok(Read { stored: None, misdated });
-        }
-        let value = self.codec.decode(value);
-        let value = value.map_err(|error| Unread::Damaged(StoreError::corrupt_by(error)))?;
-        Ok(Read { stored: Some(Stored::new(value, lifetime)), misdated })
-    }
-
-    fn unwrap<'a, V>(
+    /// The entry that these bytes are for `key`; none where there are no bytes. Its value is not decoded yet.
+    pub(crate) fn open<'a, V>(
         &self,
         key: &[u8],
         bytes: &'a [u8],
-    ) -> Result<(Stamp, Header, &'a [u8]), Unread>
+    ) -> Result<Option<Opened<'a>>, Unread>
     where
         C: Codec<V>,
     {
         let damaged = |reason| Err(Unread::Damaged(StoreError::corrupt(reason)));
         let foreign = |reason| Err(Unread::Foreign(StoreError::corrupt(reason)));
+        if bytes.is_empty() {
+            return Ok(None);
+        }
         if bytes.len() > self.longest(key) {
             return damaged("it is longer than the limit");
         }
-        let Some((stamp, bytes)) = Stamp::read(bytes) else {
-            return damaged("it has no stamp");
-        };
-        let Envelope { header, key: found, value, .. } = match envelope::decode(bytes) {
-            Ok(envelope) => envelope,
-            Err(EnvelopeError::Newer) => return foreign("it was written by a later version"),
-            Err(error) => return Err(Unread::Damaged(StoreError::corrupt_by(error))),
-        };
-        if found != key {
+        let opened = Opened::read(bytes)?;
+        if opened.value.len() > self.max_value {
+            return damaged("its value is longer than the limit");
+        }
+        if opened.key != key {
             return damaged("it is the entry of another key");
         }
-        if header.codec != C::ID {
+        if opened.header.codec != C::ID {
             return foreign("it is of another codec");
         }
-        if header.schema != self.schema {
+        if opened.header.schema != self.schema {
             return foreign("it is of another schema");
         }
-        Ok((stamp, header, value))
+        Ok(Some(opened))
+    }
+
+    /// The value of an entry, if it is not over at this time of the server's.
+    pub(crate) fn read<V>(&self, opened: Opened<'_>, now: Micros) -> Result<Read<V>, Unread>
+    where
+        C: Codec<V>,
+    {
+        let Aged { lifetime, misdated } = opened.aged(now);
+        if lifetime.remaining().is_zero() {
+            return Ok(Read { stored: None, misdated });
+        }
+        let value = self.codec.decode(opened.value);
+        let value = value.map_err(|error| Unread::Damaged(StoreError::corrupt_by(error)))?;
+        let stored = Stored::new(value, lifetime).tagged(opened.tags);
+        Ok(Read { stored: Some(stored), misdated })
     }
 }
 
@@ -170,11 +218,23 @@ mod tests {
     /// As the script writes it.
     fn written(lifetime: Lifetime) -> Vec<u8> {
         let stamp = [NOW, 0, NOW].map(u64::to_be_bytes).concat();
-        [stamp, form().write(b"key", &"value".to_owned(), lifetime).unwrap()].concat()
+        [stamp, form().write(b"key", &"value".to_owned(), lifetime, (&[7], 5)).unwrap()].concat()
     }
 
     fn read(bytes: &[u8], now: Micros) -> Result<Read<String>, Unread> {
-        form().read(b"key", bytes, now)
+        read_as(&form(), b"key", bytes, now)
+    }
+
+    fn read_as(
+        form: &Form<Plain>,
+        key: &[u8],
+        bytes: &[u8],
+        now: Micros,
+    ) -> Result<Read<String>, Unread> {
+        match form.open::<String>(key, bytes)? {
+            Some(opened) => form.read(opened, now),
+            None => Ok(Read { stored: None, misdated: false }),
+        }
     }
 
     #[test]
@@ -189,12 +249,18 @@ mod tests {
         let life = Lifetime::fresh_for(MINUTE).stale_while_revalidate(MINUTE);
         let bytes = written(life);
         let after = |seconds: u64| read(&bytes, NOW + seconds * 1_000_000).unwrap();
-        assert_eq!(after(0).stored.unwrap().lifetime, life);
+        let new = after(0).stored.unwrap();
+        assert_eq!((new.lifetime, new.tags()), (life, &[7][..]));
         let stale = after(61).stored.unwrap();
         assert_eq!((&*stale.value, stale.lifetime), ("value", life.aged(MINUTE + MINUTE / 60)));
         assert!(after(120).stored.is_none());
         assert!(read(&bytes, NOW - 2_000_000).unwrap().misdated);
         assert!(read(b"", NOW).unwrap().stored.is_none());
+        let mut opened = form().open::<String>(b"key", &bytes).unwrap().unwrap();
+        assert_eq!((&*opened.tags, opened.tags_seen(), opened.written()), (&[7][..], 5, NOW));
+        opened.expire(NOW + 1_000_000);
+        let found = form().read::<String>(opened, NOW + 2_000_000).unwrap().stored.unwrap();
+        assert_eq!(found.lifetime.ttl, MINUTE / 60, "stale by a tag");
     }
 
     #[test]
@@ -202,12 +268,12 @@ mod tests {
         let minute = Lifetime::fresh_for(MINUTE);
         let bytes = written(minute);
         let other = Form { schema: 2, ..form() };
-        let other_schema = other.read::<String>(b"key", &bytes, NOW);
+        let other_schema = read_as(&other, b"key", &bytes, NOW);
         assert!(matches!(other_schema, Err(Unread::Foreign(_))));
-        assert!(matches!(form().read::<String>(b"kez", &bytes, NOW), Err(Unread::Damaged(_))));
+        assert!(matches!(read_as(&form(), b"kez", &bytes, NOW), Err(Unread::Damaged(_))));
         let small = Form { max_value: 4, ..form() };
-        assert!(matches!(small.read::<String>(b"key", &bytes, NOW), Err(Unread::Damaged(_))));
-        let refused = small.write(b"key", &"value".to_owned(), minute);
+        assert!(matches!(read_as(&small, b"key", &bytes, NOW), Err(Unread::Damaged(_))));
+        let refused = small.write(b"key", &"value".to_owned(), minute, (&[], 0));
         assert!(matches!(refused, Err(StoreError::TooLarge { size: 5, limit: 4, .. })));
     }
 

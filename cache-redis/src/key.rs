@@ -1,7 +1,8 @@
 //! Names in Redis: which key an entry, its lease and its fence have.
 //!
 //! `prefix:namespace:kind:{key}`, `prefix:namespace:v` for the number of the namespace's version, and
-//! `prefix:namespace:c` for the channel on which its changes are told.
+//! `prefix:namespace:c` for the channel on which its changes are told; `prefix:namespace:t:{prefix:namespace:}`
+//! for the number of the last change of a tag, and with a tag's hash behind it for what has happened to that tag.
 //! Bytes other than letters, digits and `-_.~/@` are written as `%` and two hexadecimal digits; only
 //! the prefix keeps its colons. So the first brace opens the key, and what stands before it is read from its
 //! end: kind, namespace, prefix. No two names are the same unless all their parts are.
@@ -88,6 +89,19 @@ impl Names {
     /// Where the number of the namespace's version is kept.
     pub(crate) fn version(&self) -> Vec<u8> {
         [&self.stem[..], b"v"].concat()
+    }
+
+    /// Where the number of the last change of a tag is kept.
+    pub(crate) fn tag_changes(&self) -> Vec<u8> {
+        [&self.stem[..], b"t:{", &self.stem, b"}"].concat()
+    }
+
+    /// Where it is kept what has happened to the tag with this hash. In the same slot as that of other tags.
+    pub(crate) fn tag(&self, hash: u64) -> Vec<u8> {
+        let mut name = self.tag_changes();
+        name.push(b':');
+        name.extend_from_slice(format!("{hash:016x}").as_bytes());
+        name
     }
 
     /// The channel on which the namespace's changes are told. It is no key, and has no slot.

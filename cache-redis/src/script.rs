@@ -151,7 +151,7 @@ macro_rules! life {
     () => {
         r"local function life(head)
              if type(head) ~= 'string' or #head < 64 then return end
-             if string.sub(head, 25, 28) ~= '\172\225\1\0' then return end
+             if string.sub(head, 25, 27) ~= '\172\225\1' then return end
              local written, stale, sum = struct.unpack('>I8I8I8', head)
              if written + stale ~= sum then return end
              local function millis(at)
@@ -185,7 +185,8 @@ macro_rules! keep {
 /// Another entry in place of what is there.
 pub(crate) static PUT: Script = script!(concat!(now!(), keep!()));
 
-/// An entry where there is none that is fresh or stale. What cannot be read is left alone.
+/// An entry where there is none that is fresh or stale, or one that was written at this microsecond, whose tags
+/// have ended it. What cannot be read is left alone.
 pub(crate) static ADD: Script = script!(concat!(
     now!(),
     life!(),
@@ -193,7 +194,8 @@ pub(crate) static ADD: Script = script!(concat!(
          local written, stale, ttl, swr, _, age = life(head)
          if not written then return 0 end
          if stale ~= 0 then ttl = math.min(ttl, age + (stale - written) / 1000) end
-         if age + (now - written) / 1000 < ttl + swr then return 0 end
+         local over = age + (now - written) / 1000 >= ttl + swr
+         if not over and string.format('%.0f', written) ~= ARGV[5] then return 0 end
      end
      ",
     keep!()
@@ -237,4 +239,49 @@ pub(crate) static EXPIRE: Script = script!(concat!(
      local left = redis.call('PTTL', KEYS[1])
      if left < 0 or left > tail then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tail)) end
      return 1"
+));
+
+/// A change of a tag: told, numbered above all before and not below the server's time in microseconds, and kept with
+/// the tag, as its last invalidation or as one of its last four expirations.
+pub(crate) static CHANGE_TAG: Script = script!(concat!(
+    tell!(),
+    now!(),
+    "local last = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+     local number = string.format('%.0f', math.max(last + 1, now))
+     redis.call('SET', KEYS[1], number)
+     local kept, px = redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2])
+     local invalidated, expired = '0', {}
+     for word in string.gmatch(kept or '', '%d+') do expired[#expired + 1] = word end
+     if #expired > 0 then invalidated = table.remove(expired, 1) end
+     if ARGV[3] == 'i' then invalidated = number else expired[#expired + 1] = number end
+     if #expired > 4 then table.remove(expired, 1) end
+     table.insert(expired, 1, invalidated)
+     px = math.max(px, tonumber(ARGV[4]))
+     redis.call('SET', KEYS[2], table.concat(expired, ' '), 'PX', string.format('%.0f', px))
+     return number"
+));
+
+/// What has happened to tags, for an entry that is to be kept with them: a tag that nobody has used yet is as if it
+/// was invalidated last before the entry's value was loaded, and all are kept as long as the entry. Answers the
+/// number of the last change first.
+pub(crate) static USE_TAGS: Script = script!(concat!(
+    now!(),
+    "local last = redis.call('GET', KEYS[1])
+     if not (last and #last <= 16 and string.match(last, '^%d+$')) then
+         last = string.format('%.0f', now)
+         redis.call('SET', KEYS[1], last)
+     end
+     local answer = {last}
+     local px = tonumber(ARGV[1])
+     for n = 2, #KEYS do
+         local kept = redis.call('GET', KEYS[n])
+         if not kept then
+             kept = ARGV[2] == '' and last or ARGV[2]
+             redis.call('SET', KEYS[n], kept, 'PX', ARGV[1])
+         elseif redis.call('PTTL', KEYS[n]) < px then
+             redis.call('PEXPIRE', KEYS[n], ARGV[1])
+         end
+         answer[n] = kept
+     end
+     return answer"
 ));

@@ -43,6 +43,17 @@ impl Stamp {
         whole.then_some((Self { written, stale_from }, rest))
     }
 
+    /// When it was written.
+    pub(crate) const fn written(self) -> Micros {
+        self.written
+    }
+
+    /// Stale from this time on, or from an earlier one.
+    pub(crate) fn stale_from(self, from: Micros) -> Self {
+        let from = self.stale_from.map_or(from, |before| before.min(from));
+        Self { stale_from: Some(from), ..self }
+    }
+
     /// What has become of the life that it had when it was written.
     pub(crate) fn age(self, lifetime: Lifetime, now: Micros) -> Aged {
         let age_at = |at: Micros| {

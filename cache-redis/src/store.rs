@@ -11,20 +11,22 @@ use cache_core::store::{
 };
 use cache_core::{Instant, Lifetime};
 
+use crate::Server;
 use crate::backplane::Hub;
 use crate::error::BuildError;
-use crate::form::Form;
+use crate::form::{Form, Unread};
 use crate::key::{Kind, Names};
-use crate::{Server, script};
 
 mod changes;
 mod inspect;
 mod leases;
 mod purge;
 mod reads;
+mod tags;
 mod version;
 
 pub use inspect::{Inspected, Inspection};
+pub(crate) use tags::TagMemory;
 pub(crate) use version::Version;
 
 /// Entries in a Redis server, shared by all processes that give the same prefix and namespace.
@@ -74,6 +76,7 @@ struct Space {
     names: Names,
     channel: Vec<u8>,
     version: Arc<Version>,
+    tags: Arc<TagMemory>,
     hub: Arc<Hub>,
     cursor: purge::Cursor,
     counts: Counts,
@@ -92,13 +95,16 @@ impl Space {
     fn new(server: &Server, settings: Settings) -> Arc<Self> {
         let names = Names::new(&settings.prefix, &settings.namespace, settings.max_key);
         let (channel, version) = (names.channel(), Arc::new(Version::default()));
+        let tags = Arc::new(TagMemory::default());
+        let known = (Arc::clone(&version), Arc::clone(&tags));
         Arc::new(Self {
-            hub: Arc::new(Hub::new(server.clone(), channel.clone(), Arc::clone(&version))),
+            hub: Arc::new(Hub::new(server.clone(), channel.clone(), known)),
             server: server.clone(),
             settings,
             names,
             channel,
             version,
+            tags,
             cursor: purge::Cursor::default(),
             counts: Counts::default(),
         })
@@ -121,6 +127,12 @@ struct Counts {
     foreign: AtomicU64,
     misdated: AtomicU64,
     too_large: AtomicU64,
+}
+
+impl Counts {
+    fn unread(&self, error: &Unread) {
+        count(if matches!(error, Unread::Foreign(_)) { &self.foreign } else { &self.corrupt });
+    }
 }
 
 /// What a [`RedisStore`] met since it was made. Each time counts.
@@ -296,8 +308,7 @@ where
         if lifetime.remaining().is_zero() {
             return Ok(false);
         }
-        let (key, kept) = (&*key.key_bytes(), (value, lifetime));
-        self.keep(&script::ADD, key, kept, Station::NOBODY, None).await
+        self.add(&key.key_bytes(), value, lifetime).await
     }
 
     /// Gives the namespace its next version. O(1).

@@ -469,7 +469,7 @@ async fn r5_tags_are_told_while_a_primary_is_down() {
     ear.hears(Told::Opened, 1).await;
     let tell = async || {
         let (change, by) = (TagChange::Expire, Station::NOBODY);
-        AsyncSharedStore::<str, String>::tell_tag(&here, "tag", change, by).await.is_ok()
+        AsyncSharedStore::<str, String>::change_tag(&here, "tag", change, by, NOW).await.is_ok()
     };
     eventually("it is told", tell).await;
     ear.hears(Told::TagExpired("tag".into()), 1).await;

@@ -19,7 +19,7 @@ const NOW: Instant = Instant::ORIGIN;
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn tell(store: &Texts, tag: &str, change: TagChange, by: Station) {
-    AsyncSharedStore::<str, String>::tell_tag(store, tag, change, by).await.unwrap();
+    AsyncSharedStore::<str, String>::change_tag(store, tag, change, by, NOW).await.unwrap();
 }
 
 fn open(address: &str) -> Server {

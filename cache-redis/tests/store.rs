@@ -18,7 +18,7 @@ const NOW: Instant = Instant::ORIGIN;
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn tell(store: &Texts, tag: &str, change: TagChange, by: Station) {
-    AsyncSharedStore::<str, String>::tell_tag(store, tag, change, by).await.unwrap();
+    AsyncSharedStore::<str, String>::change_tag(store, tag, change, by, NOW).await.unwrap();
 }
 
 fn open(redis: &RedisServer) -> Server {
@@ -126,7 +126,7 @@ async fn s7_every_entry_expires_with_its_last_window() {
     }
 }
 
-/// Whatever writes it; and so does all else but the namespace's version.
+/// Whatever writes it; and so does all else but the numbers of the namespace's version and of its tags.
 #[tokio::test]
 async fn s7_every_way_to_write_gives_an_expiry() {
     let redis = RedisServer::start();
@@ -136,6 +136,9 @@ async fn s7_every_way_to_write_gives_an_expiry() {
     assert!(store.put_if_absent("absent", &value, life, NOW).await.unwrap());
     let lease = store.acquire("fill", MINUTE, NOW).await.unwrap().unwrap();
     assert!(store.acquire("leased", MINUTE, NOW).await.unwrap().is_some());
+    let tagged = Mutation::put(&value, life).tagged(&[1, 2]);
+    assert!(store.mutate("tagged", tagged, Station::NOBODY, NOW).await.unwrap());
+    tell(&store, "tag", TagChange::Expire, Station::NOBODY).await;
     let mutations = [
         ("fill", Mutation::fill(&value, life, lease)),
         ("told", Mutation::put(&value, life)),
@@ -145,8 +148,8 @@ async fn s7_every_way_to_write_gives_an_expiry() {
         assert!(store.mutate(key, mutation, Station::NOBODY, NOW).await.unwrap(), "{key}");
     }
     let names = redis.names();
-    assert_eq!(names.iter().filter(|name| name.contains(":e")).count(), 4, "{names:?}");
-    for name in names.iter().filter(|name| !name.ends_with(":v")) {
+    assert_eq!(names.iter().filter(|name| name.contains(":e")).count(), 5, "{names:?}");
+    for name in names.iter().filter(|name| !name.ends_with(":v") && !name.ends_with("app::}")) {
         assert!(number(&redis, &["PTTL", name]) > 0, "{name}");
     }
 }

@@ -5,7 +5,7 @@ use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
@@ -15,7 +15,7 @@ use cache_core::store::{
     Stored, TagChange,
 };
 use cache_core::table::{Bound, HashPlaces, HashTable, LocalTable, Table};
-use cache_core::{Instant, Lifetime, Loaded, Policy, Put, Record};
+use cache_core::{Contract, Instant, Lifetime, Loaded, Policy, Put, Record, tag_hash};
 
 use crate::receivers::Receivers;
 
@@ -64,18 +64,12 @@ impl<K: Eq, V> Kept<K, V> {
 
 impl<K: Clone + Eq, V> Kept<K, V> {
     /// Whether it was stored.
-    fn put<Q>(
-        &mut self,
-        at: At<'_, Q>,
-        value: V,
-        lifetime: Lifetime,
-        gone: &mut Vec<(Option<K>, V)>,
-    ) -> bool
+    fn put<Q>(&mut self, at: At<'_, Q>, stored: Stored<V>, gone: &mut Vec<(Option<K>, V)>) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let loaded = loaded(value, lifetime);
+        let loaded = loaded(stored);
         let mut spare = Spare::storing(at.key.to_owned(), &loaded);
         let out = &mut |_, key, value| gone.push((key, value));
         matches!(self.shard().put(at, &mut spare, loaded, 1, out), Put::Stored)
@@ -86,6 +80,34 @@ impl<K: Clone + Eq, V> Kept<K, V> {
 struct Held<K> {
     by_key: HashMap<K, Lease>,
     last_fence: u64,
+    past: Past,
+}
+
+/// Tags that were invalidated, the last of them, each with its number.
+#[derive(Default)]
+struct Past {
+    changes: VecDeque<(u64, u64)>,
+    last: u64,
+}
+
+/// Most of them that are remembered.
+const PAST: usize = 1_024;
+
+impl Past {
+    fn add(&mut self, hash: u64) {
+        self.last += 1;
+        self.changes.push_back((self.last, hash));
+        if self.changes.len() > PAST {
+            self.changes.pop_front();
+        }
+    }
+
+    /// Whether one of these tags may have been invalidated after `seen`.
+    fn has(&self, tags: &[u64], seen: u64) -> bool {
+        let forgotten = self.changes.front().is_some_and(|(first, _)| *first > seen + 1);
+        let after = self.changes.iter().filter(|(number, _)| *number > seen);
+        !tags.is_empty() && (forgotten || after.into_iter().any(|(_, hash)| tags.contains(hash)))
+    }
 }
 
 struct Lease {
@@ -104,7 +126,11 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
         let book = Book::new(table.records(), policy, Limits::default(), 0);
         Self {
             kept: Mutex::new(Kept { table, book }),
-            leases: Mutex::new(Held { by_key: HashMap::new(), last_fence: 0 }),
+            leases: Mutex::new(Held {
+                by_key: HashMap::new(),
+                last_fence: 0,
+                past: Past::default(),
+            }),
             hasher,
             capacity,
             receivers: Receivers::default(),
@@ -135,12 +161,12 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
 }
 
 /// A value with all its windows said, so that none is the policy's.
-fn loaded<V>(value: V, lifetime: Lifetime) -> Loaded<V> {
-    Loaded::value(value)
-        .ttl(lifetime.ttl)
-        .stale_while_revalidate(lifetime.swr)
-        .stale_if_error(lifetime.sie)
-        .age(lifetime.age)
+fn loaded<V>(stored: Stored<V>) -> Loaded<V> {
+    let Lifetime { age, ttl, swr, sie, .. } = stored.lifetime;
+    let tags = stored.tags().to_vec();
+    let loaded = Loaded::value(stored.value).ttl(ttl).stale_while_revalidate(swr);
+    let loaded = loaded.stale_if_error(sie).age(age);
+    tags.into_iter().fold(loaded, Loaded::tag_hash)
 }
 
 impl<K, V, Q> Store<Q, V> for MemoryStore<K, V>
@@ -154,7 +180,9 @@ where
         let at = self.at(key, now);
         let kept = self.lock();
         let entry = kept.view().entry(at);
-        Ok(entry.map(|entry| Stored::new(entry.value.clone(), entry.lifetime(now))))
+        let stored = entry.map(|entry| Stored::new(entry.value.clone(), entry.lifetime(now)));
+        let explained = kept.view().explain(self.at(key, now), &Contract::default());
+        Ok(stored.map(|stored| stored.tagged(explained.tag_hashes().iter().copied())))
     }
 
     fn put(&self, key: &Q, value: &V, lifetime: Lifetime, now: Instant) -> Result<(), StoreError> {
@@ -179,7 +207,8 @@ where
         if there.is_some_and(|entry| entry.lifetime(now).is_present()) {
             return Ok(false);
         }
-        let stored = kept.put(self.at(key, now), value.clone(), lifetime, &mut gone);
+        let stored = Stored::new(value.clone(), lifetime);
+        let stored = kept.put(self.at(key, now), stored, &mut gone);
         held.by_key.remove(key);
         drop((kept, held));
         self.receivers.tell(Station::NOBODY, |to| to.changed(key.to_owned()));
@@ -227,6 +256,12 @@ where
         {
             return Ok(false);
         }
+        if let Mutation::Fill { tags, lease, .. } = &mutation
+            && held.past.has(tags, lease.tags_seen())
+        {
+            held.by_key.remove(key);
+            return Ok(false);
+        }
         held.by_key.remove(key);
         let tell: fn(&dyn Receiver<K>, K) = match mutation {
             Mutation::Expire => |to, key| to.expired(key),
@@ -234,8 +269,10 @@ where
             _ => |to, key| to.changed(key),
         };
         let done = match mutation {
-            Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
-                kept.put(at, value.clone(), lifetime, &mut gone);
+            Mutation::Put { value, lifetime, tags, .. }
+            | Mutation::Fill { value, lifetime, tags, .. } => {
+                let stored = Stored::new(value.clone(), lifetime);
+                kept.put(at, stored.tagged(tags.iter().copied()), &mut gone);
                 true
             }
             Mutation::Expire => {
@@ -262,7 +299,26 @@ where
         Ok(())
     }
 
-    fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+    fn keeps_tags(&self) -> bool {
+        true
+    }
+
+    fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let mut held = self.held();
+        match change {
+            TagChange::Expire => self.lock().book.expire_tag(tag, now),
+            TagChange::Invalidate => {
+                held.past.add(tag_hash(tag));
+                self.lock().book.invalidate_tag(tag);
+            }
+        }
+        drop(held);
         self.receivers.tell(by, |to| match change {
             TagChange::Expire => to.tag_expired(tag),
             TagChange::Invalidate => to.tag_invalidated(tag),
@@ -303,7 +359,7 @@ where
         held.last_fence += 1;
         let (token, fence) = (self.token(held.last_fence), held.last_fence);
         held.by_key.insert(owned, Lease { token, until: now + ttl });
-        Ok(Some(HeldLease::new(token, fence)))
+        Ok(Some(HeldLease::new(token, fence).after_tags(held.past.last)))
     }
 
     fn renew(

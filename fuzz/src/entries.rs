@@ -109,7 +109,7 @@ fn sealed(codec: u8, value: &[u8]) -> Vec<u8> {
         out.extend_from_slice(value);
         Ok::<(), CodecError>(())
     };
-    assert!(envelope::encode(&header, b"key", encode, &mut bytes).is_ok(), "it is short");
+    assert!(envelope::encode(&header, (b"key", &[]), encode, &mut bytes).is_ok(), "it is short");
     bytes
 }
 

@@ -79,6 +79,8 @@ mod mutations;
 mod report;
 mod sharing;
 #[cfg(target_has_atomic = "ptr")]
+mod tagging;
+#[cfg(target_has_atomic = "ptr")]
 mod telling;
 mod trial;
 mod windows;
@@ -127,6 +129,7 @@ pub fn leases<H: LeaseHarness>(harness: &H) -> Result<Report, Violation> {
 pub fn shared<H: SharedHarness>(harness: &H) -> Result<Report, Violation> {
     let mut rules = Vec::from(mutations::rules());
     rules.extend(telling::rules());
+    rules.extend(tagging::rules());
     run(harness, &rules)
 }
 

@@ -121,13 +121,18 @@ impl<'h, H: SharedHarness> Desk<'h, H> {
         answer.map_err(|error| format!("clear_all failed: {error}"))
     }
 
-    fn get(&self, key: u64) -> Result<Option<Stored<H::Value>>, String> {
+    pub(super) fn get(&self, key: u64) -> Result<Option<Stored<H::Value>>, String> {
         let answer = self.store.get(self.harness.key(key).borrow(), self.harness.now());
         answer.map_err(|error| format!("get failed: {error}"))
     }
 
     /// The life of the entry, which must be this one.
-    fn expect(&self, key: u64, value: Option<u64>, when: &str) -> Result<Option<Lifetime>, String> {
+    pub(super) fn expect(
+        &self,
+        key: u64,
+        value: Option<u64>,
+        when: &str,
+    ) -> Result<Option<Lifetime>, String> {
         let found = self.get(key)?;
         let expected = value.map(|n| self.harness.value(n));
         let same = found.as_ref().map(|stored| &stored.value) == expected.as_ref();

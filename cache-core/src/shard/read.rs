@@ -32,8 +32,8 @@ pub struct Previous<'a, V> {
     pub entry: Entry<&'a V>,
     /// The origin's name for this version.
     pub etag: Option<&'a str>,
-    /// It has tags.
-    pub tagged: bool,
+    /// The [hashes](crate::tag_hash) of its tags.
+    pub tags: &'a [u64],
 }
 
 impl<V> Previous<'_, V> {

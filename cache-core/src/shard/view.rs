@@ -54,9 +54,9 @@ where
         let (_, _, entry) = self.table.get(at)?;
         let windows = self.windows_at(at, record)?;
         let label = record.map(|record| &record.label);
-        let tagged = label.is_some_and(|label| !label.tags().is_empty());
+        let tags = label.map_or(&[][..], |label| label.tags());
         let etag = label.and_then(|label| label.etag());
-        Some(Previous { entry: Entry::new(&entry.value, windows), etag, tagged })
+        Some(Previous { entry: Entry::new(&entry.value, windows), etag, tags })
     }
 
     /// The entry of a key while anything may serve it, with its freshness and age. Counts as no

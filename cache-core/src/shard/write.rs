@@ -68,8 +68,8 @@ where
 
     /// Stores an old value that a flight has found elsewhere, in a store behind the cache, say; the
     /// flight goes on, and the value serves meanwhile as its age allows. `spare` as for `complete`.
-    /// Hands the value back where the flight is void, the value here is no older, or nothing could
-    /// be served from it.
+    /// Hands the value back where the flight is void, a tag of the value has changed since it began, the
+    /// value here is no older, or nothing could be served from it.
     pub fn adopt<Q>(
         mut self,
         here: At<'_, Q>,
@@ -87,7 +87,11 @@ where
         let mut open = self.open(here);
         let (_, value, terms) = parts(loaded);
         let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
-        let landing = open.slot.adopt(site, ticket, terms);
+        let verdict = self.book.tags.verdict(terms.label.tags(), ticket.tags_seen);
+        let landing = match verdict {
+            Verdict::Untouched => open.slot.adopt(site, ticket, terms),
+            _ => Landing::Superseded,
+        };
         self.settle(open, &landing, value, weight, spare, out).handed_back
     }
 
@@ -375,14 +379,14 @@ impl<K, R: Places<K, Record>> Book<K, R> {
     /// Makes every value with this tag stale from now on; voids their flights. O(log tags).
     #[cfg(feature = "alloc")]
     pub fn expire_tag(&mut self, tag: &str, now: Instant) {
-        self.tags.expire(crate::tags::hash_of(tag), now);
+        self.tags.expire(crate::tags::tag_hash(tag), now);
         self.sweep.expect(Instant::ORIGIN);
     }
 
     /// Removes every value with this tag; voids their flights. O(log tags).
     #[cfg(feature = "alloc")]
     pub fn invalidate_tag(&mut self, tag: &str) {
-        self.tags.invalidate(crate::tags::hash_of(tag));
+        self.tags.invalidate(crate::tags::tag_hash(tag));
         self.sweep.expect(Instant::ORIGIN);
     }
 }

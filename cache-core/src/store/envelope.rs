@@ -1,6 +1,6 @@
 //! The form in which entries leave the process: in files, over the wire, in snapshots.
 //!
-//! A header of 72 bytes, big-endian, then the key and the value as bytes. Times are durations, in
+//! A header of 72 bytes, big-endian, then the key, the hashes of the tags, and the value as bytes. Times are durations, in
 //! nanoseconds, so that no clock's reading is needed to judge an entry; [`Duration::MAX`] is all
 //! ones.
 //!
@@ -8,15 +8,15 @@
 //! |---|---|---|
 //! | 0 | 2 | magic: `AC E1` |
 //! | 2 | 1 | version of this format: 1 |
-//! | 3 | 1 | flags: none yet, and unknown ones cannot be read |
+//! | 3 | 1 | number of tags, each a hash of 8 bytes; what has more than 64 cannot be read |
 //! | 4 | 1 | [codec](super::Codec) of the value |
 //! | 5 | 1 | 0 |
 //! | 6 | 2 | schema: the user's version of the value's type |
 //! | 8 | 4 × 8 | ttl, stale-while-revalidate, stale-if-error, age when it was written |
 //! | 40 | 8 | when it was written, in nanoseconds since 1970, for stores without a clock of their own |
-//! | 48 | 8 | number of the write, for stores that count them |
+//! | 48 | 8 | what was known of tags, for stores that keep them: the number of the last change |
 //! | 56 | 2 × 4 | length of the key, length of the value |
-//! | 64 | 8 | XXH3-64 of key and value, seeded with that of the first 64 bytes |
+//! | 64 | 8 | XXH3-64 of key, tags and value, seeded with that of the first 64 bytes |
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -25,6 +25,7 @@ use core::time::Duration;
 use twox_hash::XxHash3_64;
 
 use crate::entry::Lifetime;
+use crate::label::MAX_TAGS;
 
 /// Bytes before the key.
 pub const HEADER: usize = 72;
@@ -47,14 +48,14 @@ pub struct Header {
     /// When it was written, in nanoseconds since 1970 by the writer's wall clock; 0 if that does not
     /// matter.
     pub written_at: u64,
-    /// Number of the write; 0 if nobody counts.
-    pub write: u64,
+    /// Number of the last change of tags that came before the value; 0 if nobody counts.
+    pub tags_seen: u64,
 }
 
 impl Header {
     /// An entry's header, of schema 0 and an untold time of writing.
     pub const fn new(codec: u8, lifetime: Lifetime) -> Self {
-        Self { codec, schema: 0, lifetime, written_at: 0, write: 0 }
+        Self { codec, schema: 0, lifetime, written_at: 0, tags_seen: 0 }
     }
 
     /// With the user's version of the value's type.
@@ -71,10 +72,10 @@ impl Header {
         self
     }
 
-    /// With the number of the write.
+    /// With the number of the last change of tags that came before the value.
     #[must_use]
-    pub const fn write(mut self, write: u64) -> Self {
-        self.write = write;
+    pub const fn after_tags(mut self, seen: u64) -> Self {
+        self.tags_seen = seen;
         self
     }
 }
@@ -87,8 +88,26 @@ pub struct Envelope<'a> {
     pub header: Header,
     /// The key.
     pub key: &'a [u8],
+    /// The tags.
+    pub tags: Tags<'a>,
     /// The value, encoded.
     pub value: &'a [u8],
+}
+
+/// The hashes of an entry's tags, as they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tags<'a>(&'a [u8]);
+
+impl<'a> Tags<'a> {
+    /// One after another.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = u64> + use<'a> {
+        self.0.chunks_exact(8).map(|hash| number(hash, 0))
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// Why bytes are no entry.
@@ -118,32 +137,33 @@ impl fmt::Display for EnvelopeError {
 
 impl core::error::Error for EnvelopeError {}
 
-/// Writes an entry into `out`, in place of what is there. `value` encodes the value at the end of
+/// Writes an entry into `out`, in place of what is there, with up to [`MAX_TAGS`] tags. `value` encodes the value at the end of
 /// the bytes that it gets.
 ///
 /// # Errors
 /// What `value` answers, and then `out` is empty. [`TooLong`](EncodeError::TooLong) where the key or
-/// the value has 4 GiB or more.
+/// the value has 4 GiB or more, or there are more tags.
 pub fn encode<E>(
     header: &Header,
-    key: &[u8],
+    (key, tags): (&[u8], &[u64]),
     value: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError<E>> {
     out.clear();
     out.resize(HEADER, 0);
     out.extend_from_slice(key);
+    out.extend(tags.iter().flat_map(|hash| hash.to_be_bytes()));
     let start = out.len();
     let encoded = value(out).map_err(EncodeError::Value);
     let len = encoded.and_then(|()| length(out.len().saturating_sub(start)));
-    let lengths = length(key.len()).and_then(|key| Ok((key, len?)));
-    let (key_len, value_len) = lengths.inspect_err(|_| out.clear())?;
-    let Header { codec, schema, lifetime, written_at, write } = *header;
+    let lengths = length(key.len()).and_then(|key| Ok((key, count(tags)?, len?)));
+    let (key_len, tags, value_len) = lengths.inspect_err(|_| out.clear())?;
+    let Header { codec, schema, lifetime, written_at, tags_seen } = *header;
     let Lifetime { age, ttl, swr, sie } = lifetime;
     out[0..2].copy_from_slice(&MAGIC);
-    out[2..6].copy_from_slice(&[VERSION, 0, codec, 0]);
+    out[2..6].copy_from_slice(&[VERSION, tags, codec, 0]);
     out[6..8].copy_from_slice(&schema.to_be_bytes());
-    let numbers = [nanos(ttl), nanos(swr), nanos(sie), nanos(age), written_at, write];
+    let numbers = [nanos(ttl), nanos(swr), nanos(sie), nanos(age), written_at, tags_seen];
     for (place, number) in out[8..56].chunks_exact_mut(8).zip(numbers) {
         place.copy_from_slice(&number.to_be_bytes());
     }
@@ -160,12 +180,17 @@ pub fn encode<E>(
 pub enum EncodeError<E> {
     /// The value's codec failed.
     Value(E),
-    /// The key or the value has this many bytes.
+    /// The key or the value has this many bytes, or there are so many tags.
     TooLong(usize),
 }
 
 fn length<E>(len: usize) -> Result<u32, EncodeError<E>> {
     u32::try_from(len).map_err(|_| EncodeError::TooLong(len))
+}
+
+fn count<E>(tags: &[u64]) -> Result<u8, EncodeError<E>> {
+    let fits = u8::try_from(tags.len()).ok().filter(|_| tags.len() <= MAX_TAGS);
+    fits.ok_or(EncodeError::TooLong(tags.len()))
 }
 
 /// Reads an entry, and copies nothing. O(bytes), for the checksum.
@@ -175,14 +200,16 @@ fn length<E>(len: usize) -> Result<u32, EncodeError<E>> {
 pub fn decode(bytes: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
     let (header, key_len, value_len) = decode_header(bytes)?;
     let body = &bytes[HEADER..];
-    if body.len() as u64 != u64::from(key_len) + u64::from(value_len) {
+    let tags_len = 8 * usize::from(bytes[3]);
+    if body.len() as u64 != u64::from(key_len) + u64::from(value_len) + tags_len as u64 {
         return Err(EnvelopeError::Length);
     }
     if checksum(&bytes[..CHECKED], body) != number(bytes, CHECKED) {
         return Err(EnvelopeError::Damaged);
     }
-    let (key, value) = body.split_at(key_len as usize);
-    Ok(Envelope { header, key, value })
+    let (key, rest) = body.split_at(key_len as usize);
+    let (tags, value) = rest.split_at(tags_len);
+    Ok(Envelope { header, key, tags: Tags(tags), value })
 }
 
 /// Reads a header alone, unchecked, and the lengths of key and value: to look at what is left of an
@@ -196,7 +223,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<(Header, u32, u32), EnvelopeError> 
     }
     match bytes {
         [a, b, ..] if [*a, *b] != MAGIC => return Err(EnvelopeError::Foreign),
-        [_, _, VERSION, 0, _, 0, ..] => {}
+        [_, _, VERSION, tags, _, 0, ..] if usize::from(*tags) <= MAX_TAGS => {}
         _ => return Err(EnvelopeError::Newer),
     }
     let span = |from| match number(bytes, from) {
@@ -212,7 +239,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<(Header, u32, u32), EnvelopeError> 
         schema: u16::from_be_bytes([bytes[6], bytes[7]]),
         lifetime,
         written_at: number(bytes, 40),
-        write: number(bytes, 48),
+        tags_seen: number(bytes, 48),
     };
     let lengths = number(bytes, 56);
     Ok((header, (lengths >> 32) as u32, lengths as u32))
@@ -241,20 +268,20 @@ mod tests {
     use alloc::vec;
     use proptest::prelude::*;
 
-    fn write(header: &Header, key: &[u8], value: &[u8]) -> Vec<u8> {
+    fn write(header: &Header, key: &[u8], tags: &[u64], value: &[u8]) -> Vec<u8> {
         let mut bytes = vec![7; 3];
         let value = |out: &mut Vec<u8>| {
             out.extend_from_slice(value);
             Ok::<_, ()>(())
         };
-        encode(header, key, value, &mut bytes).unwrap();
+        encode(header, (key, tags), value, &mut bytes).unwrap();
         bytes
     }
 
     fn sample() -> (Header, Vec<u8>) {
         let lifetime = Lifetime::fresh_for(Duration::from_secs(60)).aged(Duration::from_nanos(1));
-        let header = Header { schema: 0x0102, written_at: 5, write: 9, ..Header::new(3, lifetime) };
-        (header, write(&header, b"a key", b"a value"))
+        let header = Header::new(3, lifetime).schema(0x0102).written_at(5).after_tags(9);
+        (header, write(&header, b"a key", &[], b"a value"))
     }
 
     proptest! {
@@ -263,6 +290,7 @@ mod tests {
             spans in any::<[u64; 4]>(),
             numbers in any::<(u64, u64, u16, u8)>(),
             key in any::<Vec<u8>>(),
+            tags in prop::collection::vec(any::<u64>(), 0..=MAX_TAGS),
             value in any::<Vec<u8>>(),
         ) {
             let [ttl, swr, sie, age] = spans.map(|nanos| match nanos {
@@ -270,10 +298,12 @@ mod tests {
                 nanos => Duration::from_nanos(nanos),
             });
             let lifetime = Lifetime { age, ttl, swr, sie };
-            let (written_at, write_number, schema, codec) = numbers;
-            let header = Header { codec, schema, lifetime, written_at, write: write_number };
-            let bytes = write(&header, &key, &value);
-            prop_assert_eq!(decode(&bytes), Ok(Envelope { header, key: &key, value: &value }));
+            let (written_at, tags_seen, schema, codec) = numbers;
+            let header = Header { codec, schema, lifetime, written_at, tags_seen };
+            let bytes = write(&header, &key, &tags, &value);
+            let found = decode(&bytes).unwrap();
+            prop_assert_eq!((found.header, found.key, found.value), (header, &*key, &*value));
+            prop_assert!(found.tags.iter().eq(tags));
         }
 
         #[test]
@@ -313,6 +343,10 @@ mod tests {
                 .concat()
         );
         assert_eq!(bytes[HEADER..], *b"a keya value");
+        let tagged = write(&sample().0, b"key", &[0x0102, 3], b"value");
+        let hashes = [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3];
+        assert_eq!(tagged[..4], [0xac, 0xe1, 1, 2]);
+        assert_eq!(tagged[HEADER..], [&b"key"[..], &hashes, b"value"].concat());
         assert_eq!(
             number(&bytes, CHECKED),
             1_205_534_222_772_636_033,
@@ -323,14 +357,17 @@ mod tests {
     #[test]
     fn a_codec_that_fails_leaves_nothing() {
         let (header, mut bytes) = sample();
-        let failed = encode(&header, b"key", |_| Err("no"), &mut bytes);
+        let failed = encode(&header, (b"key", &[]), |_| Err("no"), &mut bytes);
         assert_eq!((failed, bytes.len()), (Err(EncodeError::Value("no")), 0));
+        let tags = [0; MAX_TAGS + 1];
+        let refused = encode(&header, (b"key", &tags), |_| Ok::<_, ()>(()), &mut bytes);
+        assert_eq!((refused, bytes.len()), (Err(EncodeError::TooLong(MAX_TAGS + 1)), 0));
     }
 
     #[test]
     fn longer_than_for_ever_is_nearly_for_ever() {
         let ages = Lifetime::fresh_for(Duration::MAX - Duration::from_nanos(1));
-        let bytes = write(&Header::new(0, ages), b"", b"");
+        let bytes = write(&Header::new(0, ages), b"", &[], b"");
         let ttl = decode(&bytes).unwrap().header.lifetime.ttl;
         assert_eq!(ttl, Duration::from_nanos(u64::MAX - 1));
     }

@@ -110,8 +110,18 @@ where
         self.ask(|shared| shared.clear_all(by, now))
     }
 
-    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
-        self.ask(|shared| shared.tell_tag(tag, change, by))
+    fn keeps_tags(&self) -> bool {
+        self.0.shared().is_some_and(SharedStore::keeps_tags)
+    }
+
+    async fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        self.ask(|shared| shared.change_tag(tag, change, by, now))
     }
 }
 
@@ -164,8 +174,18 @@ where
         self.0.clear_all(by, now)
     }
 
-    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
-        self.0.tell_tag(tag, change, by)
+    fn keeps_tags(&self) -> bool {
+        self.0.keeps_tags()
+    }
+
+    async fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        self.0.change_tag(tag, change, by, now)
     }
 }
 
@@ -330,13 +350,18 @@ macro_rules! forward_to_pointee {
                 (**self).clear_all(by, now)
             }
 
-            fn tell_tag(
+            fn keeps_tags(&self) -> bool {
+                (**self).keeps_tags()
+            }
+
+            fn change_tag(
                 &self,
                 tag: &str,
                 change: TagChange,
                 by: Station,
+                now: Instant,
             ) -> Result<(), StoreError> {
-                (**self).tell_tag(tag, change, by)
+                (**self).change_tag(tag, change, by, now)
             }
         }
 
@@ -359,13 +384,18 @@ macro_rules! forward_to_pointee {
                 (**self).clear_all(by, now)
             }
 
-            fn tell_tag(
+            fn keeps_tags(&self) -> bool {
+                (**self).keeps_tags()
+            }
+
+            fn change_tag(
                 &self,
                 tag: &str,
                 change: TagChange,
                 by: Station,
+                now: Instant,
             ) -> impl Future<Output = Result<(), StoreError>> + Send {
-                (**self).tell_tag(tag, change, by)
+                (**self).change_tag(tag, change, by, now)
             }
         }
 

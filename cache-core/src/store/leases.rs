@@ -14,13 +14,26 @@ use crate::time::Instant;
 pub struct HeldLease {
     token: [u8; 16],
     fence: u64,
+    tags_seen: u64,
 }
 
 impl HeldLease {
     /// For implementations of [`Leases`]: `token` is shared by no other lease and cannot be
     /// guessed; `fence` is larger than that of every earlier lease of the same key.
     pub const fn new(token: [u8; 16], fence: u64) -> Self {
-        Self { token, fence }
+        Self { token, fence, tags_seen: 0 }
+    }
+
+    /// For implementations of [`SharedStore`](super::SharedStore) that keep tags: a number of their own that says
+    /// which changes of tags came before the lease.
+    pub const fn after_tags(mut self, seen: u64) -> Self {
+        self.tags_seen = seen;
+        self
+    }
+
+    /// The number that [`after_tags`](Self::after_tags) was given.
+    pub const fn tags_seen(&self) -> u64 {
+        self.tags_seen
     }
 
     /// What proves to the store that this lease is the one in force. Not to be shown.

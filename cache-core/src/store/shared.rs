@@ -40,6 +40,8 @@ pub enum Mutation<'a, V> {
         value: &'a V,
         /// Its life as of now.
         lifetime: Lifetime,
+        /// Hashes of its tags.
+        tags: &'a [u64],
     },
     /// A value that was loaded takes its place, if the lease under which it was loaded is in force
     /// still.
@@ -49,6 +51,8 @@ pub enum Mutation<'a, V> {
         value: &'a V,
         /// Its life as of now.
         lifetime: Lifetime,
+        /// Hashes of its tags.
+        tags: &'a [u64],
         /// From before the load.
         lease: HeldLease,
     },
@@ -67,12 +71,21 @@ pub enum Mutation<'a, V> {
 impl<'a, V> Mutation<'a, V> {
     /// Another value takes the entry's place.
     pub const fn put(value: &'a V, lifetime: Lifetime) -> Self {
-        Self::Put { value, lifetime }
+        Self::Put { value, lifetime, tags: &[] }
     }
 
     /// A value that was loaded takes the entry's place, if `lease` is in force still.
     pub const fn fill(value: &'a V, lifetime: Lifetime, lease: HeldLease) -> Self {
-        Self::Fill { value, lifetime, lease }
+        Self::Fill { value, lifetime, tags: &[], lease }
+    }
+
+    /// The same value with tags, by their [hashes](crate::tag_hash). What puts no value has none.
+    #[must_use]
+    pub const fn tagged(mut self, hashes: &'a [u64]) -> Self {
+        if let Self::Put { tags, .. } | Self::Fill { tags, .. } = &mut self {
+            *tags = hashes;
+        }
+        self
     }
 
     /// A load found that there is no such value.
@@ -132,13 +145,24 @@ pub trait SharedStore<K: ?Sized, V>: Leases<K> {
     /// As there.
     fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError>;
 
-    /// As [`AsyncSharedStore::tell_tag`].
+    /// As [`AsyncSharedStore::keeps_tags`].
+    fn keeps_tags(&self) -> bool {
+        false
+    }
+
+    /// As [`AsyncSharedStore::change_tag`].
     ///
     /// # Errors
     /// As there.
-    fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
-        let _ = (tag, change, by);
-        Err(StoreError::unsupported("tell_tag"))
+    fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let _ = (tag, change, by, now);
+        Err(StoreError::unsupported("change_tag"))
     }
 }
 
@@ -178,18 +202,29 @@ pub trait AsyncSharedStore<K: ?Sized, V>: AsyncLeases<K> {
         now: Instant,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Tells who listens what has happened to the values with a tag, which are in their memories alone.
+    /// Whether entries are kept with their tags. Then `get` answers none of which a tag was
+    /// [invalidated](TagChange::Invalidate) since it was put, or for a fill, since its lease was acquired; and one of
+    /// which a tag was [expired](TagChange::Expire) since then is stale from that time. A fill with a tag that was
+    /// invalidated since its lease was acquired is refused. What the store can no longer tell counts as
+    /// invalidated.
+    fn keeps_tags(&self) -> bool {
+        false
+    }
+
+    /// Changes all values with a tag, and tells who listens. A store that does not
+    /// [keep tags](Self::keeps_tags) only tells: the values are in the memories of those who listen alone.
     ///
     /// # Errors
     /// The store is out of reach, and [`StoreError::Unsupported`] unless overridden.
-    fn tell_tag(
+    fn change_tag(
         &self,
         tag: &str,
         change: TagChange,
         by: Station,
+        now: Instant,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        let _ = (tag, change, by);
-        core::future::ready(Err(StoreError::unsupported("tell_tag")))
+        let _ = (tag, change, by, now);
+        core::future::ready(Err(StoreError::unsupported("change_tag")))
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 use cache_core::conformance::{Harness, SharedHarness};
 use cache_core::store::{
     HeldLease, Leases, Mutation, Receiver, SharedStore, Station, Store, StoreError, Stored,
+    TagChange,
 };
-use cache_core::{Clock, Instant, Lifetime, ManualClock};
+use cache_core::{Clock, Instant, Lifetime, ManualClock, tag_hash};
 
 use crate::map::START;
 
@@ -38,6 +39,13 @@ pub(crate) enum Defect {
     TellsRefused,
     StoreIsSilent,
     OtherHandleIsSilent,
+    LosesTags,
+    InvalidatesByFirstTag,
+    InvalidatesLater,
+    ExpiresNoTags,
+    ExpiresFromLast,
+    FillsEndedTags,
+    KeepsPlaceOfEndedTags,
 }
 
 /// Each defect, and the rule that must notice it.
@@ -63,12 +71,23 @@ pub(crate) const SHARED_DEFECTS: &[(Defect, &str)] = &[
     (Defect::TellsRefused, "refused-is-not-told"),
     (Defect::StoreIsSilent, "store-tells"),
     (Defect::OtherHandleIsSilent, "handles-tell"),
+    (Defect::LosesTags, "tags-stay"),
+    (Defect::InvalidatesByFirstTag, "tag-invalidates"),
+    (Defect::InvalidatesLater, "tag-invalidates"),
+    (Defect::ExpiresNoTags, "tag-expires"),
+    (Defect::ExpiresFromLast, "tag-keeps-windows"),
+    (Defect::FillsEndedTags, "tag-refuses-fills"),
+    (Defect::KeepsPlaceOfEndedTags, "tag-leaves-room"),
 ];
 
 #[derive(Clone, Default)]
 struct State {
     /// Value, life, and when it was that.
     entries: BTreeMap<String, (u64, Lifetime, Instant)>,
+    /// An entry's tags, and how many changes of tags came before it.
+    tags: BTreeMap<String, (Vec<u64>, usize)>,
+    /// All changes of tags.
+    changes: Vec<(u64, TagChange, Instant)>,
     leases: BTreeMap<String, ([u8; 16], Instant)>,
     count: u128,
     ears: Vec<(Station, Weak<dyn Receiver<String>>)>,
@@ -78,6 +97,38 @@ impl State {
     fn life(&self, key: &str, now: Instant) -> Option<(u64, Lifetime)> {
         let (value, life, at) = *self.entries.get(key)?;
         let life = life.aged(life.age.saturating_add(now.saturating_since(at)));
+        (!life.remaining().is_zero()).then_some((value, life))
+    }
+
+    /// The changes of an entry's tags since it was put.
+    fn changed(
+        &self,
+        key: &str,
+        defect: Option<Defect>,
+    ) -> impl DoubleEndedIterator<Item = (TagChange, Instant)> {
+        let (mut tags, mut seen) = self.tags.get(key).cloned().unwrap_or_default();
+        if defect == Some(Defect::InvalidatesByFirstTag) {
+            tags.truncate(1);
+        }
+        if defect == Some(Defect::InvalidatesLater) {
+            seen = 0;
+        }
+        let later = self.changes.iter().skip(seen);
+        later.filter(move |(tag, ..)| tags.contains(tag)).map(|(_, change, at)| (*change, *at))
+    }
+
+    /// The same, by what has become of its tags.
+    fn tagged(&self, key: &str, now: Instant, defect: Option<Defect>) -> Option<(u64, Lifetime)> {
+        if self.changed(key, defect).any(|(change, _)| change == TagChange::Invalidate) {
+            return None;
+        }
+        let (value, mut life) = self.life(key, now)?;
+        let mut changes = self.changed(key, defect);
+        let from_last = defect == Some(Defect::ExpiresFromLast);
+        let expired = if from_last { changes.next_back() } else { changes.next() };
+        if let Some((_, at)) = expired.filter(|_| defect != Some(Defect::ExpiresNoTags)) {
+            life.ttl = life.ttl.min(life.age.saturating_sub(now.saturating_since(at)));
+        }
         (!life.remaining().is_zero()).then_some((value, life))
     }
 
@@ -139,7 +190,11 @@ impl SharedMap {
         let mut state = self.state.borrow_mut();
         let there = state.life(key, now);
         match mutation {
-            Mutation::Put { value, lifetime, .. } | Mutation::Fill { value, lifetime, .. } => {
+            Mutation::Put { value, lifetime, tags, .. }
+            | Mutation::Fill { value, lifetime, tags, .. } => {
+                let now_seen = state.changes.len();
+                let seen = mutation.lease().map_or(now_seen, |lease| lease.tags_seen() as usize);
+                state.tags.insert(key.to_owned(), (tags.to_vec(), seen));
                 state.entries.insert(key.to_owned(), (**value, *lifetime, now));
                 return true;
             }
@@ -171,7 +226,11 @@ impl SharedMap {
             let holds = self.state.borrow().holds(key, lease, now);
             let fills = matches!(mutation, Mutation::Fill { .. });
             let lax = if fills { Defect::LandsAnyFill } else { Defect::VacatesAnyway };
-            let refused = !holds && !self.has(lax);
+            let ended = self.ends(mutation) && !self.has(Defect::FillsEndedTags);
+            if holds && ended {
+                self.state.borrow_mut().leases.remove(key);
+            }
+            let refused = ended || !holds && !self.has(lax);
             if refused || self.has(Defect::RefusesFills) {
                 if self.has(Defect::TellsRefused) {
                     self.tell(by, &news);
@@ -195,6 +254,14 @@ impl SharedMap {
         done
     }
 
+    /// Whether this is a fill with a tag that was invalidated since.
+    fn ends(&self, mutation: &Mutation<'_, u64>) -> bool {
+        let Mutation::Fill { tags, lease, .. } = mutation else { return false };
+        let state = self.state.borrow();
+        let mut later = state.changes.iter().skip(lease.tags_seen() as usize);
+        later.any(|(tag, change, _)| *change == TagChange::Invalidate && tags.contains(tag))
+    }
+
     /// A change by way of the store alone.
     fn plain(&self, key: &str, mutation: &Mutation<'_, u64>, now: Instant) -> bool {
         let kept = self.state.borrow().leases.get(key).copied();
@@ -215,8 +282,11 @@ impl SharedMap {
 
 impl Store<str, u64> for SharedMap {
     fn get(&self, key: &str, now: Instant) -> Result<Option<Stored<u64>>, StoreError> {
-        let found = self.state.borrow().life(key, now);
-        Ok(found.map(|(value, life)| Stored::new(value, life)))
+        let state = self.state.borrow();
+        let found = state.tagged(key, now, self.defect);
+        let tags = state.tags.get(key).map(|(tags, _)| tags.clone()).unwrap_or_default();
+        let tags = if self.has(Defect::LosesTags) { vec![] } else { tags };
+        Ok(found.map(|(value, life)| Stored::new(value, life).tagged(tags)))
     }
 
     fn put(&self, key: &str, value: &u64, life: Lifetime, now: Instant) -> Result<(), StoreError> {
@@ -235,7 +305,12 @@ impl Store<str, u64> for SharedMap {
         life: Lifetime,
         now: Instant,
     ) -> Result<bool, StoreError> {
-        let there = self.state.borrow().life(key, now);
+        let state = self.state.borrow();
+        let there = match self.defect {
+            Some(Defect::KeepsPlaceOfEndedTags) => state.life(key, now),
+            defect => state.tagged(key, now, defect),
+        };
+        drop(state);
         let absent = !there.is_some_and(|(_, life)| life.is_present());
         Ok(absent && self.plain(key, &Mutation::put(value, life), now))
     }
@@ -254,6 +329,21 @@ impl SharedStore<str, u64> for SharedMap {
         now: Instant,
     ) -> Result<bool, StoreError> {
         Ok(self.change(key, &mutation, by, now))
+    }
+
+    fn keeps_tags(&self) -> bool {
+        true
+    }
+
+    fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        _: Station,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        self.state.borrow_mut().changes.push((tag_hash(tag), change, now));
+        Ok(())
     }
 
     fn clear_all(&self, by: Station, _: Instant) -> Result<(), StoreError> {
@@ -280,7 +370,8 @@ impl Leases<str> for SharedMap {
         state.count += 1;
         let token = state.count.to_le_bytes();
         state.leases.insert(key.to_owned(), (token, now + ttl));
-        Ok(Some(HeldLease::new(token, state.count as u64)))
+        let lease = HeldLease::new(token, state.count as u64);
+        Ok(Some(lease.after_tags(state.changes.len() as u64)))
     }
 
     fn renew(&self, _: &str, _: &HeldLease, _: Duration, _: Instant) -> Result<bool, StoreError> {

@@ -141,7 +141,7 @@ impl Task {
 
     fn tell(&self, tag: &str, change: TagChange) -> Result<bool, Failure> {
         let (entries, by) = (self.entries()?, Station::NOBODY);
-        SharedStore::<[u8], String>::tell_tag(&entries, tag, change, by)?;
+        SharedStore::<[u8], String>::change_tag(&entries, tag, change, by, NOW)?;
         Ok(done("told"))
     }
 
@@ -198,7 +198,7 @@ fn show(seen: &Inspection) -> Result<bool, Failure> {
 }
 
 fn show_entry(entry: &Inspected) {
-    let Inspected { codec, schema, value_bytes, lifetime, kept_for, misdated, .. } = *entry;
+    let Inspected { codec, schema, value_bytes, lifetime, kept_for, misdated, tags, .. } = *entry;
     let Lifetime { age, ttl, swr, sie, .. } = lifetime;
     println!("entry      {value_bytes} bytes of codec {codec}, schema {schema}");
     println!("age        {}", span(age));
@@ -208,6 +208,10 @@ fn show_entry(entry: &Inspected) {
     match kept_for {
         Some(left) => println!("kept for   {}", span(left)),
         None => println!("kept for   no expiry"),
+    }
+    if tags > 0 {
+        let state = if entry.invalidated { ", of which one was invalidated since" } else { "" };
+        println!("tags       {tags}{state}");
     }
     if misdated {
         println!(

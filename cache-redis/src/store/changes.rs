@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use cache_core::store::{
-    AsyncSharedStore, Codec, KeyBytes, Mutation, Station, StoreError, TagChange,
+    AsyncSharedStore, Codec, HeldLease, KeyBytes, Mutation, Station, StoreError, TagChange,
 };
 use cache_core::{Instant, Lifetime};
 
 use super::version::{Check, Version};
 use super::{RedisStore, Space, count};
+use crate::clock::Micros;
+use crate::desk::Desk;
 use crate::error::ServerError;
 use crate::form;
 use crate::key::Kind;
@@ -79,17 +81,6 @@ impl Space {
         self.version.guess(operation.await?.unwrap_or(0));
         Ok(())
     }
-
-    async fn tell(&self, by: Station, news: News<'_>) -> Result<(), StoreError> {
-        self.hub.wake();
-        let message = message::encode(by, news);
-        let operation = self.server.operate(|mut link: Link| async move {
-            let mut publish = redis::cmd("PUBLISH");
-            publish.arg(&self.channel).arg(message);
-            reply::integer(link.ask(&publish).await?).map(drop)
-        });
-        Ok(operation.await?)
-    }
 }
 
 /// Forgets the version when it is dropped.
@@ -109,31 +100,108 @@ impl<V, C> RedisStore<V, C> {
 }
 
 impl<V, C: Codec<V>> RedisStore<V, C> {
-    /// Keeps an entry by a script: one whose life is over ends what is there.
-    pub(super) async fn keep(
+    /// An entry where there is none that is fresh or stale.
+    pub(super) async fn add(
         &self,
-        script: &'static Script,
         key: &[u8],
-        (value, lifetime): (&V, Lifetime),
-        by: Station,
-        token: Option<&[u8; 16]>,
-    ) -> Result<bool, StoreError> {
-        self.space.names.allow(key).inspect_err(|_| count(&self.space.counts.too_large))?;
-        let over = lifetime.remaining().is_zero();
-        let (bytes, expiry) = if over {
-            (vec![], "0".to_owned())
-        } else {
-            (self.bytes(key, value, lifetime)?, form::expiry(lifetime).to_string())
-        };
-        let mut arguments = vec![&bytes[..], expiry.as_bytes()];
-        arguments.extend(token.map(|token| &token[..]));
-        let news = if token.is_some() { News::Filled(key) } else { News::Changed(key) };
-        let message = message::encode(by, news);
-        self.space.change(&Change { arguments, message, ..Change::new(script, key, by) }).await
+        value: &V,
+        lifetime: Lifetime,
+    ) -> Result<bool, StoreError>
+    where
+        V: Send + Sync,
+        C: Send + Sync,
+    {
+        let bytes = self.bytes(key, value, lifetime, (&[], 0))?;
+        let expiry = form::expiry(lifetime).to_string();
+        let mut ended = None;
+        loop {
+            let place = ended.map(|at: Micros| at.to_string()).unwrap_or_default();
+            let arguments = vec![&bytes[..], expiry.as_bytes(), place.as_bytes()];
+            let change = Change::new(&script::ADD, key, Station::NOBODY);
+            if self.space.change(&Change { arguments, ..change }).await? {
+                return Ok(true);
+            }
+            // The script knows nothing of tags.
+            let found = self.ended_by_tags(key).await?;
+            if found.is_none() || found == ended {
+                return Ok(false);
+            }
+            ended = found;
+        }
     }
 
-    fn bytes(&self, key: &[u8], value: &V, lifetime: Lifetime) -> Result<Vec<u8>, StoreError> {
-        self.form.write(key, value, lifetime).inspect_err(|error| {
+    /// Keeps an entry: one whose life is over ends what is there.
+    pub(super) async fn put(
+        &self,
+        key: &[u8],
+        (value, lifetime, tags): (&V, Lifetime, &[u64]),
+        by: Station,
+    ) -> Result<bool, StoreError> {
+        self.allow(key)?;
+        let expiry = form::expiry(lifetime);
+        let over = lifetime.remaining().is_zero();
+        let seen = if over || tags.is_empty() {
+            0
+        } else {
+            let unclear = || StoreError::corrupt("what has happened to its tags cannot be read");
+            self.space.use_tags(tags, None, expiry).await?.ok_or_else(unclear)?
+        };
+        let kept = self.kept(key, (value, lifetime), (tags, seen))?;
+        let arguments = vec![&kept.0[..], kept.1.as_bytes()];
+        let change = Change::new(&script::PUT, key, by);
+        self.space.change(&Change { arguments, ..change }).await
+    }
+
+    /// Keeps what was loaded under a lease, if that is in force and none of its tags was invalidated since.
+    pub(super) async fn fill(
+        &self,
+        key: &[u8],
+        (value, lifetime, tags): (&V, Lifetime, &[u64]),
+        lease: &HeldLease,
+        by: Station,
+    ) -> Result<bool, StoreError> {
+        self.allow(key)?;
+        let (token, seen) = (lease.token(), lease.tags_seen());
+        if !tags.is_empty() && !lifetime.remaining().is_zero() {
+            let expiry = form::expiry(lifetime);
+            if self.space.use_tags(tags, Some(seen), expiry).await?.is_none() {
+                Desk(&*self.space).release(key, token).await?;
+                return Ok(false);
+            }
+        }
+        let kept = self.kept(key, (value, lifetime), (tags, seen))?;
+        let arguments = vec![&kept.0[..], kept.1.as_bytes(), &token[..]];
+        let message = message::encode(by, News::Filled(key));
+        let change = Change::new(&script::FILL, key, by);
+        self.space.change(&Change { arguments, message, ..change }).await
+    }
+
+    fn allow(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.space.names.allow(key).inspect_err(|_| count(&self.space.counts.too_large))
+    }
+
+    /// An entry's bytes, and its expiry in milliseconds. No bytes, and `0`, where its life is over.
+    fn kept(
+        &self,
+        key: &[u8],
+        (value, lifetime): (&V, Lifetime),
+        tags: (&[u64], u64),
+    ) -> Result<(Vec<u8>, String), StoreError> {
+        if lifetime.remaining().is_zero() {
+            return Ok((vec![], "0".to_owned()));
+        }
+        let bytes = self.bytes(key, value, lifetime, tags)?;
+        Ok((bytes, form::expiry(lifetime).to_string()))
+    }
+
+    fn bytes(
+        &self,
+        key: &[u8],
+        value: &V,
+        lifetime: Lifetime,
+        tags: (&[u64], u64),
+    ) -> Result<Vec<u8>, StoreError> {
+        self.form.write(key, value, lifetime, tags).inspect_err(|error| {
             if matches!(error, StoreError::TooLarge { .. }) {
                 count(&self.space.counts.too_large);
             }
@@ -162,11 +230,11 @@ where
     ) -> Result<bool, StoreError> {
         let key = &*key.key_bytes();
         match mutation {
-            Mutation::Put { value, lifetime, .. } => {
-                self.keep(&script::PUT, key, (value, lifetime), by, None).await
+            Mutation::Put { value, lifetime, tags, .. } => {
+                self.put(key, (value, lifetime, tags), by).await
             }
-            Mutation::Fill { value, lifetime, lease, .. } => {
-                self.keep(&script::FILL, key, (value, lifetime), by, Some(lease.token())).await
+            Mutation::Fill { value, lifetime, tags, lease, .. } => {
+                self.fill(key, (value, lifetime, tags), &lease, by).await
             }
             Mutation::Vacate { lease, .. } => self.space.vacate(key, lease.token(), by).await,
             Mutation::Expire => self.space.expire(key, by).await,
@@ -175,16 +243,26 @@ where
         }
     }
 
-    /// Gives the namespace its next version. O(1). Leases of earlier versions are over with it.
-    /// Nothing in Redis changes.
-    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+    fn keeps_tags(&self) -> bool {
+        true
+    }
+
+    /// O(1), whatever the number of entries with the tag. They keep their memory until they expire.
+    async fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        _: Instant,
+    ) -> Result<(), StoreError> {
         let news = match change {
             TagChange::Expire => News::TagExpired(tag),
             TagChange::Invalidate => News::TagInvalidated(tag),
         };
-        self.space.tell(by, news).await
+        self.space.change_tag(tag, change, message::encode(by, news)).await
     }
 
+    /// Gives the namespace its next version. O(1). Leases of earlier versions are over with it.
     async fn clear_all(&self, by: Station, _: Instant) -> Result<(), StoreError> {
         self.space.clear(by).await
     }

@@ -4,16 +4,16 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 
 use cache_core::Lifetime;
-use cache_core::store::envelope::{self, Envelope};
 use cache_core::store::{KeyBytes, StoreError};
 
 use super::version::Check;
 use super::{RedisStore, Space};
 use crate::error::ServerError;
+use crate::form::Opened;
 use crate::key::Kind;
 use crate::link::Answer;
 use crate::reply;
-use crate::stamp::{Aged, Stamp};
+use crate::stamp::Aged;
 
 /// What Redis holds for a key. From [`RedisStore::inspect`].
 #[derive(Debug)]
@@ -41,14 +41,18 @@ pub struct Inspected {
     pub lifetime: Lifetime,
     /// What is left until Redis frees it. `None` where somebody else took its expiry away.
     pub kept_for: Option<Duration>,
+    /// How many tags it has.
+    pub tags: usize,
+    /// Whether one of them was invalidated since, so that nobody is answered it.
+    pub invalidated: bool,
     /// Whether it was written later than now by the server's clock, so that it counts as stale.
     pub misdated: bool,
 }
 
 impl<V, C> RedisStore<V, C> {
     /// What is there for `key`, whatever codec and schema its value has. The value is fetched, to see
-    /// whether it is whole, and not decoded. One trip. No entry is
-    /// changed, and nothing counted.
+    /// whether it is whole, and not decoded. One trip, or two for an entry with tags. No entry is changed, and nothing
+    /// counted.
     ///
     /// # Errors
     /// The server did not answer, or the key is too large.
@@ -79,36 +83,43 @@ impl Space {
         };
         Ok(Inspection {
             version: version.into_inner(),
-            entry: look(key, longest, entry, reply::integer(left.value)?),
+            entry: self.look(key, longest, entry, reply::integer(left.value)?).await,
             lease: millis(reply::integer(lease.value)?),
         })
     }
-}
 
-fn look(
-    key: &[u8],
-    longest: usize,
-    entry: Answer,
-    left: i64,
-) -> Result<Option<Inspected>, StoreError> {
-    let bytes = reply::bytes(entry.value)?;
-    if bytes.is_empty() {
-        return Ok(None);
+    async fn look(
+        &self,
+        key: &[u8],
+        longest: usize,
+        entry: Answer,
+        left: i64,
+    ) -> Result<Option<Inspected>, StoreError> {
+        let bytes = reply::bytes(entry.value)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        if bytes.len() > longest {
+            return Err(StoreError::corrupt("it is longer than the limit"));
+        }
+        let mut opened = Opened::read(&bytes).map_err(StoreError::from)?;
+        if opened.key != key {
+            return Err(StoreError::corrupt("it is the entry of another key"));
+        }
+        let histories = self.histories(&opened.tags).await?;
+        let invalidated = !histories.allow(&mut opened);
+        let Aged { lifetime, misdated } = opened.aged(entry.at);
+        Ok(Some(Inspected {
+            codec: opened.header.codec,
+            schema: opened.header.schema,
+            value_bytes: opened.value.len(),
+            lifetime,
+            kept_for: millis(left),
+            tags: opened.tags.len(),
+            invalidated,
+            misdated,
+        }))
     }
-    if bytes.len() > longest {
-        return Err(StoreError::corrupt("it is longer than the limit"));
-    }
-    let stamped = Stamp::read(&bytes).ok_or_else(|| StoreError::corrupt("it has no stamp"));
-    let (stamp, rest) = stamped?;
-    let Envelope { header, key: found, value, .. } =
-        envelope::decode(rest).map_err(StoreError::corrupt_by)?;
-    if found != key {
-        return Err(StoreError::corrupt("it is the entry of another key"));
-    }
-    let Aged { lifetime, misdated } = stamp.age(header.lifetime, entry.at);
-    let kept_for = millis(left);
-    let (codec, schema, value_bytes) = (header.codec, header.schema, value.len());
-    Ok(Some(Inspected { codec, schema, value_bytes, lifetime, kept_for, misdated }))
 }
 
 /// A time as Redis tells it; below zero there is none.

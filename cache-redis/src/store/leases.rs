@@ -43,7 +43,10 @@ where
         ttl: Duration,
         _: Instant,
     ) -> Result<Option<HeldLease>, StoreError> {
-        Desk(&*self.space).acquire(&key.key_bytes(), ttl).await
+        // Before the lease, and so before what is loaded under it. Without it, only what has tags is lost.
+        let seen = self.space.last_tag_change().await.unwrap_or(0);
+        let lease = Desk(&*self.space).acquire(&key.key_bytes(), ttl).await?;
+        Ok(lease.map(|lease| lease.after_tags(seen)))
     }
 
     async fn renew(

@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 
 use cache_core::store::{Codec, StoreError, Stored};
-use redis::Cmd;
+use redis::{Cmd, Value};
 
 use super::version::{Check, Trip};
 use super::{RedisStore, Space, count};
+use crate::clock::Micros;
 use crate::error::ServerError;
+use crate::form::Opened;
 use crate::key::Kind;
 use crate::link::Answer;
-use crate::{form, reply};
+use crate::reply;
 
 impl Space {
     /// Asks for an entry, and for no more than one byte above the limit.
@@ -34,25 +36,56 @@ impl Space {
 
 impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
     pub(super) async fn fetch(&self, key: &[u8]) -> Result<Option<Stored<V>>, StoreError> {
-        let (space, longest) = (&self.space, self.form.longest(key));
-        let answers = space.on_version(space.check(), |trip| space.ask(key, longest, trip));
-        let answer = answers.await?.pop().ok_or(ServerError::Protocol)?;
-        self.open(key, answer)
+        let answer = self.answer(key).await?;
+        let bytes = self.bytes_of(answer.value)?;
+        let Some(mut opened) = self.open(key, &bytes)? else { return Ok(None) };
+        if !opened.tags.is_empty() {
+            let histories = self.space.histories(&opened.tags).await?;
+            if !histories.allow(&mut opened) {
+                return Ok(None);
+            }
+        }
+        self.read(opened, answer.at)
     }
 
-    fn open(&self, key: &[u8], found: Answer) -> Result<Option<Stored<V>>, StoreError> {
-        let bytes = match reply::bytes(found.value) {
+    /// When the entry was written that nobody is answered, or as kept for errors alone, for its tags; none where
+    /// there is another, or none, or one that cannot be read.
+    pub(super) async fn ended_by_tags(&self, key: &[u8]) -> Result<Option<Micros>, StoreError> {
+        let answer = self.answer(key).await?;
+        let bytes = reply::bytes(answer.value).unwrap_or_default();
+        let found = self.form.open::<V>(key, &bytes).ok().flatten();
+        let Some(mut opened) = found.filter(|opened| !opened.tags.is_empty()) else {
+            return Ok(None);
+        };
+        let histories = self.space.histories(&opened.tags).await?;
+        let there = histories.allow(&mut opened) && opened.aged(answer.at).lifetime.is_present();
+        Ok((!there).then(|| opened.written()))
+    }
+
+    async fn answer(&self, key: &[u8]) -> Result<Answer, StoreError> {
+        let (space, longest) = (&self.space, self.form.longest(key));
+        let answers = space.on_version(space.check(), |trip| space.ask(key, longest, trip));
+        Ok(answers.await?.pop().ok_or(ServerError::Protocol)?)
+    }
+
+    fn bytes_of(&self, answer: Value) -> Result<Vec<u8>, StoreError> {
+        match reply::bytes(answer) {
             Err(ServerError::WrongType) => {
                 count(&self.space.counts.corrupt);
-                return Err(ServerError::WrongType.into());
+                Err(ServerError::WrongType.into())
             }
-            bytes => bytes?,
-        };
-        let read = self.form.read::<V>(key, &bytes, found.at);
-        let read = read.inspect_err(|error| {
-            let foreign = matches!(error, form::Unread::Foreign(_));
-            count(if foreign { &self.space.counts.foreign } else { &self.space.counts.corrupt });
-        })?;
+            bytes => Ok(bytes?),
+        }
+    }
+
+    fn open<'a>(&self, key: &[u8], bytes: &'a [u8]) -> Result<Option<Opened<'a>>, StoreError> {
+        let opened = self.form.open::<V>(key, bytes);
+        Ok(opened.inspect_err(|error| self.space.counts.unread(error))?)
+    }
+
+    fn read(&self, opened: Opened<'_>, now: Micros) -> Result<Option<Stored<V>>, StoreError> {
+        let read = self.form.read(opened, now);
+        let read = read.inspect_err(|error| self.space.counts.unread(error))?;
         if read.misdated {
             count(&self.space.counts.misdated);
         }
@@ -68,14 +101,51 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         let answers = space.on_version(space.check(), |trip| {
             keys.iter().try_for_each(|(_, key)| space.ask(key, self.form.longest(key), trip))
         });
-        let mut answers = answers.await?.into_iter();
-        for (position, key) in keys {
-            let answer = answers.next().ok_or(ServerError::Protocol)?;
-            match self.open(key, answer) {
-                Ok(Some(stored)) => found(*position, stored),
+        let mut all = Vec::with_capacity(keys.len());
+        for ((position, key), answer) in keys.iter().zip(answers.await?) {
+            match self.bytes_of(answer.value) {
+                Ok(bytes) => all.push((*position, key, bytes, answer.at)),
+                Err(StoreError::Corrupt(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let mut tagged = vec![];
+        for (position, key, bytes, at) in &all {
+            match self.open(key, bytes) {
+                Ok(Some(opened)) if opened.tags.is_empty() => {
+                    self.tell_one(*position, opened, *at, found)?;
+                }
+                Ok(Some(opened)) => tagged.push((*position, opened, *at)),
                 Ok(None) | Err(StoreError::Corrupt(_)) => {}
                 Err(error) => return Err(error),
             }
+        }
+        if tagged.is_empty() {
+            return Ok(());
+        }
+        let tags: Vec<_> =
+            tagged.iter().flat_map(|(_, opened, _)| opened.tags.iter().copied()).collect();
+        let histories = space.histories(&tags).await?;
+        for (position, mut opened, at) in tagged {
+            if histories.allow(&mut opened) {
+                self.tell_one(position, opened, at, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be decoded is left out.
+    fn tell_one(
+        &self,
+        position: usize,
+        opened: Opened<'_>,
+        at: Micros,
+        found: &mut (dyn FnMut(usize, Stored<V>) + Send),
+    ) -> Result<(), StoreError> {
+        match self.read(opened, at) {
+            Ok(Some(stored)) => found(position, stored),
+            Ok(None) | Err(StoreError::Corrupt(_)) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -201,7 +201,7 @@ impl<V, C: Codec<V>> DirStore<V, C> {
         let header = header.schema(self.schema).written_at(self.now());
         let mut bytes = Vec::new();
         let encode = |out: &mut Vec<u8>| self.codec.encode(value, out);
-        envelope::encode(&header, key, encode, &mut bytes).map_err(|error| match error {
+        envelope::encode(&header, (key, &[]), encode, &mut bytes).map_err(|error| match error {
             EncodeError::Value(error) => StoreError::corrupt_by(error),
             EncodeError::TooLong(size) => StoreError::too_large(size, u32::MAX as usize),
         })?;

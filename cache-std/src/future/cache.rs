@@ -250,9 +250,7 @@ where
 
     async fn change_tag(&self, tag: &str, change: TagChange) -> Reach {
         let inner = &self.cache.inner;
-        inner.change_tag(tag, change);
-        let Some(second) = &inner.second else { return Reach::Everywhere };
-        second.tell_tag(&self.tasks.timer(inner), tag, change).await
+        inner.change_tag(&self.tasks.timer(inner), tag, change).await
     }
 }
 

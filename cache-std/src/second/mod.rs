@@ -45,6 +45,7 @@ use untold::{Change as Untold, Untold as Tags};
 pub(crate) struct Second<K, V> {
     store: Box<dyn Behind<K, V>>,
     pub(crate) is_shared: bool,
+    keeps_tags: bool,
     pub(crate) terms: Terms,
     pub(crate) turns: Turns,
     pub(crate) line: Line<K>,
@@ -69,7 +70,8 @@ struct Counts {
 pub(crate) enum Change<V> {
     /// It stays.
     Keep,
-    Put(V, Lifetime),
+    /// With the hashes of its tags.
+    Put(V, Lifetime, Vec<u64>),
     Expire,
     Remove,
 }
@@ -117,24 +119,11 @@ pub(crate) enum Filled {
     Failed,
 }
 
-impl<V: Clone> Change<V> {
-    /// What an answer means for the store. What has tags stays in memory: nobody else would hear
-    /// of the end of a tag.
-    pub(crate) fn by(loaded: &Loaded<V>, policy: &Policy, terms: &Terms) -> Self {
-        let lifetime = terms.far_lifetime(loaded, policy).filter(|_| !loaded.is_tagged());
-        match (loaded.as_value(), lifetime) {
-            _ if loaded.is_not_modified() => Self::Keep,
-            (Some(value), Some(lifetime)) => Self::Put(value.clone(), lifetime),
-            _ => Self::Remove,
-        }
-    }
-}
-
 impl<V> Change<V> {
-    const fn mutation(&self) -> Option<Mutation<'_, V>> {
+    fn mutation(&self) -> Option<Mutation<'_, V>> {
         Some(match self {
             Self::Keep => return None,
-            Self::Put(value, lifetime) => Mutation::put(value, *lifetime),
+            Self::Put(value, lifetime, tags) => Mutation::put(value, *lifetime).tagged(tags),
             Self::Expire => Mutation::Expire,
             Self::Remove => Mutation::Remove,
         })
@@ -144,7 +133,9 @@ impl<V> Change<V> {
 /// An entry of the store as a loader's answer, with all of its windows.
 pub(crate) fn loaded<V>(stored: Stored<V>) -> Loaded<V> {
     let Lifetime { age, ttl, swr, sie, .. } = stored.lifetime;
-    Loaded::value(stored.value).ttl(ttl).stale_while_revalidate(swr).stale_if_error(sie).age(age)
+    let tags = stored.tags().to_vec();
+    let loaded = Loaded::value(stored.value).ttl(ttl).stale_while_revalidate(swr);
+    tags.into_iter().fold(loaded.stale_if_error(sie).age(age), Loaded::tag_hash)
 }
 
 /// Whether what a store has is as good as what the origin would answer.
@@ -179,6 +170,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     pub(crate) fn new(store: Box<dyn Behind<K, V>>, terms: Terms) -> Self {
         Self {
             is_shared: store.is_shared(),
+            keeps_tags: store.keeps_tags(),
             store,
             terms,
             turns: Turns::new(),
@@ -189,6 +181,42 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             left: Left::default(),
             mender: OnceLock::new(),
             counts: Counts::default(),
+        }
+    }
+
+    /// What a load's answer, or what is put, means for the store. Where that keeps no tags, what has some stays
+    /// in memory: it would outlive them there.
+    pub(crate) fn change_by(&self, loaded: &Loaded<V>, policy: &Policy) -> Change<V>
+    where
+        V: Clone,
+    {
+        let fits = self.keeps_tags || !loaded.is_tagged();
+        let lifetime = self.terms.far_lifetime(loaded, policy).filter(|_| fits);
+        match (loaded.as_value(), lifetime) {
+            _ if loaded.is_not_modified() => Change::Keep,
+            (Some(value), Some(lifetime)) => {
+                Change::Put(value.clone(), lifetime, loaded.tag_hashes().to_vec())
+            }
+            _ => Change::Remove,
+        }
+    }
+
+    /// The same of a load's answer that the old value, which has these tags, still holds.
+    pub(crate) fn renewed(
+        &self,
+        value: &V,
+        (loaded, tags): (&Loaded<V>, &[u64]),
+        policy: &Policy,
+    ) -> Change<V>
+    where
+        V: Clone,
+    {
+        let all: Vec<_> = tags.iter().chain(loaded.tag_hashes()).copied().collect();
+        match self.terms.far_lifetime(loaded, policy) {
+            Some(lifetime) if self.keeps_tags || all.is_empty() => {
+                Change::Put(value.clone(), lifetime, all)
+            }
+            _ => Change::Keep,
         }
     }
 
@@ -208,9 +236,11 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         if !self.settle(timer, key, now).await {
             return Found::Trouble;
         }
+        let told = self.untold.told_so_far();
         match self.ask_within(timer, self.limit(has_old), self.store.get(key, now)).await {
             // What has come into doubt meanwhile may be what was read.
             Ok(Some(_)) if self.doubts.has(key) => Found::Trouble,
+            Ok(Some(stored)) if self.untold.has(stored.tags(), told) => Found::Trouble,
             Ok(Some(stored)) => {
                 add_one(&self.counts.hits);
                 Found::Stored(stored)
@@ -231,10 +261,12 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         now: Instant,
     ) -> Vec<Found<V>> {
         let mut finds: Vec<_> = keys.iter().map(|_| None).collect();
+        let told = self.untold.told_so_far();
         let asking = self.store.get_many(keys, now, &mut finds);
         let answered = self.ask(timer, asking).await.is_ok();
         let found = finds.into_iter().zip(keys).map(|(found, key)| match found {
             _ if self.doubts.has(key) => Found::Trouble,
+            Some(stored) if self.untold.has(stored.tags(), told) => Found::Trouble,
             Some(stored) => {
                 add_one(&self.counts.hits);
                 Found::Stored(stored)
@@ -294,7 +326,9 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             }
             // Without a lease, others may have changed what this load knows nothing of.
             (_, None) if self.is_shared => return Filled::Failed,
-            (Change::Put(value, lifetime), Some(lease)) => Mutation::fill(value, *lifetime, lease),
+            (Change::Put(value, lifetime, tags), Some(lease)) => {
+                Mutation::fill(value, *lifetime, lease).tagged(tags)
+            }
             (Change::Expire | Change::Remove, Some(lease)) => Mutation::vacate(lease),
             (change, None) => match change.mutation() {
                 Some(mutation) => mutation,
@@ -332,18 +366,28 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         Reach::Queued
     }
 
-    /// Tells others what has happened to a tag.
-    pub(crate) async fn tell_tag(&self, timer: &impl Timer, tag: &str, change: TagChange) -> Reach {
+    /// Changes what memory has with a tag by `here`, then what the store has, and tells others. From before the
+    /// first, nothing with the tag is taken from the store until that has changed it.
+    pub(crate) async fn change_tag(
+        &self,
+        timer: &impl Timer,
+        (tag, change): (&str, TagChange),
+        here: impl FnOnce(),
+        now: Instant,
+    ) -> Reach {
         if !self.is_shared {
+            here();
             return Reach::Everywhere;
         }
         // If this is dropped on the way, they are told later.
-        let Some(number) = self.untold.add(tag, change) else {
+        let number = self.untold.add(tag, change);
+        if number.is_none() {
             // Others may have anything.
             self.doubt_all();
-            return Reach::Queued;
-        };
-        match self.tell_untold(timer, number).await {
+        }
+        here();
+        let Some(number) = number else { return Reach::Queued };
+        match self.tell_untold(timer, number, now).await {
             Ok(()) => Reach::Everywhere,
             Err(Trouble::Unsupported) => Reach::Here,
             Err(_) => {

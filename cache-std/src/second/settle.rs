@@ -23,7 +23,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
                 }
             }
         }
-        let told = self.tell_untold(timer, u64::MAX).await;
+        let told = self.tell_untold(timer, u64::MAX, now).await;
         let settled = match self.doubts.some(64) {
             Doubted::Nothing => Some(false),
             Doubted::All => {
@@ -74,10 +74,15 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
 
     /// Tells others of what they were not told of yet, up to a number. Told twice does no harm. What the
     /// store cannot tell is forgotten.
-    pub(super) async fn tell_untold(&self, timer: &impl Timer, most: u64) -> Result<(), Trouble> {
+    pub(super) async fn tell_untold(
+        &self,
+        timer: &impl Timer,
+        most: u64,
+        now: Instant,
+    ) -> Result<(), Trouble> {
         let mut all = Ok(());
         while let Some(Untold { number, tag, change }) = self.untold.first(most) {
-            let telling = self.store.tell_tag(&tag, change, self.line.station());
+            let telling = self.store.change_tag(&tag, change, self.line.station(), now);
             match self.ask(timer, telling).await {
                 Err(Trouble::Unsupported) => all = Err(Trouble::Unsupported),
                 told => told?,

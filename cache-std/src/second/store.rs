@@ -46,7 +46,16 @@ pub(crate) trait Behind<K, V>: Send + Sync {
 
     fn clear(&self, by: Station, now: Instant) -> Asking<'_, ()>;
 
-    fn tell_tag<'a>(&'a self, tag: &'a str, change: TagChange, by: Station) -> Asking<'a, ()>;
+    /// Whether entries are kept with their tags.
+    fn keeps_tags(&self) -> bool;
+
+    fn change_tag<'a>(
+        &'a self,
+        tag: &'a str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Asking<'a, ()>;
 
     fn acquire<'a>(
         &'a self,
@@ -165,10 +174,20 @@ where
         })
     }
 
-    fn tell_tag<'a>(&'a self, tag: &'a str, change: TagChange, by: Station) -> Asking<'a, ()> {
+    fn keeps_tags(&self) -> bool {
+        self.store.shared().is_some_and(|shared| shared.keeps_tags())
+    }
+
+    fn change_tag<'a>(
+        &'a self,
+        tag: &'a str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Asking<'a, ()> {
         Box::pin(async move {
             match self.store.shared() {
-                Some(shared) => shared.tell_tag(tag, change, by).await,
+                Some(shared) => shared.change_tag(tag, change, by, now).await,
                 None => unshared(),
             }
         })

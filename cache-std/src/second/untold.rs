@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cache_core::store::TagChange;
+use cache_core::tag_hash;
 
 /// Most changes that are remembered.
 const MOST: usize = 1_000;
@@ -16,6 +17,8 @@ pub(super) struct Untold(Mutex<State>);
 struct State {
     changes: VecDeque<Change>,
     last: u64,
+    /// How many were told.
+    told: u64,
 }
 
 /// What happened to a tag.
@@ -40,6 +43,21 @@ impl Untold {
         Some(number)
     }
 
+    /// How many were told, for who asks the store now.
+    pub(super) fn told_so_far(&self) -> u64 {
+        self.lock().told
+    }
+
+    /// Whether what the store has answered may have a tag, of those with these hashes, that it had not been told
+    /// the end of: one is untold still, or some were told since it was asked. Without tags, this costs nothing.
+    pub(super) fn has(&self, tags: &[u64], told: u64) -> bool {
+        !tags.is_empty() && {
+            let state = self.lock();
+            let is_one = |change: &Change| tags.contains(&tag_hash(&change.tag));
+            state.told != told || state.changes.iter().any(is_one)
+        }
+    }
+
     pub(super) fn any(&self) -> bool {
         !self.lock().changes.is_empty()
     }
@@ -51,7 +69,9 @@ impl Untold {
 
     /// This one needs no more to be told. Others may have been meanwhile.
     pub(super) fn told(&self, number: u64) {
-        self.lock().changes.retain(|change| change.number != number);
+        let mut state = self.lock();
+        state.changes.retain(|change| change.number != number);
+        state.told += 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

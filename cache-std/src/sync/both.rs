@@ -25,12 +25,24 @@ impl Mutated {
     }
 }
 
-impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
-    /// What happens to the values with a tag, in memory.
-    pub(crate) fn change_tag(&self, tag: &str, change: TagChange) {
-        match change {
+impl<K: Clone + Eq + Hash, V, S: BuildHasher> Inner<K, V, S> {
+    /// Changes the values with a tag, in memory and in the store behind it.
+    pub(crate) async fn change_tag(
+        &self,
+        timer: &impl Timer,
+        tag: &str,
+        change: TagChange,
+    ) -> Reach {
+        let here = || match change {
             TagChange::Expire => self.tables.expire_tag(tag, self.now()),
             TagChange::Invalidate => self.tables.invalidate_tag(tag),
+        };
+        match &self.second {
+            Some(second) => second.change_tag(timer, (tag, change), here, self.now()).await,
+            None => {
+                here();
+                Reach::Everywhere
+            }
         }
     }
 }
@@ -137,7 +149,7 @@ where
         }
         let present = if_absent && inner.tables.desk(hash).peek(&key, now).is_some();
         if !present {
-            change = Change::by(&loaded, &policy, &second.terms);
+            change = second.change_by(&loaded, &policy);
             inner.change((second, timer), &turn, (hash, &key), &change, now).await;
         }
         let loaded = near(loaded);

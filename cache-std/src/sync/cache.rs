@@ -379,10 +379,9 @@ where
     }
 
     fn change_tag(&self, tag: &str, change: TagChange) -> Reach {
-        self.inner.change_tag(tag, change);
-        let Some(second) = &self.inner.second else { return Reach::Everywhere };
-        let timer = ThreadTimer::new(&*self.inner.time);
-        timer.block_on(second.tell_tag(&timer, tag, change))
+        let inner = &*self.inner;
+        let timer = ThreadTimer::new(&*inner.time);
+        timer.block_on(inner.change_tag(&timer, tag, change))
     }
 
     /// Removes some of what has passed, and says how many entries went: goes on where the last call

@@ -242,8 +242,8 @@ where
         let pin = || {
             let previous = desk.previous(self.key)?;
             let (age, etag) = (previous.age(now), previous.etag.map(Box::from));
-            let (value, tagged) = (Some(previous.entry.value.clone()), previous.tagged);
-            Some(Previous { value, age, etag, tagged })
+            let (value, tags) = (Some(previous.entry.value.clone()), previous.tags.into());
+            Some(Previous { value, age, etag, tags })
         };
         let previous = if pins { catch_unwind(AssertUnwindSafe(pin)).ok().flatten() } else { None };
         Lead {

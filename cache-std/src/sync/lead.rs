@@ -18,7 +18,7 @@ use super::place::Place;
 use super::tables::{Desk, Leaving};
 use crate::error::Failure;
 use crate::flight::{Arrival, End, Flight};
-use crate::second::{Change, Terms, ThreadTimer, shortened};
+use crate::second::{Change, Second, ThreadTimer, shortened};
 
 mod behind;
 
@@ -30,12 +30,12 @@ pub struct Previous<V> {
     pub(crate) value: Option<V>,
     pub(crate) age: Duration,
     pub(crate) etag: Option<Box<str>>,
-    pub(crate) tagged: bool,
+    pub(crate) tags: Box<[u64]>,
 }
 
 impl<V> Previous<V> {
-    pub(crate) const fn none() -> Self {
-        Self { value: None, age: Duration::ZERO, etag: None, tagged: false }
+    pub(crate) fn none() -> Self {
+        Self { value: None, age: Duration::ZERO, etag: None, tags: Box::default() }
     }
 
     /// The old value, whose windows may have passed.
@@ -229,7 +229,7 @@ where
             return Answer { loaded, copy, weight, change: Change::Keep, source };
         };
         let change = match source {
-            Source::Origin => self.change(inner, &second.terms, &loaded, copy.as_ref()),
+            Source::Origin => self.change(inner, second, &loaded, copy.as_ref()),
             _ => Change::Keep,
         };
         let loaded = shortened(loaded, second.near_ttl(), &inner.policy.load());
@@ -240,16 +240,14 @@ where
     fn change(
         &self,
         inner: &Inner<K, V, S>,
-        terms: &Terms,
+        second: &Second<K, V>,
         loaded: &Loaded<V>,
         copy: Option<&V>,
     ) -> Change<V> {
         let policy = inner.policy.load();
-        let renewed = copy.filter(|_| loaded.is_not_modified());
-        let tagged = self.previous.tagged || loaded.is_tagged();
-        match (renewed, terms.far_lifetime(loaded, &policy)) {
-            (Some(value), Some(lifetime)) if !tagged => Change::Put(value.clone(), lifetime),
-            _ => Change::by(loaded, &policy, terms),
+        match copy.filter(|_| loaded.is_not_modified()) {
+            Some(value) => second.renewed(value, (loaded, &self.previous.tags), &policy),
+            None => second.change_by(loaded, &policy),
         }
     }
 

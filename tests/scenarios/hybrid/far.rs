@@ -177,12 +177,22 @@ impl AsyncSharedStore<u8, u32> for Far {
         self.goes("clear", || SharedStore::<u8, u32>::clear_all(&*self.store, by, now)).await
     }
 
-    async fn tell_tag(&self, tag: &str, change: TagChange, by: Station) -> Result<(), StoreError> {
+    fn keeps_tags(&self) -> bool {
+        !self.mute
+    }
+
+    async fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        now: Instant,
+    ) -> Result<(), StoreError> {
         if self.mute {
-            return Err(StoreError::unsupported("tell_tag"));
+            return Err(StoreError::unsupported("change_tag"));
         }
-        let tell = || SharedStore::<u8, u32>::tell_tag(&*self.store, tag, change, by);
-        self.goes("tell_tag", tell).await
+        let change = || SharedStore::<u8, u32>::change_tag(&*self.store, tag, change, by, now);
+        self.goes("change_tag", change).await
     }
 }
 

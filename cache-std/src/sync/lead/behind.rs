@@ -132,6 +132,7 @@ where
             return Looked::Nothing;
         };
         let (value, age) = (stored.value.clone(), stored.lifetime.age);
+        let tags = stored.tags().into();
         let loaded = second::loaded(stored);
         let weight = inner.weigh(&self.key, &loaded);
         let (now, next) = (inner.now(), self.flight.next());
@@ -148,7 +149,7 @@ where
             return Looked::Nothing;
         }
         self.has_old = true;
-        self.previous = Previous { value: Some(value), age, etag: None, tagged: false };
+        self.previous = Previous { value: Some(value), age, etag: None, tags };
         let found = core::mem::replace(&mut self.flight, Arc::clone(&next));
         found.finish(End::Adopted(next));
         Looked::Adopted

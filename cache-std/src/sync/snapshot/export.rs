@@ -68,7 +68,8 @@ where
         let header = header.written_at(self.wall());
         let encode = |out: &mut Vec<u8>| self.codec.encode(&found.value, out);
         format::write_label(&found.label, &mut export.label);
-        let encoded = envelope::encode(&header, &key.key_bytes(), encode, &mut export.envelope);
+        let encoded =
+            envelope::encode(&header, (&key.key_bytes(), &[]), encode, &mut export.envelope);
         let fits = export.label.len() + export.envelope.len() <= self.max_entry;
         export.write_entry(encoded.is_ok() && fits)
     }

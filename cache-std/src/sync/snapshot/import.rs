@@ -12,7 +12,7 @@ use cache_core::{Contract, Lifetime, Loaded, Put};
 use super::format::{self, Frame, HEAD, Head, Kind};
 use super::stream::Stream;
 use super::{ImportError, Imported, Snapshot};
-use crate::second::{self, Change, Found, Second, ThreadTimer};
+use crate::second::{self, Found, Second, ThreadTimer};
 
 impl<K, V, C, S> Snapshot<'_, K, V, C, S>
 where
@@ -156,7 +156,7 @@ where
                 self.keep(Entry { age, loaded, ..entry });
                 return None;
             }
-            let change = Change::by(&entry.loaded, &inner.policy.load(), &second.terms);
+            let change = second.change_by(&entry.loaded, &inner.policy.load());
             second.change(&timer, (hash, &entry.key), &change, now).await;
             self.keep(entry)
         })
