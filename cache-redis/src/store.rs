@@ -263,7 +263,7 @@ where
         _: Instant,
         found: &mut (dyn FnMut(usize, Stored<V>) + Send),
     ) -> Result<(), StoreError> {
-        let mut batch = vec![];
+        let (mut batch, mut unread) = (vec![], None);
         for (position, key) in keys.iter().enumerate() {
             let key = key.key_bytes().into_owned();
             match self.space.names.allow(&key) {
@@ -274,10 +274,13 @@ where
                 }
             }
             if batch.len() == BATCH {
-                self.fetch_many(&std::mem::take(&mut batch), found).await?;
+                unread = unread.or(self.fetch_many(&std::mem::take(&mut batch), found).await?);
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.fetch_many(&batch, found).await }
+        if !batch.is_empty() {
+            unread = unread.or(self.fetch_many(&batch, found).await?);
+        }
+        unread.map_or(Ok(()), Err)
     }
 
     /// In one step. An entry that is still kept, if only for errors, is there.

@@ -12,6 +12,13 @@ use crate::{form, reply};
 /// What is left of the expiry, and the bytes.
 struct Found(redis::Value, redis::Value);
 
+fn both(
+    left: Result<redis::Value, ServerError>,
+    bytes: Result<redis::Value, ServerError>,
+) -> Result<Found, StoreError> {
+    Ok(Found(left?, bytes?))
+}
+
 impl Space {
     /// Asks for what is left of an entry's expiry, then for the entry: so what is read is never younger
     /// than it is told.
@@ -65,24 +72,29 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         Ok(read.stored)
     }
 
+    /// Tells what was found, and then why some was not read, if that is so.
+    ///
+    /// # Errors
+    /// Nothing was read.
     pub(super) async fn fetch_many(
         &self,
         keys: &[(usize, Vec<u8>)],
         found: &mut (dyn FnMut(usize, Stored<V>) + Send),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<StoreError>, StoreError> {
         let space = &self.space;
-        let answers = space.on_version(space.check(), |trip| {
+        let answers = space.each_on_version(space.check(), |trip| {
             keys.iter().try_for_each(|(_, key)| space.ask(key, self.form.longest(key), trip))
         });
         let mut answers = answers.await?.into_iter();
+        let mut unread = None;
         for (position, key) in keys {
             let (Some(left), Some(bytes)) = (answers.next(), answers.next()) else { break };
-            match self.open(key, Found(left, bytes)) {
+            match both(left, bytes).and_then(|answers| self.open(key, answers)) {
                 Ok(Some(stored)) => found(*position, stored),
                 Ok(None) | Err(StoreError::Corrupt(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => unread = Some(error),
             }
         }
-        Ok(())
+        Ok(unread)
     }
 }
