@@ -1,6 +1,8 @@
 //! A cluster: one supervised connection for each primary, and the task that keeps the map of slots.
 
+use core::future::poll_fn;
 use core::pin::Pin;
+use core::task::Poll;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -304,7 +306,11 @@ async fn drive(hub: Arc<Hub>) {
         let at = hub.step(&mut under_way);
         let left = at.map(|at| at.saturating_since(hub.now()));
         let news = async { drop(news.changed().await) };
-        if let Some(event) = driver::until(under_way.as_mut(), news, left).await {
+        let work = poll_fn(|context| match &mut under_way {
+            Some(work) => work.as_mut().poll(context),
+            None => Poll::Pending,
+        });
+        if let Some(event) = driver::until(work, news, left).await {
             under_way = None;
             hub.tell(event);
         }

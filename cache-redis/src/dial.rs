@@ -5,6 +5,8 @@ use std::sync::Arc;
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Pipeline, PushInfo, Value};
 use tokio::time::Instant;
+#[cfg(feature = "sentinel")]
+use tokio::time::timeout;
 
 use crate::clock::Reading;
 #[cfg(feature = "cluster")]
@@ -13,7 +15,7 @@ use crate::error::ServerError;
 use crate::link;
 use crate::reply;
 #[cfg(feature = "sentinel")]
-use crate::sentinel::Sentinels;
+use crate::sentinel::{Found, Sentinels};
 
 /// What a server must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +59,14 @@ impl Dial {
             Self::Any(hub) => reach(&hub.somewhere().await?, Role::Node, &config).await,
             #[cfg(feature = "sentinel")]
             Self::Named(sentinels) => {
-                let primary = sentinels.primary().await?;
-                reach(&primary, Role::Primary, &config).await
+                let Found { heir, named } = sentinels.primary().await?;
+                if let Some(heir) = heir
+                    && let Ok(Ok(connection)) =
+                        timeout(sentinels.patience, reach(&heir, Role::Primary, &config)).await
+                {
+                    return Ok(connection);
+                }
+                reach(&named, Role::Primary, &config).await
             }
         }
     }

@@ -3,7 +3,7 @@
 use core::future::poll_fn;
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use core::task::Poll;
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -238,13 +238,12 @@ impl Core {
         }
     }
 
-    async fn connect(self: Arc<Self>) -> (Event, Option<MultiplexedConnection>) {
-        let epoch = self.lock().machine.next_epoch();
+    async fn connect(self: Arc<Self>, epoch: Epoch) -> (Event, Option<MultiplexedConnection>) {
         let made = timeout(self.spans.connect, self.greet(epoch)).await;
         match made.unwrap_or(Err(ServerError::Down)) {
             Ok((connection, reading)) => {
                 self.clock.set(reading);
-                (Event::Connected, Some(connection))
+                (Event::Connected(epoch), Some(connection))
             }
             Err(ServerError::TimedOut | ServerError::Broken) => {
                 (Event::NotConnected(ServerError::Down), None)
@@ -285,20 +284,52 @@ impl Core {
         (event, None)
     }
 
-    /// What the supervisor wants done, and when it wants to be asked again.
-    fn next(self: &Arc<Self>) -> (Option<Work>, Option<Instant>) {
+    /// Begins what the supervisor wants done; when it wants to be asked again.
+    fn next(self: &Arc<Self>, under_way: &mut UnderWay) -> Option<Instant> {
         let mut inner = self.lock();
-        let work: Option<Work> = match inner.machine.poll(self.now()) {
-            Some(Action::Connect) => Some(Box::pin(Arc::clone(self).connect())),
+        match inner.machine.poll(self.now()) {
+            Some(Action::Connect(epoch)) => {
+                under_way.heartbeat = None; // of a connection that was given up
+                under_way.connections.push(Box::pin(Arc::clone(self).connect(epoch)));
+            }
             Some(Action::Heartbeat(epoch)) => {
                 let connection = inner.connection.clone();
-                connection.map(|connection| {
+                under_way.heartbeat = connection.map(|connection| {
                     Box::pin(Arc::clone(self).heartbeat(epoch, connection)) as Work
-                })
+                });
             }
-            None => None,
-        };
-        (work, inner.machine.poll_at())
+            None => {}
+        }
+        inner.machine.poll_at()
+    }
+}
+
+/// What the supervisor wanted done, and is not done yet.
+#[derive(Default)]
+struct UnderWay {
+    heartbeat: Option<Work>,
+    /// Those that are being made; the supervisor says how many.
+    connections: Vec<Work>,
+}
+
+impl UnderWay {
+    /// What one of them came to.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<(Event, Option<MultiplexedConnection>)> {
+        if let Some(work) = &mut self.heartbeat
+            && let Poll::Ready(done) = work.as_mut().poll(context)
+        {
+            self.heartbeat = None;
+            return Poll::Ready(done);
+        }
+        for n in 0..self.connections.len() {
+            let Poll::Ready(done) = self.connections[n].as_mut().poll(context) else { continue };
+            drop(self.connections.swap_remove(n));
+            if matches!(done.0, Event::Connected(_)) {
+                self.connections.clear(); // one is enough
+            }
+            return Poll::Ready(done);
+        }
+        Poll::Pending
     }
 }
 
@@ -333,19 +364,14 @@ async fn beat(mut connection: MultiplexedConnection) -> Result<Reading, ServerEr
     Ok(Reading { asked, answered, told: reply::time(time)? })
 }
 
-/// Does what the supervisor wants, one thing at a time. What is under way is dropped when the supervisor
-/// wants something else: then it belongs to a connection that was given up.
+/// Does what the supervisor wants.
 async fn drive(core: Arc<Core>) {
-    let mut under_way: Option<Work> = None;
+    let mut under_way = UnderWay::default();
     loop {
-        let (work, at) = core.next();
-        if work.is_some() {
-            under_way = work;
-        }
+        let at = core.next(&mut under_way);
         let left = at.map(|at| at.saturating_since(core.now()));
-        let done = until(under_way.as_mut(), core.told.notified(), left).await;
-        if let Some((event, made)) = done {
-            under_way = None;
+        let work = poll_fn(|context| under_way.poll(context));
+        if let Some((event, made)) = until(work, core.told.notified(), left).await {
             core.tell(event, made);
         }
     }
@@ -353,11 +379,11 @@ async fn drive(core: Arc<Core>) {
 
 /// What the work came to, unless there is news or the time is over before.
 pub(crate) async fn until<T>(
-    mut work: Option<&mut Pin<Box<dyn Future<Output = T> + Send>>>,
+    work: impl Future<Output = T>,
     news: impl Future<Output = ()>,
     left: Option<Duration>,
 ) -> Option<T> {
-    let mut news = pin!(news);
+    let (mut work, mut news) = (pin!(work), pin!(news));
     let mut over = pin!(async {
         match left {
             Some(left) => sleep(left).await,
@@ -365,9 +391,7 @@ pub(crate) async fn until<T>(
         }
     });
     poll_fn(|context| {
-        if let Some(work) = &mut work
-            && let Poll::Ready(done) = work.as_mut().poll(context)
-        {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
             return Poll::Ready(Some(done));
         }
         let woken =

@@ -51,7 +51,7 @@ pub enum ServerError {
     /// The server is reading its data from disk and does not answer yet.
     Loading,
     /// The server has no memory left for what was to be written. Until a write is done, most are not sent
-    /// then, but one after each delay of up to 500 ms.
+    /// then, but one after each delay of up to 400 ms.
     OutOfMemory,
     /// As many operations are under way, or bytes of them, as may be. What had no room was not sent.
     Busy,

@@ -26,6 +26,9 @@ pub(crate) struct Link {
     bytes: ByteLimit,
 }
 
+/// What each command came to.
+pub(crate) type Each = Vec<Result<Answer, ServerError>>;
+
 enum Means {
     /// One connection.
     One(MultiplexedConnection, Arc<Core>),
@@ -82,6 +85,19 @@ impl Link {
                 routed.ask_all(&commands).await
             }
         }
+    }
+
+    /// As [`ask_all`](Self::ask_all), but in a cluster, nodes that do not answer take nothing from those that
+    /// do. For commands that only read.
+    pub(crate) async fn ask_each(&mut self, commands: &Pipeline) -> Result<Each, ServerError> {
+        #[cfg(feature = "cluster")]
+        if let Means::Routed(routed) = &self.means {
+            let _held = self.bytes.hold(commands.cmd_iter())?;
+            let commands: Vec<_> = commands.cmd_iter().collect();
+            return Ok(routed.ask_each(&commands).await);
+        }
+        let answers = self.ask_all(commands).await?;
+        Ok(answers.into_iter().map(Ok).collect())
     }
 }
 

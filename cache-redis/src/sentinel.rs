@@ -16,8 +16,16 @@ pub(crate) struct Sentinels {
     pub(crate) service: String,
     /// All that is said of the service's servers but their address.
     pub(crate) server: ConnectionInfo,
-    /// For so long others are waited for when one has answered.
+    /// For so long others are waited for when one has answered, and for an heir.
     pub(crate) patience: Duration,
+}
+
+/// Where the service's primary is.
+pub(crate) struct Found {
+    /// Who is being promoted. Whether it has been, only it can say; if so, the one that is named takes no
+    /// more writes that last.
+    pub(crate) heir: Option<ConnectionInfo>,
+    pub(crate) named: ConnectionInfo,
 }
 
 /// What one of them says: who agrees with the latest failover counts most.
@@ -27,6 +35,11 @@ struct Told {
     epoch: u64,
     /// Whether it has just promoted this one, which is not counted yet.
     promoted: bool,
+    /// Whether it is about to promote one.
+    failing_over: bool,
+    /// The replica that it promotes, of which it does not know yet that it is the primary. It asks but once
+    /// a second.
+    heir: Option<Address>,
     /// Whether it sees it.
     alive: bool,
     primary: Address,
@@ -35,7 +48,7 @@ struct Told {
 impl Sentinels {
     /// The primary, by those who answer. All are asked at the same time, on connections that are made for
     /// the question: so those that hang, or are cut off from the others, do not decide.
-    pub(crate) async fn primary(&self) -> Result<ConnectionInfo, ServerError> {
+    pub(crate) async fn primary(&self) -> Result<Found, ServerError> {
         let mut asked = JoinSet::new();
         for sentinel in &self.sentinels {
             asked.spawn(ask(sentinel.clone(), self.service.clone()));
@@ -55,9 +68,12 @@ impl Sentinels {
                 None => break,
             }
         }
-        let primary = known.ok_or(reason)?.primary;
-        let address = primary.like(self.server.addr());
-        Ok(self.server.clone().set_addr(address))
+        let Told { heir, primary, .. } = known.ok_or(reason)?;
+        Ok(Found { heir: heir.map(|heir| self.at(&heir)), named: self.at(&primary) })
+    }
+
+    fn at(&self, address: &Address) -> ConnectionInfo {
+        self.server.clone().set_addr(address.like(self.server.addr()))
     }
 }
 
@@ -75,7 +91,45 @@ async fn ask(sentinel: ConnectionInfo, service: String) -> Result<Told, ServerEr
     let Ok([address, details]) = <[Value; 2]>::try_from(answers) else {
         return Err(ServerError::Protocol);
     };
-    read(address, details, &by)
+    let mut told = read(address, details, &by)?;
+    if told.failing_over {
+        // Who may not ask this learns of the new primary later.
+        let mut question = redis::cmd("SENTINEL");
+        question.arg("REPLICAS").arg(&service);
+        let replicas = link::ask(&mut connection, &question).await;
+        told.heir = replicas.ok().and_then(|replicas| heir(replicas, &by));
+    }
+    Ok(told)
+}
+
+/// Of a service's replicas the one that this sentinel has chosen to be promoted, by the vote of most, and
+/// that was a replica when last seen. A primary of before, which comes back and says that it is the primary,
+/// is not.
+fn heir(replicas: Value, by: &Address) -> Option<Address> {
+    let Value::Array(replicas) = replicas else { return None };
+    replicas.into_iter().find_map(|replica| {
+        let replica = Details(reply::texts(replica).ok()?);
+        let chosen = replica.has_flag("promoted") && replica.get("role-reported") == "slave";
+        chosen.then(|| replica.address(by)).flatten()
+    })
+}
+
+/// What a sentinel says of a server.
+struct Details(Vec<(String, String)>);
+
+impl Details {
+    fn get(&self, name: &str) -> &str {
+        let found = self.0.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, text)| text.as_str())
+    }
+
+    fn has_flag(&self, flag: &str) -> bool {
+        self.get("flags").split(',').any(|is| is == flag)
+    }
+
+    fn address(&self, by: &Address) -> Option<Address> {
+        Address::told(&format!("{}:{}", self.get("ip"), self.get("port")), by)
+    }
 }
 
 fn read(address: Value, details: Value, by: &Address) -> Result<Told, ServerError> {
@@ -88,17 +142,14 @@ fn read(address: Value, details: Value, by: &Address) -> Result<Told, ServerErro
         return Err(ServerError::Protocol);
     };
     let primary = at(host, port, by).ok_or(ServerError::Protocol)?;
-    let details = reply::texts(details)?;
-    let detail = |name: &str| {
-        let found = details.iter().find(|(key, _)| key == name);
-        found.map_or("", |(_, text)| text.as_str())
-    };
-    let before = Address::told(&format!("{}:{}", detail("ip"), detail("port")), by);
-    let down = detail("flags").split(',').any(|flag| matches!(flag, "s_down" | "o_down"));
+    let details = Details(reply::texts(details)?);
+    let promoted = details.address(by).as_ref() != Some(&primary);
     Ok(Told {
-        epoch: detail("config-epoch").parse().unwrap_or(0),
-        promoted: before.as_ref() != Some(&primary),
-        alive: !down,
+        epoch: details.get("config-epoch").parse().unwrap_or(0),
+        promoted,
+        failing_over: !promoted && details.has_flag("failover_in_progress"),
+        heir: None,
+        alive: !details.has_flag("s_down") && !details.has_flag("o_down"),
         primary,
     })
 }
@@ -136,6 +187,39 @@ mod tests {
         ];
         assert!(order.is_sorted(), "{order:?}");
         assert!(order.windows(2).all(|two| two[0] != two[1]));
+    }
+
+    #[test]
+    fn who_promotes_one_counts_more_than_who_does_not_and_less_than_who_has() {
+        let details = ["ip", "a", "port", "1", "config-epoch", "1", "flags", "master"];
+        let settled = told(&["a", "1"], &details).unwrap();
+        let details = [&details[..7], &["s_down,o_down,master,failover_in_progress"]].concat();
+        let promoted = told(&["b", "1"], &details).unwrap();
+        assert!(promoted.promoted && !promoted.failing_over);
+        let promotes = told(&["a", "1"], &details).unwrap();
+        assert!(promotes.failing_over);
+        let promotes = Told { heir: Some(Address::new("b", 1)), ..promotes };
+        assert!(settled < promotes && promotes < promoted);
+    }
+
+    #[test]
+    fn the_heir_is_the_replica_that_was_chosen_and_has_not_said_that_it_is_a_primary() {
+        let by = Address::new("asked", 1);
+        let replica = |ip: &str, flags: &str, role: &str| {
+            texts(&["ip", ip, "port", "7", "flags", flags, "role-reported", role])
+        };
+        let others = || vec![replica("a", "slave", "slave"), replica("b", "s_down,slave", "slave")];
+        let heir_of = |one: Value| heir(Value::Array([others(), vec![one]].concat()), &by);
+        let chosen = Some(Address::new("c", 7));
+        assert_eq!(heir_of(replica("c", "slave,promoted", "slave")), chosen);
+        assert_eq!(heir_of(replica("c", "slave,disconnected,promoted", "slave")), chosen);
+        assert_eq!(heir_of(replica("c", "slave", "slave")), None, "it was not chosen");
+        assert_eq!(heir_of(replica("c", "slave", "master")), None, "a primary of before");
+        assert_eq!(heir_of(replica("c", "slave,promoted", "master")), None, "it may be one");
+        for nonsense in [Value::Nil, Value::Int(1), texts(&["ip", "c"])] {
+            assert_eq!(heir_of(nonsense.clone()), None);
+            assert_eq!(heir(nonsense, &by), None);
+        }
     }
 
     #[test]

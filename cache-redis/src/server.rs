@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch::Sender;
+#[cfg(feature = "cluster")]
+use tokio::time::Instant;
 use tokio::time::timeout;
 
 use crate::address::Address;
@@ -248,10 +250,12 @@ impl Server {
         F: Future<Output = Result<T, ServerError>>,
     {
         let answer = self.attempt(site, work).await;
-        if let Err(error) = &answer {
-            self.shared.ends[error.number()].fetch_add(1, Relaxed);
-        }
-        answer
+        answer.inspect_err(|error| self.note(*error))
+    }
+
+    /// Counts an operation that ended with this error, though it has answers.
+    pub(crate) fn note(&self, error: ServerError) {
+        self.shared.ends[error.number()].fetch_add(1, Relaxed);
     }
 
     /// All servers that hold keys.
@@ -324,7 +328,9 @@ where
 {
     let pending = Arc::new(Pending::default());
     let here = if let Site::Node(place) = site { Some(place.clone()) } else { None };
-    let routed = Routed::new(Arc::clone(hub), Arc::clone(&pending), here);
+    // One node that hangs leaves time to tell what the others have answered.
+    let until = Instant::now() + operation - operation / 20;
+    let routed = Routed::new(Arc::clone(hub), Arc::clone(&pending), here, until);
     let work = pin!(async {
         hub.ready().await?;
         work(Link::routed(routed, bytes)).await

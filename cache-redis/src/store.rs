@@ -280,7 +280,7 @@ where
         _: Instant,
         found: &mut (dyn FnMut(usize, Stored<V>) + Send),
     ) -> Result<(), StoreError> {
-        let mut batch = vec![];
+        let (mut batch, mut unread) = (vec![], None);
         for (position, key) in keys.iter().enumerate() {
             let key = key.key_bytes();
             match self.space.names.allow(&key) {
@@ -291,10 +291,13 @@ where
                 }
             }
             if batch.len() == BATCH {
-                self.fetch_many(&std::mem::take(&mut batch), found).await?;
+                unread = unread.or(self.fetch_many(&std::mem::take(&mut batch), found).await?);
             }
         }
-        if batch.is_empty() { Ok(()) } else { self.fetch_many(&batch, found).await }
+        if !batch.is_empty() {
+            unread = unread.or(self.fetch_many(&batch, found).await?);
+        }
+        unread.map_or(Ok(()), Err)
     }
 
     /// In one step. Where what is there cannot be read, it is left alone.

@@ -6,6 +6,9 @@
 //! in a row that were not answered. While it is down, operations fail at once; a new connection is tried
 //! after delays that double and are drawn evenly from nothing up to the whole ("full jitter"), so
 //! that many clients do not come back in step.
+//!
+//! What swallows bytes swallows those of a new connection too, and goes on to do so when the path to the
+//! server is well again. So while one is being made, another is begun beside it before long.
 
 use core::time::Duration;
 
@@ -29,6 +32,9 @@ pub(crate) struct Terms {
     pub(crate) last_delay: Duration,
     /// The longest delay after a wrong password and the like, which does not mend itself.
     pub(crate) settings_delay: Duration,
+    /// After so long at least another connection is begun beside one that is being made; after the longest
+    /// delay at most.
+    pub(crate) beside: Duration,
 }
 
 impl Terms {
@@ -37,20 +43,25 @@ impl Terms {
         misses: 2,
         timeouts: 20,
         first_delay: Duration::from_millis(25),
-        last_delay: Duration::from_millis(500),
+        last_delay: Duration::from_millis(400),
         settings_delay: Duration::from_secs(5),
+        beside: Duration::from_millis(100),
     };
 }
 
-/// Which connection, counted from 1. What is told late of an earlier one is no news of this one.
+/// So many connections are being made at once, at most.
+const ATTEMPTS: u32 = 2;
+
+/// Which connection, counted from 1 as they are begun. What is told late of an earlier one is no news of
+/// this one.
 pub(crate) type Epoch = u64;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The connection that was to be made answers.
-    Connected,
-    /// It was not made.
+    /// This connection is made, and answers.
+    Connected(Epoch),
+    /// One of those that were to be made was not.
     NotConnected(ServerError),
     /// A heartbeat was answered.
     Alive(Epoch),
@@ -65,8 +76,9 @@ pub(crate) enum Event {
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Make a connection.
-    Connect,
+    /// Make this connection, beside another that may be under way. When one is made, the other is not
+    /// needed any more.
+    Connect(Epoch),
     /// Ask whether this connection lives.
     Heartbeat(Epoch),
 }
@@ -84,13 +96,36 @@ pub(crate) enum Gate {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Connecting { since_start: bool, reason: ServerError },
-    Waiting { until: Instant, reason: ServerError },
+    Down(Down),
     Up(Up),
 }
 
 #[derive(Clone, Copy, Debug)]
+struct Down {
+    /// Whether none was tried to its end yet.
+    since_start: bool,
+    reason: ServerError,
+    /// Connections that are being made.
+    under_way: u32,
+    /// When the latest was begun.
+    begun_at: Instant,
+    /// When the next may be begun.
+    next_at: Instant,
+}
+
+impl Down {
+    const START: Self = Self {
+        since_start: true,
+        reason: ServerError::Down,
+        under_way: 0,
+        begun_at: Instant::ORIGIN,
+        next_at: Instant::ORIGIN,
+    };
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Up {
+    epoch: Epoch,
     beat_at: Instant,
     /// Whether a heartbeat is on its way.
     asking: bool,
@@ -104,9 +139,8 @@ pub(crate) struct Supervisor {
     terms: Terms,
     spread: Spread,
     state: State,
-    /// Whether the action of the state was given out.
-    given: bool,
-    epoch: Epoch,
+    /// Connections that were begun.
+    begun: Epoch,
     failures: u32,
     /// How often a connection was given up.
     lost: u64,
@@ -117,9 +151,8 @@ impl Supervisor {
         Self {
             terms,
             spread: Spread::new(seed),
-            state: State::Connecting { since_start: true, reason: ServerError::Down },
-            given: false,
-            epoch: 0,
+            state: State::Down(Down::START),
+            begun: 0,
             failures: 0,
             lost: 0,
         }
@@ -127,21 +160,15 @@ impl Supervisor {
 
     pub(crate) const fn gate(&self) -> Gate {
         match self.state {
-            State::Connecting { since_start: true, .. } => Gate::Starting,
-            State::Connecting { reason, .. } | State::Waiting { reason, .. } => Gate::Shut(reason),
-            State::Up(_) => Gate::Open(self.epoch),
+            State::Down(Down { since_start: true, .. }) => Gate::Starting,
+            State::Down(Down { reason, .. }) => Gate::Shut(reason),
+            State::Up(Up { epoch, .. }) => Gate::Open(epoch),
         }
     }
 
     /// Begins anew where nobody does what is given out any more. Epochs go on.
     pub(crate) const fn restart(&mut self) {
-        self.state = State::Connecting { since_start: true, reason: ServerError::Down };
-        self.given = false;
-    }
-
-    /// The epoch of the connection that is made next.
-    pub(crate) const fn next_epoch(&self) -> Epoch {
-        self.epoch + 1
+        self.state = State::Down(Down::START);
     }
 
     /// How often a connection was given up.
@@ -151,42 +178,43 @@ impl Supervisor {
 
     /// What is to be done now. An action is given out once.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Action> {
+        if !self.poll_at().is_some_and(|at| now.has_reached(at)) {
+            return None;
+        }
         match &mut self.state {
-            State::Connecting { .. } if !self.given => {
-                self.given = true;
-                Some(Action::Connect)
+            State::Down(down) => {
+                self.begun += 1;
+                down.under_way += 1;
+                down.begun_at = now;
+                let Terms { beside, last_delay, .. } = self.terms;
+                let more = self.spread.within(last_delay.saturating_sub(beside));
+                down.next_at = now + beside + more;
+                Some(Action::Connect(self.begun))
             }
-            State::Waiting { until, reason } if now.has_reached(*until) => {
-                self.state = State::Connecting { since_start: false, reason: *reason };
-                self.given = true;
-                Some(Action::Connect)
-            }
-            State::Up(up) if !up.asking && now.has_reached(up.beat_at) => {
+            State::Up(up) => {
                 up.asking = true;
                 // From one question to the next, however long the answer takes.
                 up.beat_at = now + self.terms.heartbeat;
-                Some(Action::Heartbeat(self.epoch))
+                Some(Action::Heartbeat(up.epoch))
             }
-            _ => None,
         }
     }
 
-    /// When there is something to do, unless something happens before; `None` while an action is under way.
+    /// When there is something to do, unless something happens before; `None` while all that may be under
+    /// way is.
     pub(crate) const fn poll_at(&self) -> Option<Instant> {
         match self.state {
-            State::Connecting { .. } if self.given => None,
-            State::Connecting { .. } => Some(Instant::ORIGIN),
-            State::Waiting { until, .. } => Some(until),
-            State::Up(up) if up.asking => None,
-            State::Up(up) => Some(up.beat_at),
+            State::Down(Down { under_way: ATTEMPTS.., .. })
+            | State::Up(Up { asking: true, .. }) => None,
+            State::Down(Down { next_at, .. }) => Some(next_at),
+            State::Up(Up { beat_at, .. }) => Some(beat_at),
         }
     }
 
     pub(crate) fn handle(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Connected if self.is_connecting() => self.come_up(now),
-            Event::NotConnected(reason) if self.is_connecting() => self.back_off(reason, now),
-            Event::Connected | Event::NotConnected(_) => {}
+            Event::Connected(epoch) => self.come_up(epoch, now),
+            Event::NotConnected(reason) => self.miss(reason, now),
             Event::Alive(epoch) => self.beat(epoch, false, now),
             Event::Missed(epoch) => self.beat(epoch, true, now),
             Event::Answered(epoch) => {
@@ -198,22 +226,34 @@ impl Supervisor {
         }
     }
 
-    const fn is_connecting(&self) -> bool {
-        matches!(self.state, State::Connecting { .. })
-    }
-
     /// What is known of the connection, if it is the one in use.
     const fn up(&mut self, epoch: Epoch) -> Option<&mut Up> {
         match &mut self.state {
-            State::Up(up) if epoch == self.epoch => Some(up),
+            State::Up(up) if epoch == up.epoch => Some(up),
             _ => None,
         }
     }
 
-    fn come_up(&mut self, now: Instant) {
-        self.epoch += 1;
-        let beat_at = now + self.terms.heartbeat;
-        self.state = State::Up(Up { beat_at, asking: false, misses: 0, timeouts: 0 });
+    fn come_up(&mut self, epoch: Epoch, now: Instant) {
+        if let State::Down(Down { under_way: 1.., .. }) = self.state {
+            let beat_at = now + self.terms.heartbeat;
+            self.state = State::Up(Up { epoch, beat_at, asking: false, misses: 0, timeouts: 0 });
+        }
+    }
+
+    /// A connection was not made. Another that is under way says itself when the next is due, unless this
+    /// one has found out what does not mend itself.
+    fn miss(&mut self, reason: ServerError, now: Instant) {
+        let State::Down(Down { under_way: under_way @ 1.., begun_at, next_at, .. }) = self.state
+        else {
+            return;
+        };
+        let of_the_settings = reason.is_of_the_settings();
+        // Its own time is a part of the delay.
+        let drawn = self.draw(reason, if of_the_settings { now } else { begun_at });
+        let next_at = if under_way > 1 && !of_the_settings { next_at } else { drawn };
+        let under_way = under_way - 1;
+        self.state = State::Down(Down { since_start: false, reason, under_way, begun_at, next_at });
     }
 
     fn beat(&mut self, epoch: Epoch, missed: bool, now: Instant) {
@@ -250,19 +290,19 @@ impl Supervisor {
 
     fn give_up(&mut self, reason: ServerError, now: Instant) {
         self.lost = self.lost.saturating_add(1);
-        self.back_off(reason, now);
+        let next_at = self.draw(reason, now);
+        self.state = State::Down(Down { since_start: false, reason, next_at, ..Down::START });
     }
 
-    fn back_off(&mut self, reason: ServerError, now: Instant) {
+    /// When the next connection is tried, where delays count from an instant.
+    fn draw(&mut self, reason: ServerError, from: Instant) -> Instant {
         let Terms { first_delay, last_delay, settings_delay, .. } = self.terms;
         let longest = match reason {
             reason if reason.is_of_the_settings() => settings_delay,
             _ => first_delay.saturating_mul(1 << self.failures.min(16)).min(last_delay),
         };
         self.failures = self.failures.saturating_add(1);
-        let until = now + self.spread.within(longest);
-        self.state = State::Waiting { until, reason };
-        self.given = false;
+        from + self.spread.within(longest)
     }
 }
 

@@ -16,6 +16,7 @@ use cache_core::{Instant, Lifetime};
 use cache_redis::{Connection, LockOptions, Locks, RedisStore, Released, Server, ServerError};
 use support::{
     LOGIN, Listener, PATIENCE, RedisCluster, RedisServer, Told, behind, eventually, free_ports,
+    keys_of, victim,
 };
 use tokio::task::JoinSet;
 
@@ -50,25 +51,6 @@ async fn get(store: &Texts, key: &str) -> Result<bool, StoreError> {
         assert_eq!(found.value, format!("of {key}"), "the answer to another question");
     }
     Ok(found.is_some())
-}
-
-/// Keys of each of the first primaries, in turn.
-fn keys_of(cluster: &RedisCluster, each: usize) -> [Vec<String>; 3] {
-    let mut keys = [const { vec![] }; 3];
-    let mut names = (0..).map(|n| format!("key-{n}"));
-    while keys.iter().any(|of: &Vec<_>| of.len() < each) {
-        let name = names.next().unwrap();
-        let of = &mut keys[cluster.first_owner(&name)];
-        if of.len() < each {
-            of.push(name);
-        }
-    }
-    keys
-}
-
-/// A primary that does not keep the version of the namespace, which all operations read.
-fn victim(cluster: &RedisCluster) -> usize {
-    (cluster.first_owner("app:default:v") + 1) % 3
 }
 
 /// What callers met who read and write without pause: each primary's apart.

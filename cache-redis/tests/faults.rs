@@ -146,6 +146,24 @@ async fn a_connection_that_swallows_everything_is_replaced() {
     println!("used again after {:?}", used_again(&store).await);
 }
 
+/// A connection that is being made may hang for as long as it may take: another is made beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_hangs_while_it_is_made_does_not_stand_in_the_way() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::before(&redis.socket());
+    let builder = Server::builder(&proxy.address()).unwrap();
+    let builder = builder.connect_timeout(Duration::from_secs(3_600));
+    let store = Texts::new(&builder.build().unwrap(), "app", Plain).unwrap();
+    for _ in 0..3 {
+        proxy.swallow(1); // at first, the very first
+        used_again(&store).await;
+        let lost = store.server().connections_lost();
+        proxy.set(Way::Cut);
+        eventually("it is given up", async || store.server().connections_lost() > lost).await;
+        proxy.set(Way::Open(Duration::ZERO));
+    }
+}
+
 #[tokio::test]
 async fn a_connection_that_ends_is_noticed_though_nobody_asks() {
     let mut redis = RedisServer::start();

@@ -174,10 +174,11 @@ struct Worker {
     history: Vec<Held>,
 }
 
-/// Until when the holder is told that it counts on it, or a little less.
-fn counted_on(lock: &Lock) -> Clock {
-    let now = Clock::now();
-    now + lock.valid_for()
+/// Until when the holder is told that it counts on it, or a little less; `None` where it is told that it is
+/// over.
+fn counted_on(lock: &Lock) -> Option<Clock> {
+    let (now, left) = (Clock::now(), lock.valid_for());
+    (!left.is_zero()).then(|| now + left)
 }
 
 impl Worker {
@@ -205,6 +206,7 @@ impl Worker {
         let same = life == self.world.life() && life.is_multiple_of(2);
         let (until, fence) = (counted_on(&lock), lock.fence());
         let life = same.then_some(life);
+        let until = until.unwrap_or(asked); // it came too late to count on it
         let held = Held { name, fence, asked, returned, life, until, ended: returned };
         self.hold(lock, held, round, ttl).await;
     }
@@ -273,7 +275,7 @@ impl Worker {
 
     async fn extend(&self, lock: &Lock, held: &mut Held, ttl: Duration) {
         match lock.extend(ttl).await {
-            Ok(()) => held.until = counted_on(lock),
+            Ok(()) => held.until = counted_on(lock).unwrap_or(held.until),
             Err(ExtendError::Lost) => {
                 let in_time = Clock::now() < held.until && self.lives(held);
                 assert!(!in_time, "somebody else has ended {held:?}");
@@ -286,12 +288,11 @@ impl Worker {
     async fn watch(&self, lock: &Lock, held: &mut Held, ttl: Duration) {
         for _ in 0..8 {
             let _ = timeout(ttl / 4, lock.lost()).await;
-            let until = counted_on(lock);
-            if lock.valid_for().is_zero() {
+            let Some(until) = counted_on(lock) else {
                 let in_time = Clock::now() < held.until && self.lives(held);
                 assert!(!in_time, "somebody else has ended {held:?}");
                 return;
-            }
+            };
             held.until = held.until.max(until);
         }
     }

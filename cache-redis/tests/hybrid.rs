@@ -362,6 +362,7 @@ async fn a_background_value_is_loaded_by_one_process_and_read_by_all() {
     let loads = Arc::new(AtomicU64::new(0));
     let job = || {
         let server = Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE);
+        let server = server.connect_timeout(PATIENCE);
         let store = Texts::new(&server.build().unwrap(), "jobs", Plain).unwrap();
         let loads = Arc::clone(&loads);
         let load = move || {

@@ -356,6 +356,55 @@ async fn a_change_whose_answer_is_lost_was_told() {
     ear.hears(Told::Changed("b".into()), 1).await;
 }
 
+/// A server that was stopped carries out what was sent to it when it wakes. The age of a fill counts from
+/// then, so it may be no later than the end of its lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r8_a_fill_that_was_held_up_for_longer_than_its_lease_is_refused() {
+    let redis = RedisServer::start();
+    let builder = Server::builder(&redis.address()).unwrap().heartbeat(PATIENCE);
+    let store = Texts::new(&builder.build().unwrap(), "app", Plain).unwrap();
+    let (text, ttl) = ("text".to_owned(), Duration::from_millis(300));
+    let (mut key, mut number) = (String::new(), 0);
+    // A lease whose acquisition was not answered in time is nobody's, so each is of another key.
+    let mut next = || {
+        number += 1;
+        format!("key {number}")
+    };
+    support::eventually("the server knows the script", async || {
+        let key = next();
+        let Ok(Some(lease)) = store.acquire(&key, MINUTE, NOW).await else { return false };
+        let fill = Mutation::fill(&text, minute(), lease);
+        store.mutate(&key, fill, Station::NOBODY, NOW).await.is_ok()
+    })
+    .await;
+    for (wait, kept) in [(Duration::ZERO, true), (ttl * 2, false)] {
+        let mut lease = None;
+        // No machine is too slow for what is to be kept.
+        let ttl = if kept { MINUTE } else { ttl };
+        support::eventually("there is a lease", async || {
+            key = next();
+            lease = store.acquire(&key, ttl, NOW).await.unwrap_or(None);
+            lease.is_some()
+        })
+        .await;
+        redis.signal("STOP");
+        let fill = Mutation::fill(&text, minute(), lease.unwrap());
+        let answer = store.mutate(&key, fill, Station::NOBODY, NOW).await.unwrap_err();
+        assert_eq!(behind(&answer), Some(ServerError::TimedOut));
+        tokio::time::sleep(wait).await;
+        redis.signal("CONT");
+        // On the same connection, and so after the fill.
+        support::eventually("it is read", async || match store.get(&key, NOW).await {
+            Ok(found) => {
+                assert_eq!(found.is_some(), kept);
+                true
+            }
+            Err(_) => false,
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_changed_in_silence() {
     let redis = RedisServer::start();

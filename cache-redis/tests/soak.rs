@@ -2,18 +2,27 @@
 //!
 //! A short run is a part of the tests. `cargo xtask soak` runs it for ten minutes, as fast as servers
 //! are asked, and prints what each kind of trouble cost.
+//!
+//! The first process makes all changes, and must never read what was before them. The second hears of them:
+//! what it takes for fresh must not have been changed longer ago than `docs/REDIS.md` promises, and what
+//! it takes for stale must be within its windows.
 
+#[path = "soak/changes.rs"]
+mod changes;
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant as Clock};
 
+use cache_core::Freshness;
 use cache_core::store::Plain;
 use cache_redis::{RedisStore, Server};
-use cache_tokio::future::{Cache, LoadError, Reach};
-use support::{Proxy, RedisServer, Way, eventually};
+use cache_tokio::future::{Cache, LoadError, Outcome, Reach};
+use changes::Changes;
+use support::{Proxy, Random, RedisServer, Way, eventually};
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -21,6 +30,16 @@ type Texts = RedisStore<String, Plain>;
 type Memory = Cache<u64, String>;
 
 const KEYS: u64 = 1_000;
+const TTL: Duration = ms(15_000);
+const SWR: Duration = ms(20_000);
+const SIE: Duration = ms(30_000);
+
+/// The age of what a stopped server is sent counts from when it wakes, if that is before the end of the lease.
+const HELD_UP: Duration = ms(5_000);
+
+/// A loss of messages is noticed after two heartbeats and an answer's time-out, and nothing is fresh for
+/// longer than a second after that.
+const SEEN_AFTER: Duration = ms(2 * 250 + 200 + 1_000);
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -28,19 +47,6 @@ const fn ms(n: u64) -> Duration {
 
 fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
-/// Numbers by a seed (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
 }
 
 /// What reads came to since the last look.
@@ -53,6 +59,8 @@ struct Tally {
     slowest_micros: AtomicU64,
     /// How many took longer than a millisecond.
     slow: AtomicU64,
+    /// For how long at most the second process took something for fresh that had been changed.
+    late_millis: AtomicU64,
 }
 
 /// The same as numbers.
@@ -65,6 +73,7 @@ struct Came {
     loads: u64,
     slowest_micros: u64,
     slow: u64,
+    late_millis: u64,
     back: Duration,
 }
 
@@ -78,6 +87,7 @@ impl Tally {
             loads: self.loads.swap(0, Relaxed),
             slowest_micros: self.slowest_micros.swap(0, Relaxed),
             slow: self.slow.swap(0, Relaxed),
+            late_millis: self.late_millis.swap(0, Relaxed),
             back: Duration::ZERO,
         }
     }
@@ -92,6 +102,7 @@ impl Came {
         self.loads += other.loads;
         self.slowest_micros = self.slowest_micros.max(other.slowest_micros);
         self.slow += other.slow;
+        self.late_millis = self.late_millis.max(other.late_millis);
         self.back = self.back.max(other.back);
     }
 }
@@ -101,6 +112,11 @@ struct World {
     /// What the origin has of each key, and what of it a mutation has made known here.
     origin: Vec<AtomicU64>,
     known: Vec<AtomicU64>,
+    /// When others were told.
+    told: Vec<Changes>,
+    began: Clock,
+    /// So much later than promised nothing counts as late: for the machine.
+    slack: Duration,
     tally: Tally,
     stop: AtomicBool,
 }
@@ -108,41 +124,70 @@ struct World {
 /// A process, whose connections go by a proxy.
 fn process(address: &str) -> Memory {
     let store = Texts::new(&Server::open(address).unwrap(), "soak", Plain).unwrap();
-    let builder = Cache::builder().ttl(ms(2_000)).capacity(2 * KEYS as usize);
-    let builder = builder.stale_while_revalidate(ms(600_000)).stale_if_error(ms(600_000));
+    let builder = Cache::builder().ttl(TTL).capacity(2 * KEYS as usize);
+    let builder = builder.stale_while_revalidate(SWR).stale_if_error(SIE);
     builder.l2(store.clone()).backplane(store.backplane()).build().unwrap()
 }
 
-/// A value of 1 KiB that says whose it is and how new.
-fn value(key: u64, version: u64) -> String {
-    format!("{key} {version} {:1000}", "")
+/// A value of 1 KiB that says whose it is, how new, and when that was.
+fn value(key: u64, version: u64, since: Duration) -> String {
+    format!("{key} {version} {} {:1000}", since.as_millis(), "")
+}
+
+/// What a value says: its version, and when it was loaded.
+fn told_by(value: &str, key: u64) -> Option<(u64, Duration)> {
+    let mut words = value.split(' ').map(|word| word.parse::<u64>().ok());
+    let (of, version, since) = (words.next()??, words.next()??, words.next()??);
+    (of == key).then_some((version, ms(since)))
+}
+
+impl World {
+    /// Whether a read that began then may have come to this. `least` is what it must see in any case.
+    fn may_see(&self, key: u64, seen: &Outcome<String>, least: Option<u64>, at: Clock) -> bool {
+        let Some((version, since)) = told_by(&seen.value, key) else { return false };
+        let age = at.saturating_duration_since(self.began).saturating_sub(since);
+        let fresh = seen.freshness == Freshness::Fresh;
+        let window = if fresh { TTL } else { TTL + SWR.max(SIE) };
+        let in_time = match least {
+            Some(least) => version >= least,
+            None if fresh => {
+                let late = self.told[key as usize].outdated_for(version, at);
+                self.tally.late_millis.fetch_max(late.as_millis() as u64, Relaxed);
+                late <= SEEN_AFTER + self.slack
+            }
+            None => true,
+        };
+        let window = window + HELD_UP;
+        if !in_time || age > window + self.slack {
+            eprintln!("{key}: {version} of {age:?} ago, least {least:?}, {:?}", seen.freshness);
+        }
+        in_time && age <= window + self.slack
+    }
 }
 
 async fn read(world: Arc<World>, cache: Memory, key: u64, at_once: bool) {
     let at = key as usize;
     // Only what was known before the read began must be seen.
-    let least = if at_once { world.known[at].load(Relaxed) } else { 0 };
+    let least = at_once.then(|| world.known[at].load(Relaxed));
     let loader = {
         let world = Arc::clone(&world);
         move || async move {
             world.tally.loads.fetch_add(1, Relaxed);
-            let version = world.origin[at].load(Relaxed);
+            let (version, since) = (world.origin[at].load(Relaxed), world.began.elapsed());
             sleep(ms(5)).await;
-            Ok::<_, String>(value(key, version))
+            Ok::<_, String>(value(key, version, since))
         }
     };
     let began = Clock::now();
-    let answer: Result<String, LoadError<String>> = cache.get_or_load(&key, loader).await;
+    let answer: Result<_, LoadError<String>> = cache.read(&key).outcome(loader).await;
     let micros = began.elapsed().as_micros() as u64;
     let tally = &world.tally;
     tally.reads.fetch_add(1, Relaxed);
     tally.slowest_micros.fetch_max(micros, Relaxed);
     tally.slow.fetch_add(u64::from(micros > 1_000), Relaxed);
     match answer {
-        Ok(value) => {
-            let mut words = value.split(' ').map(|word| word.parse::<u64>());
-            let (of, version) = (words.next(), words.next());
-            let right = of == Some(Ok(key)) && version.is_some_and(|v| v.is_ok_and(|v| v >= least));
+        Ok(seen) => {
+            let right = world.may_see(key, &seen, least, began);
             tally.wrong.fetch_add(u64::from(!right), Relaxed);
         }
         Err(error) => {
@@ -181,8 +226,23 @@ async fn writer(world: Arc<World>, cache: Memory, per_second: u64, seed: u64) {
         sleep(ms(1_000) / per_second as u32).await;
         let key = random.below(KEYS);
         let version = world.origin[key as usize].fetch_add(1, Relaxed) + 1;
-        cache.invalidate(&key).await;
+        let reach = cache.invalidate(&key).await.reach;
         world.known[key as usize].store(version, Relaxed);
+        if reach == Reach::Everywhere {
+            world.told[key as usize].told(version);
+        } else {
+            tokio::spawn(tell_later(Arc::clone(&world), cache.clone(), key, version));
+        }
+    }
+}
+
+/// Others are told when Redis is back. By itself the cache would not say when that was.
+async fn tell_later(world: Arc<World>, cache: Memory, key: u64, version: u64) {
+    while !world.stop.load(Relaxed) {
+        sleep(ms(50)).await;
+        if cache.invalidate(&key).await.reach == Reach::Everywhere {
+            return world.told[key as usize].told(version);
+        }
     }
 }
 
@@ -241,7 +301,12 @@ async fn make(trouble: &str, redis: &mut RedisServer, proxy: &Proxy, random: &mu
             redis.ask(&["REPLICAOF", "NO", "ONE"]);
         }
         "connections killed" => drop(redis.ask(&["CLIENT", "KILL", "TYPE", "normal"])),
-        _ => drop(redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+        _ => {
+            for _ in 0..10 {
+                redis.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+                sleep(ms(random.below(100))).await;
+            }
+        }
     }
 }
 
@@ -257,10 +322,11 @@ async fn used_again(cache: &Memory) -> Duration {
 }
 
 fn print(name: &str, came: &Came) {
-    let Came { times, reads, errors, wrong, loads, slowest_micros, slow, back } = came;
+    let Came { times, reads, errors, wrong, loads, slowest_micros, slow, late_millis, back } = came;
     println!(
         "{name:<20} {times:>3} times {reads:>10} reads {errors} errors {wrong} wrong {loads:>7} loads, \
-         slowest {:>7.1} ms, {slow} above 1 ms, back after {:>4} ms at most",
+         slowest {:>7.1} ms, {slow} above 1 ms, back after {:>4} ms at most, \
+         changes seen elsewhere after {late_millis:>4} ms at most",
         *slowest_micros as f64 / 1_000.0,
         back.as_millis()
     );
@@ -276,12 +342,18 @@ async fn whatever_goes_wrong_no_caller_is_told_an_error_or_what_is_wrong() {
     let world = Arc::new(World {
         origin: (0..2 * KEYS).map(|_| AtomicU64::new(1)).collect(),
         known: (0..2 * KEYS).map(|_| AtomicU64::new(0)).collect(),
+        told: (0..2 * KEYS).map(|_| Changes::default()).collect(),
+        began: Clock::now(),
+        slack: ms(setting("SOAK_SLACK", 8_000)),
         tally: Tally::default(),
         stop: AtomicBool::new(false),
     });
-    for key in 0..KEYS {
-        read(Arc::clone(&world), first.clone(), key, true).await;
-    }
+    let load = async |some: Range<u64>| {
+        for key in some {
+            read(Arc::clone(&world), first.clone(), key, true).await;
+        }
+    };
+    tokio::join!(load(0..KEYS / 3), load(KEYS / 3..2 * KEYS / 3), load(2 * KEYS / 3..KEYS));
     let writers = [tokio::spawn(writer(Arc::clone(&world), first.clone(), writes, seed))];
     let readers = [(&first, true), (&second, false)].map(|(cache, at_once)| {
         let reads = Reads { per_second: rate, seed: seed + u64::from(at_once), at_once };
@@ -289,10 +361,13 @@ async fn whatever_goes_wrong_no_caller_is_told_an_error_or_what_is_wrong() {
     });
     sleep(ms(2_000)).await;
     let (mut memory, began) = (0, Clock::now());
-    let mut random = Random(seed);
+    let (mut random, mut to_come) = (Random(seed), vec![]);
     let mut all = BTreeMap::from([("calm", world.tally.take())]);
     while began.elapsed() < Duration::from_secs(seconds) {
-        let trouble = TROUBLES[random.below(TROUBLES.len() as u64) as usize];
+        if to_come.is_empty() {
+            to_come = TROUBLES.to_vec(); // each once, in any order
+        }
+        let trouble = to_come.swap_remove(random.below(to_come.len() as u64) as usize);
         make(trouble, &mut redis, &proxy, &mut random).await;
         let back = used_again(&first).await.max(used_again(&second).await);
         all.entry(trouble).or_default().add(Came { back, ..world.tally.take() });

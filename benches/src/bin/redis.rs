@@ -1,5 +1,6 @@
 //! What a store in Redis costs, next to the client library that it uses, on a server of its own:
-//! `cargo run --profile compare -p cache-benches --features peers --bin redis`. Needs `redis-server`.
+//! `cargo run --profile compare -p cache-benches --features peers --bin redis`. Needs `redis-server`. With
+//! `purge` as its argument, it measures that alone.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ use cache_benches::round::{Contestant, Round, play};
 use redis::aio::MultiplexedConnection;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
+
+#[path = "redis/purge.rs"]
+mod purge;
 
 const KEYS: usize = 1_000;
 const VALUE: usize = 1_024;
@@ -53,8 +57,12 @@ impl RedisServer {
         Self { folder, process }
     }
 
+    fn socket(&self) -> PathBuf {
+        self.folder.join("redis.sock")
+    }
+
     fn address(&self) -> String {
-        format!("unix://{}", self.folder.join("redis.sock").display())
+        format!("unix://{}", self.socket().display())
     }
 }
 
@@ -124,6 +132,9 @@ fn key(n: usize) -> String {
 fn main() {
     let server = RedisServer::start();
     let ways = Ways::to(&server);
+    if std::env::args().any(|word| word == "purge") {
+        return purge::purges(&ways, &server);
+    }
     println!("{KEYS} keys, values of {VALUE} bytes, one server on a socket, two threads");
     for (tasks, each) in [(1, 2_000), (64, 500)] {
         gets(&ways, tasks, each);
@@ -132,6 +143,7 @@ fn main() {
     }
     hits(&ways);
     messages(&ways, &server);
+    purge::purges(&ways, &server);
 }
 
 /// The median of each, and how it compares with the first.

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, Pipeline, Value};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::redirect::{self, Redirect};
 use super::topology::Event;
 use super::{Hub, Place, slot};
 use crate::driver::Core;
 use crate::error::ServerError;
-use crate::link::{self, Answer};
+use crate::link::{self, Answer, Each};
 use crate::random::{self, Spread};
 use crate::supervisor::Epoch;
 
@@ -56,6 +56,8 @@ pub(crate) struct Routed {
     pending: Arc<Pending>,
     /// The node for commands without a key; any where there is none.
     here: Option<Place>,
+    /// For so long a node is waited for.
+    until: Instant,
 }
 
 /// Where a command goes.
@@ -72,11 +74,31 @@ struct Batch {
     numbers: Vec<usize>,
 }
 
+impl Batch {
+    /// The answers of its node, or that there are none, by the numbers of the commands.
+    fn each(&self, told: Answers) -> Vec<(usize, Result<Answer, ServerError>)> {
+        let numbers = self.numbers.iter().copied();
+        match told {
+            Ok(answers) => numbers.zip(answers.into_iter().map(Ok)).collect(),
+            Err(error) => numbers.map(|number| (number, Err(error))).collect(),
+        }
+    }
+}
+
+fn redirect_of(answer: &Result<Answer, ServerError>, way: &Way) -> Option<Redirect> {
+    redirect::of(&answer.as_ref().ok()?.value, &way.place.address)
+}
+
 type Answers = Result<Vec<Answer>, ServerError>;
 
 impl Routed {
-    pub(crate) const fn new(hub: Arc<Hub>, pending: Arc<Pending>, here: Option<Place>) -> Self {
-        Self { hub, pending, here }
+    pub(crate) const fn new(
+        hub: Arc<Hub>,
+        pending: Arc<Pending>,
+        here: Option<Place>,
+        until: Instant,
+    ) -> Self {
+        Self { hub, pending, here, until }
     }
 
     /// The answers, one for each command. A command is sent again only where a node said that it did not
@@ -85,39 +107,51 @@ impl Routed {
     pub(crate) async fn ask_all(&self, commands: &[&Cmd]) -> Answers {
         let mut answers = Vec::with_capacity(commands.len());
         for part in commands.chunk_by(|one, next| only_reads(one) || !only_reads(next)) {
-            answers.extend(self.ask_at_once(part).await?);
+            for answer in self.ask_each(part).await {
+                answers.push(answer?);
+            }
         }
         Ok(answers)
     }
 
-    async fn ask_at_once(&self, commands: &[&Cmd]) -> Answers {
-        let mut answers = vec![Answer { value: Value::Nil, at: 0 }; commands.len()];
-        let ways = commands.iter().map(|command| self.way(command));
-        let mut ways: Vec<_> =
-            ways.collect::<Result<Vec<_>, _>>()?.into_iter().enumerate().collect();
+    /// What each command comes to. All go at the same time, and a node that does not answer takes nothing
+    /// from those that do.
+    pub(crate) async fn ask_each(&self, commands: &[&Cmd]) -> Each {
+        // What is left without an answer is redirected again and again.
+        let mut answers = vec![Err(ServerError::Redirected); commands.len()];
+        let mut ways = vec![];
+        for (number, command) in commands.iter().enumerate() {
+            match self.way(command) {
+                Ok(way) => ways.push((number, way)),
+                Err(error) => answers[number] = Err(error),
+            }
+        }
         for attempt in 0..=REDIRECTIONS {
             let batches = by_node(std::mem::take(&mut ways));
             let mut pause = attempt > 1;
             for (batch, told) in self.send_all(&batches, commands).await {
-                for (number, answer) in batch.numbers.iter().copied().zip(told?) {
-                    match redirect::of(&answer.value, &batch.way.place.address) {
+                for (number, answer) in batch.each(told) {
+                    match redirect_of(&answer, &batch.way) {
                         None => answers[number] = answer,
                         Some(redirect) => {
                             pause |= redirect == Redirect::TryAgain;
-                            ways.push((number, self.follow(redirect, commands[number])?));
+                            match self.follow(redirect, commands[number]) {
+                                Ok(way) => ways.push((number, way)),
+                                Err(error) => answers[number] = Err(error),
+                            }
                         }
                     }
                 }
             }
             if ways.is_empty() {
-                return Ok(answers);
+                return answers;
             }
             if pause {
                 let millis = u64::from(attempt) + 1;
                 sleep(Spread::new(random::seed()).within(Duration::from_millis(4 * millis))).await;
             }
         }
-        Err(ServerError::Redirected)
+        answers
     }
 
     fn way(&self, command: &Cmd) -> Result<Way, ServerError> {
@@ -163,7 +197,9 @@ impl Routed {
         let (epoch, mut connection) = core.open().await?;
         let number = self.pending.begin(core, epoch);
         let sent = batch.numbers.iter().map(|number| commands[*number]);
-        let answers = core.send(sent, ask_node(&mut connection, batch, commands)).await;
+        let sending = core.send(sent, ask_node(&mut connection, batch, commands));
+        let answers = timeout_at(self.until, sending).await;
+        let answers = answers.unwrap_or(Err(ServerError::TimedOut));
         let at = core.server_time();
         self.pending.end(number);
         core.report(epoch, answers.as_ref().map(|_| ()).map_err(|error| *error));

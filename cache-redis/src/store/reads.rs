@@ -92,46 +92,55 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         Ok(read.stored)
     }
 
+    /// Tells what was found, and then why some was not read, if that is so.
+    ///
+    /// # Errors
+    /// Nothing was read.
     pub(super) async fn fetch_many(
         &self,
         keys: &[(usize, Cow<'_, [u8]>)],
         found: &mut (dyn FnMut(usize, Stored<V>) + Send),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<StoreError>, StoreError> {
         let space = &self.space;
-        let answers = space.on_version(space.check(), |trip| {
+        let answers = space.each_on_version(space.check(), |trip| {
             keys.iter().try_for_each(|(_, key)| space.ask(key, self.form.longest(key), trip))
         });
-        let mut all = Vec::with_capacity(keys.len());
+        let (mut all, mut unread) = (Vec::with_capacity(keys.len()), None);
         for ((position, key), answer) in keys.iter().zip(answers.await?) {
-            match self.bytes_of(answer.value) {
-                Ok(bytes) => all.push((*position, key, bytes, answer.at)),
+            let answer = answer.map_err(StoreError::from);
+            let bytes = answer.and_then(|answer| Ok((self.bytes_of(answer.value)?, answer.at)));
+            match bytes {
+                Ok((bytes, at)) => all.push((*position, key, bytes, at)),
                 Err(StoreError::Corrupt(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => unread = Some(error),
             }
         }
         let mut tagged = vec![];
         for (position, key, bytes, at) in &all {
             match self.open(key, bytes) {
                 Ok(Some(opened)) if opened.tags.is_empty() => {
-                    self.tell_one(*position, opened, *at, found)?;
+                    self.tell_one(*position, opened, *at, found);
                 }
                 Ok(Some(opened)) => tagged.push((*position, opened, *at)),
                 Ok(None) | Err(StoreError::Corrupt(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => unread = Some(error),
             }
         }
         if tagged.is_empty() {
-            return Ok(());
+            return Ok(unread);
         }
         let tags: Vec<_> =
             tagged.iter().flat_map(|(_, opened, _)| opened.tags.iter().copied()).collect();
-        let histories = space.histories(&tags).await?;
+        let histories = match space.histories(&tags).await {
+            Ok(histories) => histories,
+            Err(error) => return Ok(Some(error)),
+        };
         for (position, mut opened, at) in tagged {
             if histories.allow(&mut opened) {
-                self.tell_one(position, opened, at, found)?;
+                self.tell_one(position, opened, at, found);
             }
         }
-        Ok(())
+        Ok(unread)
     }
 
     /// What cannot be decoded is left out.
@@ -141,12 +150,9 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         opened: Opened<'_>,
         at: Micros,
         found: &mut (dyn FnMut(usize, Stored<V>) + Send),
-    ) -> Result<(), StoreError> {
-        match self.read(opened, at) {
-            Ok(Some(stored)) => found(position, stored),
-            Ok(None) | Err(StoreError::Corrupt(_)) => {}
-            Err(error) => return Err(error),
+    ) {
+        if let Ok(Some(stored)) = self.read(opened, at) {
+            found(position, stored);
         }
-        Ok(())
     }
 }

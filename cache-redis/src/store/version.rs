@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Space;
 use crate::error::ServerError;
 use crate::key::Names;
-use crate::link::{Answer, Link};
+use crate::link::{Answer, Each, Link};
 use crate::script::Script;
 use crate::{reply, script};
 
@@ -159,9 +159,30 @@ impl Space {
     ) -> Result<Vec<Answer>, StoreError> {
         self.hub.wake();
         let operation = self.server.operate(|mut link: Link| async move {
-            self.attempts(&mut link, check, commands).await
+            match self.attempts(&mut link, check, commands).await? {
+                Ok(answers) => answers.into_iter().collect::<Result<_, _>>().map(Ok),
+                Err(refused) => Ok(Err(refused)),
+            }
         });
         operation.await?
+    }
+
+    /// As [`on_version`](Self::on_version), for commands that only read: in a cluster, nodes that do not answer
+    /// take nothing from those that do.
+    pub(super) async fn each_on_version(
+        &self,
+        check: Check,
+        commands: impl Fn(&mut Trip<'_>) -> Result<(), StoreError> + Send,
+    ) -> Result<Each, StoreError> {
+        self.hub.wake();
+        let operation = self.server.operate(|mut link: Link| async move {
+            self.attempts(&mut link, check, commands).await
+        });
+        let answers = operation.await??;
+        if let Some(Err(error)) = answers.iter().find(|answer| answer.is_err()) {
+            self.server.note(*error);
+        }
+        Ok(answers)
     }
 
     async fn attempts(
@@ -169,7 +190,7 @@ impl Space {
         link: &mut Link,
         check: Check,
         commands: impl Fn(&mut Trip<'_>) -> Result<(), StoreError> + Send,
-    ) -> Result<Result<Vec<Answer>, StoreError>, ServerError> {
+    ) -> Result<Result<Each, StoreError>, ServerError> {
         let mut whole = false;
         for _ in 0..ATTEMPTS {
             let Plan { number: version, question } = self.plan(link, check).await?;
@@ -183,14 +204,17 @@ impl Space {
             if question.is_some() {
                 pipeline.cmd("GET").arg(self.names.version());
             }
-            let mut answers = link.ask_all(&pipeline).await?;
+            let mut answers = match check {
+                Check::Always => link.ask_all(&pipeline).await?.into_iter().map(Ok).collect(),
+                Check::After(_) => link.ask_each(&pipeline).await?,
+            };
             if let Some(question) = question {
-                let now = answers.pop().map_or(Ok(None), |answer| reply::number(answer.value))?;
+                let now = answers.pop().map_or(Ok(None), |answer| reply::number(answer?.value))?;
                 self.version.learn(question, now);
                 in_force = now == Some(version);
             }
-            let unknown =
-                !whole && answers.iter().any(|answer| reply::is_unknown_script(&answer.value));
+            let is_unknown = |answer: &Answer| reply::is_unknown_script(&answer.value);
+            let unknown = !whole && answers.iter().flatten().any(is_unknown);
             if in_force && !unknown {
                 return Ok(Ok(answers));
             }

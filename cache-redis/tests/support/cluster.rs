@@ -203,3 +203,22 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Keys of each of the first primaries, in turn.
+pub(crate) fn keys_of(cluster: &RedisCluster, each: usize) -> [Vec<String>; 3] {
+    let mut keys = [const { vec![] }; 3];
+    let mut names = (0..).map(|n| format!("key-{n}"));
+    while keys.iter().any(|of: &Vec<_>| of.len() < each) {
+        let name = names.next().unwrap();
+        let of = &mut keys[cluster.first_owner(&name)];
+        if of.len() < each {
+            of.push(name);
+        }
+    }
+    keys
+}
+
+/// A primary that does not keep the version of the namespace, which all operations read.
+pub(crate) fn victim(cluster: &RedisCluster) -> usize {
+    (cluster.first_owner("app:default:v") + 1) % 3
+}

@@ -22,7 +22,7 @@ mod random;
 mod sentinels;
 
 pub(crate) use certificates::{Authority, Issued};
-pub(crate) use cluster::{RedisCluster, free_ports, until};
+pub(crate) use cluster::{RedisCluster, free_ports, keys_of, until, victim};
 pub(crate) use listener::{Listener, Told};
 pub(crate) use proxy::{Proxy, Way};
 pub(crate) use random::Random;

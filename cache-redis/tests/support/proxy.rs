@@ -1,6 +1,8 @@
 //! A socket in front of a server, on which connections go wrong.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -26,6 +28,7 @@ pub(crate) enum Way {
 pub(crate) struct Proxy {
     folder: TempDir,
     path: watch::Sender<Way>,
+    swallowed: Arc<AtomicU32>,
     listening: JoinHandle<()>,
 }
 
@@ -34,8 +37,10 @@ impl Proxy {
         let folder = TempDir::new().unwrap();
         let listener = UnixListener::bind(folder.path().join("proxy.sock")).unwrap();
         let path = watch::Sender::new(Way::Open(Duration::ZERO));
-        let listening = tokio::spawn(listen(listener, server.to_owned(), path.clone()));
-        Self { folder, path, listening }
+        let swallowed = Arc::default();
+        let passing = Passing { server: server.to_owned(), swallowed: Arc::clone(&swallowed) };
+        let listening = tokio::spawn(listen(listener, passing, path.clone()));
+        Self { folder, path, swallowed, listening }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -46,6 +51,11 @@ impl Proxy {
     pub(crate) fn set(&self, path: Way) {
         self.path.send_replace(path);
     }
+
+    /// So many of the connections to come are taken, and their bytes lost.
+    pub(crate) fn swallow(&self, connections: u32) {
+        self.swallowed.store(connections, Relaxed);
+    }
 }
 
 impl Drop for Proxy {
@@ -55,19 +65,31 @@ impl Drop for Proxy {
     }
 }
 
-async fn listen(listener: UnixListener, server: PathBuf, path: watch::Sender<Way>) {
+struct Passing {
+    server: PathBuf,
+    swallowed: Arc<AtomicU32>,
+}
+
+async fn listen(listener: UnixListener, passing: Passing, path: watch::Sender<Way>) {
     while let Ok((client, _)) = listener.accept().await {
-        let Ok(server) = UnixStream::connect(&server).await else { continue };
+        let swallowed =
+            passing.swallowed.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        let lost = swallowed.is_ok();
+        let Ok(server) = UnixStream::connect(&passing.server).await else { continue };
         let ((from_client, to_client), (from_server, to_server)) =
             (client.into_split(), server.into_split());
-        tokio::spawn(pump(from_client, to_server, path.subscribe()));
-        tokio::spawn(pump(from_server, to_client, path.subscribe()));
+        tokio::spawn(pump(from_client, to_server, path.subscribe(), lost));
+        tokio::spawn(pump(from_server, to_client, path.subscribe(), lost));
     }
 }
 
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut path: watch::Receiver<Way>) {
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut path: watch::Receiver<Way>,
+    mut lost: bool,
+) {
     let mut bytes = [0; 4_096];
-    let mut lost = false;
     loop {
         lost |= *path.borrow_and_update() == Way::Hole;
         tokio::select! {
