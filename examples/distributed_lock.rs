@@ -11,7 +11,7 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use advanced_caching::redis::{AcquireError, LockOptions, Locks, Released, Server};
+use advanced_caching::redis::{AcquireError, LockOptions, RedisLocks, Released, Server};
 use tokio::time::sleep;
 
 #[path = "support/redis.rs"]
@@ -53,7 +53,7 @@ async fn main() -> ExitCode {
 async fn show() -> Result<bool, Box<dyn Error>> {
     let (redis, mut promises) = (RedisServer::start()?, Promises(true));
     println!("Redis    {}", redis.address());
-    let process = || Locks::new(&Server::open(&redis.address())?, "example");
+    let process = || RedisLocks::new(&Server::open(&redis.address())?, "example");
     let (one, two) = (process()?, process()?);
     one_at_a_time(&one, &two, &mut promises).await?;
     too_late(&one, &two, &mut promises).await?;
@@ -62,8 +62,8 @@ async fn show() -> Result<bool, Box<dyn Error>> {
 }
 
 async fn one_at_a_time(
-    one: &Locks,
-    two: &Locks,
+    one: &RedisLocks,
+    two: &RedisLocks,
     promises: &mut Promises,
 ) -> Result<(), Box<dyn Error>> {
     println!("\nTwo processes want the same lock");
@@ -88,7 +88,11 @@ async fn one_at_a_time(
     Ok(())
 }
 
-async fn too_late(one: &Locks, two: &Locks, promises: &mut Promises) -> Result<(), Box<dyn Error>> {
+async fn too_late(
+    one: &RedisLocks,
+    two: &RedisLocks,
+    promises: &mut Promises,
+) -> Result<(), Box<dyn Error>> {
     println!("\nA holder works for longer than its lock lasts");
     let mut report = Report::default();
     let late = one.acquire("report", LockOptions::new(SHORT).wait(PATIENCE)).await?;
@@ -113,7 +117,11 @@ async fn too_late(one: &Locks, two: &Locks, promises: &mut Promises) -> Result<(
     Ok(())
 }
 
-async fn renewed(one: &Locks, two: &Locks, promises: &mut Promises) -> Result<(), Box<dyn Error>> {
+async fn renewed(
+    one: &RedisLocks,
+    two: &RedisLocks,
+    promises: &mut Promises,
+) -> Result<(), Box<dyn Error>> {
     println!("\nA holder that has it renewed, at each third of its time");
     let long = one.acquire("report", LockOptions::new(SHORT).wait(PATIENCE).renew()).await?;
     sleep(3 * SHORT).await;

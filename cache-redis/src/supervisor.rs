@@ -133,8 +133,11 @@ impl Supervisor {
         }
     }
 
-    /// Begins anew where nobody does what is given out any more. Epochs go on.
+    /// Begins anew where nobody does what is given out any more. Epochs go on; a connection that was up has ended.
     pub(crate) const fn restart(&mut self) {
+        if matches!(self.state, State::Up(_)) {
+            self.lost = self.lost.saturating_add(1);
+        }
         self.state = State::Connecting { since_start: true, reason: ServerError::Down };
         self.given = false;
     }

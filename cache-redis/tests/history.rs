@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as Clock};
 
-use cache_redis::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released, Server};
+use cache_redis::{
+    AcquireError, ExtendError, LockOptions, RedisLock, RedisLocks, Released, Server,
+};
 use support::{PATIENCE, Random, RedisServer};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -169,13 +171,13 @@ impl Round {
 /// One process.
 struct Worker {
     world: Arc<World>,
-    locks: Locks,
+    locks: RedisLocks,
     random: Random,
     history: Vec<Held>,
 }
 
 /// Until when the holder is told that it counts on it, or a little less.
-fn counted_on(lock: &Lock) -> Clock {
+fn counted_on(lock: &RedisLock) -> Clock {
     let now = Clock::now();
     now + lock.valid_for()
 }
@@ -183,7 +185,7 @@ fn counted_on(lock: &Lock) -> Clock {
 impl Worker {
     fn new(number: u64, world: &Arc<World>, redis: &RedisServer) -> Self {
         let server = Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE);
-        let locks = Locks::new(&server.build().unwrap(), "app").unwrap();
+        let locks = RedisLocks::new(&server.build().unwrap(), "app").unwrap();
         let (world, random) = (Arc::clone(world), Random(number));
         Self { world, locks, random, history: vec![] }
     }
@@ -209,7 +211,7 @@ impl Worker {
         self.hold(lock, held, round, ttl).await;
     }
 
-    async fn acquire(&mut self, name: usize, round: Round, ttl: Duration) -> Option<Lock> {
+    async fn acquire(&mut self, name: usize, round: Round, ttl: Duration) -> Option<RedisLock> {
         let mut options = LockOptions::new(ttl);
         if round == Round::Renew {
             options = options.renew();
@@ -231,7 +233,7 @@ impl Worker {
         }
     }
 
-    async fn hold(&mut self, lock: Lock, mut held: Held, round: Round, ttl: Duration) {
+    async fn hold(&mut self, lock: RedisLock, mut held: Held, round: Round, ttl: Duration) {
         let (name, fence) = (held.name, held.fence);
         let read = self.world.guarded(name, |guarded| guarded.read(fence));
         match round {
@@ -271,7 +273,7 @@ impl Worker {
         held.life == Some(self.world.life())
     }
 
-    async fn extend(&self, lock: &Lock, held: &mut Held, ttl: Duration) {
+    async fn extend(&self, lock: &RedisLock, held: &mut Held, ttl: Duration) {
         match lock.extend(ttl).await {
             Ok(()) => held.until = counted_on(lock),
             Err(ExtendError::Lost) => {
@@ -283,7 +285,7 @@ impl Worker {
     }
 
     /// Holds one that is renewed for longer than its ttl.
-    async fn watch(&self, lock: &Lock, held: &mut Held, ttl: Duration) {
+    async fn watch(&self, lock: &RedisLock, held: &mut Held, ttl: Duration) {
         for _ in 0..8 {
             let _ = timeout(ttl / 4, lock.lost()).await;
             let until = counted_on(lock);
@@ -297,7 +299,7 @@ impl Worker {
     }
 
     /// Sleeps until it is over, and somebody else has it, unless nobody comes.
-    async fn pause(&self, lock: &Lock, held: &Held, ttl: Duration) {
+    async fn pause(&self, lock: &RedisLock, held: &Held, ttl: Duration) {
         sleep(ttl + ms(3)).await;
         for _ in 0..50 {
             if self.world.guarded(held.name, |guarded| guarded.largest > held.fence) {
