@@ -120,7 +120,7 @@ pub fn leases<H: LeaseHarness>(harness: &H) -> Result<Report, Violation> {
 
 /// Runs every rule for locks, each on locks of its own.
 ///
-/// On virtual time this takes milliseconds; on real time about 45 of the harness's
+/// On virtual time this takes milliseconds; on real time about 35 of the harness's
 /// [`unit`](Harness::unit)s.
 ///
 /// # Errors

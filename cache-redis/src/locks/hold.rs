@@ -1,14 +1,12 @@
 //! A lock as its holder knows it: until when it is counted on, and whether its server may have forgotten it.
 
-use core::pin::pin;
-use core::task::Poll;
 use core::time::Duration;
 use std::sync::Arc;
 
 use cache_core::store::{ExtendError, HeldLease, LockOptions, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::RedisLocks;
 use crate::key::Kind;
@@ -22,6 +20,9 @@ pub(super) struct Asked {
     /// Connections that had ended by then. A server that has been restarted since has ended one more.
     lost: u64,
 }
+
+/// By so much, and a fiftieth of its ttl, the server may end it later than its holder thinks.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What a holder counts on.
 #[derive(Clone, Copy)]
@@ -143,7 +144,7 @@ impl Hold {
     }
 
     /// Renews it at each third, if it is to be renewed; asks for it whenever a connection has ended; and tries
-    /// again soon where the server does not answer. Ends when it is lost.
+    /// again soon where the server does not answer. Ends when it is lost, or was left to its ttl.
     pub(super) async fn guard(self: Arc<Self>, options: LockOptions) {
         let mut moved = self.locks.server.moves();
         let third = (options.ttl / 3).clamp(Duration::from_millis(1), form::FOR_EVER);
@@ -154,7 +155,11 @@ impl Hold {
             let Some(sure) = *self.sure.borrow() else { return };
             let is_due = renew_at.is_some_and(|at| at <= Instant::now());
             if !is_due && !self.is_doubtful(sure) {
-                rings(&mut moved, renew_at).await;
+                let over = sure.until + options.ttl.min(form::FOR_EVER) / 50 + LATE;
+                if renew_at.is_none() && over <= Instant::now() {
+                    return;
+                }
+                rings(&mut moved, renew_at.unwrap_or(over)).await;
                 continue;
             }
             let asked =
@@ -162,7 +167,7 @@ impl Hold {
             match asked {
                 Ok(()) => renew_at = renew_at.map(|_| Instant::now() + third),
                 Err(ExtendError::Lost) => return,
-                Err(_) => rings(&mut moved, Some(Instant::now() + soon)).await,
+                Err(_) => rings(&mut moved, Instant::now() + soon).await,
             }
         }
     }
@@ -182,18 +187,7 @@ impl Hold {
 }
 
 /// Waits until the connection may have changed, or the time has come.
-async fn rings(moved: &mut watch::Receiver<()>, at: Option<Instant>) {
-    let mut change = pin!(moved.changed());
-    let mut over = pin!(async {
-        match at {
-            Some(at) => sleep_until(at).await,
-            None => core::future::pending().await,
-        }
-    });
-    core::future::poll_fn(|context| {
-        let rung =
-            change.as_mut().poll(context).is_ready() || over.as_mut().poll(context).is_ready();
-        if rung { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+async fn rings(moved: &mut watch::Receiver<()>, at: Instant) {
+    // An error: the server's last handle is gone, which this one has.
+    let _ = timeout_at(at, moved.changed()).await;
 }
