@@ -217,10 +217,11 @@ struct Worker {
     history: Vec<Held>,
 }
 
-/// Until when the holder is told that it counts on it, or a little less.
-fn counted_on(lock: &RedisLock) -> Clock {
+/// Until when the holder is told that it counts on it, or a little less; `None` if it does not.
+fn counted_on(lock: &RedisLock) -> Option<Clock> {
     let now = Clock::now();
-    now + lock.valid_for()
+    let left = lock.valid_for();
+    (!left.is_zero()).then(|| now + left)
 }
 
 /// Notes that the holder was told now that it has it surely, if it was.
@@ -248,7 +249,8 @@ impl Worker {
         let returned = Clock::now();
         self.world.acquired.fetch_add(1, SeqCst);
         let same = life == self.world.life() && life.is_multiple_of(2);
-        let (until, fence) = (counted_on(&lock), lock.fence());
+        // What was given too late to be counted on was never.
+        let (until, fence) = (counted_on(&lock).unwrap_or(asked), lock.fence());
         let life = same.then_some(life);
         let held = Held { name, fence, asked, returned, life, until, ended: returned, sure: asked };
         self.hold(lock, held, round, ttl).await;
@@ -322,7 +324,7 @@ impl Worker {
 
     async fn extend(&self, lock: &RedisLock, held: &mut Held, ttl: Duration) {
         match lock.extend(ttl).await {
-            Ok(()) => held.until = counted_on(lock),
+            Ok(()) => held.until = counted_on(lock).unwrap_or(held.until),
             Err(ExtendError::Lost) => {
                 let in_time = Clock::now() < held.until && self.lives(held);
                 assert!(!in_time, "somebody else has ended {held:?}");
@@ -335,12 +337,11 @@ impl Worker {
     async fn watch(&self, lock: &RedisLock, held: &mut Held, ttl: Duration) {
         for _ in 0..8 {
             let _ = timeout(ttl / 4, lock.lost()).await;
-            let until = counted_on(lock);
-            if lock.valid_for().is_zero() {
+            let Some(until) = counted_on(lock) else {
                 let in_time = Clock::now() < held.until && self.lives(held);
                 assert!(!in_time, "somebody else has ended {held:?}");
                 return;
-            }
+            };
             held.until = held.until.max(until);
             note_sure(lock, held);
         }
