@@ -1,17 +1,22 @@
 //! A lock that processes share: who holds it, how long that is sure, and what one who comes too late can still do.
 //!
-//! `cargo run --example distributed_lock` takes about two seconds. It starts a
-//! `redis-server` of its own, checks what it promises, and exits with 1 if a promise did not hold.
+//! `cargo run --example distributed_lock` takes about three seconds. It starts a
+//! `redis-server` of its own, checks what it promises, and exits with 1 if a promise did not hold. All of it but the
+//! last part runs on locks in memory first, as a test without a server would.
 //!
 //! The usual mistake is to ask who holds a lock, and to delete it if that is oneself: between the two steps it may
 //! have passed to another, whose lock is deleted then. Here it cannot be written: a lock is released by what
 //! `acquire` answered, in one step of the server, and that ends no other holder's.
 
 use std::error::Error;
+use std::fmt::Debug;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use advanced_caching::redis::{AcquireError, LockOptions, Locks, Released, Server};
+use advanced_caching::MemoryLocks;
+use advanced_caching::future::Tokio;
+use advanced_caching::redis::{RedisLocks, Server};
+use advanced_caching::store::{AcquireError, AsyncLock, AsyncLocks, LockOptions, Released};
 use tokio::time::sleep;
 
 #[path = "support/redis.rs"]
@@ -50,20 +55,37 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Locks of any kind, which can be shown.
+trait AnyLocks: AsyncLocks<Lock: Debug> {}
+
+impl<L: AsyncLocks<Lock: Debug>> AnyLocks for L {}
+
 async fn show() -> Result<bool, Box<dyn Error>> {
-    let (redis, mut promises) = (RedisServer::start()?, Promises(true));
-    println!("Redis    {}", redis.address());
-    let process = || Locks::new(&Server::open(&redis.address())?, "example");
+    let (mut redis, mut promises) = (RedisServer::start()?, Promises(true));
+    println!("Locks in memory");
+    let memory = MemoryLocks::new().tasks(Tokio);
+    show_on(&memory, &memory.clone(), &mut promises).await?;
+    println!("\nRedis    {}", redis.address());
+    let process = || RedisLocks::new(&Server::open(&redis.address())?, "example");
     let (one, two) = (process()?, process()?);
-    one_at_a_time(&one, &two, &mut promises).await?;
-    too_late(&one, &two, &mut promises).await?;
-    renewed(&one, &two, &mut promises).await?;
+    show_on(&one, &two, &mut promises).await?;
+    forgotten(&one, &two, &mut redis, &mut promises).await?;
     Ok(promises.0)
 }
 
+async fn show_on(
+    one: &impl AnyLocks,
+    two: &impl AnyLocks,
+    promises: &mut Promises,
+) -> Result<(), Box<dyn Error>> {
+    one_at_a_time(one, two, promises).await?;
+    too_late(one, two, promises).await?;
+    renewed(one, two, promises).await
+}
+
 async fn one_at_a_time(
-    one: &Locks,
-    two: &Locks,
+    one: &impl AnyLocks,
+    two: &impl AnyLocks,
     promises: &mut Promises,
 ) -> Result<(), Box<dyn Error>> {
     println!("\nTwo processes want the same lock");
@@ -88,7 +110,11 @@ async fn one_at_a_time(
     Ok(())
 }
 
-async fn too_late(one: &Locks, two: &Locks, promises: &mut Promises) -> Result<(), Box<dyn Error>> {
+async fn too_late(
+    one: &impl AnyLocks,
+    two: &impl AnyLocks,
+    promises: &mut Promises,
+) -> Result<(), Box<dyn Error>> {
     println!("\nA holder works for longer than its lock lasts");
     let mut report = Report::default();
     let late = one.acquire("report", LockOptions::new(SHORT).wait(PATIENCE)).await?;
@@ -113,7 +139,11 @@ async fn too_late(one: &Locks, two: &Locks, promises: &mut Promises) -> Result<(
     Ok(())
 }
 
-async fn renewed(one: &Locks, two: &Locks, promises: &mut Promises) -> Result<(), Box<dyn Error>> {
+async fn renewed(
+    one: &impl AnyLocks,
+    two: &impl AnyLocks,
+    promises: &mut Promises,
+) -> Result<(), Box<dyn Error>> {
     println!("\nA holder that has it renewed, at each third of its time");
     let long = one.acquire("report", LockOptions::new(SHORT).wait(PATIENCE).renew()).await?;
     sleep(3 * SHORT).await;
@@ -123,5 +153,31 @@ async fn renewed(one: &Locks, two: &Locks, promises: &mut Promises) -> Result<()
     drop(long);
     let free = eventually(async || two.acquire("report", LockOptions::new(SHORT)).await.is_ok());
     promises.check("dropped, it is released", free.await);
+    Ok(())
+}
+
+/// A server that keeps nothing on disk is killed, and comes back empty.
+async fn forgotten(
+    one: &RedisLocks,
+    two: &RedisLocks,
+    redis: &mut RedisServer,
+    promises: &mut Promises,
+) -> Result<(), Box<dyn Error>> {
+    println!("\nThe server forgets who holds the lock");
+    let first = one.acquire("report", LockOptions::new(MINUTE).wait(PATIENCE)).await?;
+    redis.kill();
+    let told = eventually(async || first.valid_for().is_zero());
+    promises.check("its holder does not count on it when the server is gone", told.await);
+    redis.restart()?;
+    let again = eventually(async || two.acquire("other", LockOptions::new(SHORT)).await.is_ok());
+    promises.check("the server is used again", again.await);
+    let second = two.acquire("report", LockOptions::new(MINUTE)).await?;
+    println!("Held     {second:?}");
+    let lost = tokio::time::timeout(PATIENCE, first.lost()).await;
+    promises.check("the first is told that it has lost it", lost.is_ok());
+    promises.check("the second has a larger number", second.fence() > first.fence());
+    let (late, last) = (first.release().await?, second.release().await?);
+    promises
+        .check("and has not lost it", (late, last) == (Released::AlreadyLost, Released::Released));
     Ok(())
 }

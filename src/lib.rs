@@ -47,8 +47,8 @@ pub use cache_std::CoarseTime;
 pub use cache_std::chaos;
 #[cfg(feature = "std")]
 pub use cache_std::{
-    Alarm, DirStats, DirStore, LeapingTime, ManualTime, MemoryStore, MonotonicTime, Signal,
-    TickTime, Time,
+    Alarm, DirStats, DirStore, LeapingTime, ManualTime, MemoryLock, MemoryLocks, MemoryStore,
+    MonotonicTime, Signal, TickTime, Time,
 };
 
 /// The guide pages, whose code runs as a test.

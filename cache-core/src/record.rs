@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::entry::Windows;
 use crate::label::Label;
-use crate::ticket::FlightId;
+use crate::ticket::{FlightId, Ticket};
 use crate::time::Instant;
 
 /// One key's record. Opaque: tables only hold it.
@@ -86,6 +86,8 @@ pub(crate) struct Flight {
     pub(crate) newest: u64,
     /// The barrier: tickets up to this one have landed or come too late.
     pub(crate) landed: u64,
+    /// Tickets up to this one began before something may have been missed: they do not land either.
+    pub(crate) suspect: u64,
     /// Tickets of the row that have not ended.
     pub(crate) outstanding: u32,
     /// The newest ticket ended without landing; older ones may still land.
@@ -105,6 +107,16 @@ impl Flight {
 
     pub(crate) const fn id(&self) -> FlightId {
         FlightId(self.newest)
+    }
+
+    /// Whether what a ticket of this row loads may land.
+    pub(crate) const fn admits(&self, ticket: &Ticket) -> bool {
+        ticket.id > self.landed && ticket.id > self.suspect
+    }
+
+    /// Whether a ticket may not land for the one reason that something may have been missed since it began.
+    pub(crate) const fn suspects(&self, ticket: &Ticket) -> bool {
+        self.chain == ticket.chain && ticket.id > self.landed && ticket.id <= self.suspect
     }
 }
 

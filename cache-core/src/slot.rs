@@ -158,6 +158,7 @@ impl Slot {
                 chain: id,
                 newest: id,
                 landed: 0,
+                suspect: 0,
                 outstanding: 0,
                 ended: true,
                 started: now,
@@ -242,7 +243,7 @@ impl Slot {
             .record
             .flight
             .as_ref()
-            .is_some_and(|flight| flight.chain == ticket.chain && ticket.id > flight.landed);
+            .is_some_and(|flight| flight.chain == ticket.chain && flight.admits(ticket));
         let Some(found) = windows_of(site, &terms).filter(|_| lives) else {
             return Landing::Superseded;
         };
@@ -262,7 +263,7 @@ impl Slot {
         if flight.chain != ticket.chain {
             return false;
         }
-        let admitted = ticket.id > flight.landed;
+        let admitted = flight.admits(ticket);
         flight.landed = flight.landed.max(ticket.id);
         flight.outstanding = flight.outstanding.saturating_sub(1);
         flight.ended |= ticket.id == flight.newest;
@@ -343,6 +344,21 @@ impl Slot {
     /// policy's swr and sie from now on.
     pub(crate) fn expire(&mut self, site: Site<'_>, tickets: &mut Tickets) {
         self.void(tickets);
+        self.grow_stale(site);
+    }
+
+    /// As [`expire`](Self::expire), where something may have been missed. Flights under way do not land, and the
+    /// next caller may load; but until something does void them, they are known as suspects.
+    pub(crate) fn mistrust(&mut self, site: Site<'_>) {
+        self.record.trouble = None;
+        self.record.missing_until = None;
+        if let Some(flight) = &mut self.record.flight {
+            (flight.suspect, flight.ended) = (flight.newest, true);
+        }
+        self.grow_stale(site);
+    }
+
+    fn grow_stale(&mut self, site: Site<'_>) {
         if let Some(windows) =
             self.windows.as_mut().filter(|w| !site.now.has_reached(w.fresh_until))
         {

@@ -13,6 +13,8 @@ pub mod envelope;
 mod error;
 mod forward;
 mod leases;
+#[cfg(feature = "envelope")]
+mod locks;
 mod shared;
 
 pub use self::chain::Chain;
@@ -35,6 +37,10 @@ pub use self::codec::{Codec, CodecError, KeyBytes, KeyFromBytes, Plain};
 pub use self::error::{Cause, StoreError};
 pub use self::forward::Ready;
 pub use self::leases::{AsyncLeases, HeldLease, Leases};
+#[cfg(feature = "envelope")]
+pub use self::locks::{
+    AcquireError, AsyncLock, AsyncLocks, ExtendError, Lock, LockOptions, Locks, Released,
+};
 pub use self::shared::{AsyncSharedStore, Mutation, SharedStore, Station, TagChange, Unshared};
 #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
 pub use self::shared::{Backplane, Receiver};

@@ -4,6 +4,9 @@
 
 #[path = "conformance/leases.rs"]
 mod leases;
+#[cfg(feature = "envelope")]
+#[path = "conformance/locks.rs"]
+mod locks;
 #[path = "conformance/map.rs"]
 mod map;
 #[path = "conformance/shared.rs"]
@@ -18,6 +21,8 @@ use cache_core::conformance::{self, Harness};
 use cache_core::{Clock, Instant};
 
 use crate::leases::{LEASE_DEFECTS, TestLeases};
+#[cfg(feature = "envelope")]
+use crate::locks::{LOCK_DEFECTS, TestLocks};
 use crate::map::Maps;
 use crate::shared::{SHARED_DEFECTS, TestShared};
 use crate::stores::{DEFECTS, Kind};
@@ -78,6 +83,28 @@ fn right_leases_keep_every_rule() {
 fn each_kind_of_wrong_leases_is_rejected_by_its_rule() {
     for (defect, rule) in LEASE_DEFECTS {
         let violation = conformance::leases(&TestLeases::with(Some(*defect)))
+            .expect_err(&format!("{defect:?} was not noticed"));
+        assert_eq!(violation.rule, *rule, "{defect:?}: {violation}");
+    }
+}
+
+#[cfg(feature = "envelope")]
+#[test]
+fn right_locks_keep_every_rule() {
+    let harness = TestLocks::with(None);
+    let report = conformance::locks(&harness).unwrap();
+    assert_eq!(report.not_applicable().count(), 0);
+    let rules: BTreeSet<_> = report.checked().collect();
+    assert_eq!(rules, LOCK_DEFECTS.iter().map(|(_, rule)| *rule).collect());
+    let spent = harness.now().saturating_since(map::START).as_secs();
+    assert!(spent <= 35, "{spent}");
+}
+
+#[cfg(feature = "envelope")]
+#[test]
+fn each_kind_of_wrong_locks_is_rejected_by_its_rule() {
+    for (defect, rule) in LOCK_DEFECTS {
+        let violation = conformance::locks(&TestLocks::with(Some(*defect)))
             .expect_err(&format!("{defect:?} was not noticed"));
         assert_eq!(violation.rule, *rule, "{defect:?}: {violation}");
     }

@@ -17,7 +17,7 @@ mod locks;
 use home::wait;
 
 /// The same for threads: what is async there blocks its caller here. From
-/// [`RedisStore::blocking`] and [`Locks::blocking`](crate::Locks::blocking).
+/// [`RedisStore::blocking`] and [`RedisLocks::blocking`](crate::RedisLocks::blocking).
 ///
 /// Connections live on a runtime of this crate's own, one thread for the whole process, which begins with
 /// the first operation and does not keep the process from ending. The caller's thread does the rest itself,

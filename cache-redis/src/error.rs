@@ -192,7 +192,7 @@ impl From<ServerError> for StoreError {
 }
 
 /// Why a [`Server`](crate::Server), a [`RedisStore`](crate::RedisStore) or
-/// [`Locks`](crate::Locks) was not made.
+/// [`RedisLocks`](crate::RedisLocks) was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {

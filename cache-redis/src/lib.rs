@@ -37,7 +37,7 @@ mod error;
 mod form;
 mod key;
 mod link;
-mod lock;
+mod locks;
 mod message;
 mod random;
 mod reply;
@@ -54,7 +54,8 @@ mod writes;
 
 pub use backplane::RedisBackplane;
 pub use blocking::Blocking;
+pub use cache_core::store::{AcquireError, ExtendError, LockOptions, Released};
 pub use error::{BuildError, ServerError};
-pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
+pub use locks::{RedisLock, RedisLocks};
 pub use server::{Connection, ConnectionWatch, Server, ServerBuilder};
 pub use store::{Inspected, Inspection, RedisStore, StoreStats};

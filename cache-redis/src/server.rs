@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 #[cfg(feature = "cluster")]
 use tokio::time::Instant;
 use tokio::time::timeout;
@@ -221,6 +221,11 @@ impl Server {
     /// How many operations ended with this error.
     pub fn failures(&self, error: ServerError) -> u64 {
         self.shared.ends[error.number()].load(Relaxed)
+    }
+
+    /// Told whenever a connection may have come or gone.
+    pub(crate) fn moves(&self) -> Receiver<()> {
+        self.shared.moved.subscribe()
     }
 
     /// Another connection, which listens; in a cluster to any node, since all tell the same.

@@ -166,8 +166,11 @@ impl Supervisor {
         }
     }
 
-    /// Begins anew where nobody does what is given out any more. Epochs go on.
+    /// Begins anew where nobody does what is given out any more. Epochs go on; a connection that was up has ended.
     pub(crate) const fn restart(&mut self) {
+        if matches!(self.state, State::Up(_)) {
+            self.lost = self.lost.saturating_add(1);
+        }
         self.state = State::Down(Down::START);
     }
 

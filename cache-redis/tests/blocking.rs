@@ -11,7 +11,7 @@ use std::time::{Duration, Instant as Real};
 use cache_core::store::{Backplane, Plain, Receiver, Store, StoreError};
 use cache_core::{Freshness, Instant, Lifetime};
 use cache_redis::{
-    AcquireError, Blocking, Connection, LockOptions, Locks, RedisStore, Released, Server,
+    AcquireError, Blocking, Connection, LockOptions, RedisLocks, RedisStore, Released, Server,
     ServerError,
 };
 use cache_std::sync::{Cache, Reach};
@@ -228,7 +228,7 @@ fn who_is_told_by_the_backplane_is_refused_and_hangs_nothing() {
 #[test]
 fn locks_of_threads_exclude_are_renewed_and_released_when_dropped() {
     let redis = RedisServer::start();
-    let [one, other] = [(); 2].map(|()| Locks::new(&open(&redis), "app").unwrap().blocking());
+    let [one, other] = [(); 2].map(|()| RedisLocks::new(&open(&redis), "app").unwrap().blocking());
     let short = LockOptions::new(Duration::from_millis(300)).renew();
     let held = one.acquire("a", short).unwrap();
     let fence = held.fence();
@@ -276,7 +276,7 @@ fn program() {
         .backplane(store.backplane());
     let cache = cache.build().unwrap();
     assert_eq!(cache.get_or_load("key", load("value")).unwrap(), "value");
-    let lock = Locks::new(&server, "app").unwrap().blocking();
+    let lock = RedisLocks::new(&server, "app").unwrap().blocking();
     let lock = lock.acquire("held", LockOptions::new(MINUTE).renew()).unwrap();
     // As statics are: neither is ever dropped.
     std::mem::forget((cache, lock));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cache_core::store::{AsyncLeases, AsyncStore, Codec, CodecError, Plain, StoreError};
 use cache_core::{Instant, Lifetime};
 use cache_redis::{
-    AcquireError, BuildError, ExtendError, LockOptions, Locks, RedisStore, Server, ServerError,
+    AcquireError, BuildError, ExtendError, LockOptions, RedisLocks, RedisStore, Server, ServerError,
 };
 use support::{PATIENCE, RedisServer};
 
@@ -153,7 +153,7 @@ async fn show_errors(server: &Server, shown: &mut Shown) {
     if let Err(error) = picky.get(KEY, NOW).await {
         shown.error(&error);
     }
-    let locks = Locks::new(server, "app").unwrap();
+    let locks = RedisLocks::new(server, "app").unwrap();
     match locks.acquire(KEY, LockOptions::new(MINUTE)).await {
         Ok(lock) => {
             shown.debug(&lock);

@@ -13,7 +13,7 @@ use cache_core::store::{
     AsyncLeases, AsyncSharedStore, AsyncStore, Plain, Station, StoreError, TagChange,
 };
 use cache_core::{Instant, Lifetime};
-use cache_redis::{Connection, LockOptions, Locks, RedisStore, Released, Server, ServerError};
+use cache_redis::{Connection, LockOptions, RedisLocks, RedisStore, Released, Server, ServerError};
 use support::{
     LOGIN, Listener, PATIENCE, RedisCluster, RedisServer, Told, behind, eventually, free_ports,
     keys_of, victim,
@@ -159,7 +159,7 @@ async fn r5_keys_of_all_slots_are_kept_found_cleared_and_purged() {
 async fn r5_leases_and_locks_are_held_in_a_cluster() {
     let cluster = RedisCluster::start();
     let store = patient(&cluster.address());
-    let locks = Locks::new(store.server(), "app").unwrap();
+    let locks = RedisLocks::new(store.server(), "app").unwrap();
     let ten = Duration::from_secs(10);
     for n in 0..20 {
         let key = format!("key-{n}");

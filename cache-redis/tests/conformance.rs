@@ -11,13 +11,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use cache_core::conformance::{
-    self, Harness, LeaseHarness, Report, SharedHarness, StoreHarness, Violation, hostile_bytes,
+    self, Harness, LeaseHarness, LockHarness, Report, SharedHarness, StoreHarness, Violation,
+    hostile_bytes,
 };
 use cache_core::store::{
     AsyncStore, Backplane, Plain, Receiver, Station, Store, StoreError, Stored,
 };
 use cache_core::{Instant, Lifetime};
-use cache_redis::{Blocking, RedisStore, Server};
+use cache_redis::{Blocking, RedisLocks, RedisStore, Server};
 #[cfg(feature = "cluster")]
 use support::RedisCluster;
 use support::{PATIENCE, RedisServer, eventually};
@@ -271,6 +272,21 @@ impl LeaseHarness for RealTime {
     }
 }
 
+impl LockHarness for RealTime {
+    type Locks = Blocking<RedisLocks>;
+
+    fn make(&self) -> Blocking<RedisLocks> {
+        RedisLocks::new(&self.server(), self.prefix()).unwrap().blocking()
+    }
+
+    fn take_away(&self, _: &Blocking<RedisLocks>, name: &str) -> bool {
+        let (prefix, name) = (self.made.get(), name.replace(' ', "%20"));
+        let name = format!("test:{prefix}:default:k:{{{name}}}");
+        let redis = self.redis.borrow();
+        redis.primaries().iter().any(|node| node.ask(&["DEL", &name]).as_deref() == Some(":1\r\n"))
+    }
+}
+
 impl SharedHarness for RealTime {
     type Value = String;
     type Store = Blocking<Texts>;
@@ -395,6 +411,11 @@ fn the_leases_conform() {
 }
 
 #[test]
+fn r9_the_locks_conform() {
+    conforms(one, conformance::locks);
+}
+
+#[test]
 fn the_store_conforms_as_one_that_is_shared() {
     conforms(one, conformance::shared);
 }
@@ -408,6 +429,12 @@ fn the_store_conforms() {
 #[test]
 fn r5_the_leases_conform_in_a_cluster() {
     conforms(cluster, conformance::leases);
+}
+
+#[cfg(feature = "cluster")]
+#[test]
+fn r5_the_locks_conform_in_a_cluster() {
+    conforms(cluster, conformance::locks);
 }
 
 #[cfg(feature = "cluster")]

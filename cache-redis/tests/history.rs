@@ -2,7 +2,8 @@
 //! server is killed and forgets everything.
 //!
 //! All that is checked follows from the order of instants of one clock, so a slow machine has a shorter
-//! history, and no other. `HISTORY_SECONDS` makes it longer.
+//! history, and no other. `HISTORY_SECONDS` makes it longer; `cargo xtask soak --locks 1000000` goes on until so many
+//! locks were held, with more workers, and more deaths of the server.
 
 mod support;
 
@@ -10,13 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as Clock};
 
-use cache_redis::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released, Server};
-use support::{PATIENCE, Random, RedisServer};
+use cache_redis::{
+    AcquireError, Connection, ExtendError, LockOptions, RedisLock, RedisLocks, Released, Server,
+};
+use support::{PATIENCE, Random, RedisServer, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-const NAMES: usize = 8;
-const WORKERS: u64 = 4;
+/// Processes, each with a connection of its own.
+const PROCESSES: u64 = 4;
 
 const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -35,6 +38,8 @@ struct Held {
     until: Clock,
     /// When the holder's work ended, which is later where it was not in time.
     ended: Clock,
+    /// When the holder was last told that it has it surely.
+    sure: Clock,
 }
 
 /// What a history came to.
@@ -43,21 +48,21 @@ struct Seen {
     wrong: Vec<String>,
     /// Holders who still worked when another had it, and had been told that their time was over.
     announced: usize,
-    /// The same, because a server forgot them: none can tell before it is asked.
+    /// The same, because a server forgot them; they had been told as well.
     forgotten: usize,
 }
 
 /// Looks from the largest fence of each name to the smallest.
 fn check(history: &[Held]) -> Seen {
     let mut seen = Seen::default();
-    for name in 0..NAMES {
-        let mut held: Vec<_> = history.iter().filter(|held| held.name == name).collect();
-        held.sort_by_key(|held| held.fence);
+    let mut history: Vec<_> = history.iter().collect();
+    history.sort_by_key(|held| (held.name, held.fence));
+    for held in history.chunk_by(|one, next| one.name == next.name) {
         for pair in held.windows(2).filter(|pair| pair[0].fence == pair[1].fence) {
             seen.wrong.push(format!("a fence was given twice: {pair:?}"));
         }
         let (mut next, mut next_of_life): (Option<&Held>, Option<&Held>) = (None, None);
-        for older in held.into_iter().rev() {
+        for older in held.iter().copied().rev() {
             compare(older, next, next_of_life, &mut seen);
             let earlier = |known: Option<&Held>| known.is_none_or(|k| older.returned < k.returned);
             next = if earlier(next) { Some(older) } else { next };
@@ -76,6 +81,8 @@ fn compare(older: &Held, next: Option<&Held>, next_of_life: Option<&Held>, seen:
     let Some(next) = next else { return };
     if next.returned < older.asked {
         seen.wrong.push(format!("a fence is smaller than one before: {older:?} {next:?}"));
+    } else if next.returned < older.sure {
+        seen.wrong.push(format!("it was not told that another has it: {older:?} {next:?}"));
     }
     let works_on = next.returned < older.ended;
     match next_of_life {
@@ -123,17 +130,50 @@ impl Guarded {
 struct World {
     /// Odd while the server is being killed and started.
     life: AtomicU64,
+    /// When all end, if not after so many acquisitions.
     end: Clock,
-    guarded: [Mutex<Guarded>; NAMES],
+    enough: Option<u64>,
+    acquired: AtomicU64,
+    /// Those who hold a lock that lasts for longer than the server.
+    keeping: AtomicU64,
+    released: AtomicU64,
+    guarded: Vec<Mutex<Guarded>>,
 }
 
 impl World {
+    fn new(span: Duration, enough: Option<u64>, names: usize) -> Arc<Self> {
+        Arc::new(Self {
+            life: AtomicU64::new(0),
+            end: Clock::now() + span,
+            enough,
+            acquired: AtomicU64::new(0),
+            keeping: AtomicU64::new(0),
+            released: AtomicU64::new(0),
+            guarded: (0..names).map(|_| Mutex::default()).collect(),
+        })
+    }
+
     fn life(&self) -> u64 {
         self.life.load(SeqCst)
     }
 
     fn guarded<T>(&self, name: usize, act: impl FnOnce(&mut Guarded) -> T) -> T {
         act(&mut self.guarded[name].lock().unwrap())
+    }
+
+    /// How much of it is over, from 0 to 1.
+    fn progress(&self, span: Duration) -> f64 {
+        match self.enough {
+            Some(enough) => self.acquired.load(SeqCst) as f64 / enough as f64,
+            None => 1.0 - (self.end.saturating_duration_since(Clock::now())).div_duration_f64(span),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.enough {
+            Some(enough) => self.acquired.load(SeqCst) >= enough,
+            None => Clock::now() >= self.end,
+        }
     }
 }
 
@@ -145,6 +185,8 @@ enum Round {
     Renew,
     /// Works on when the time is over, and is late with everything.
     Pause,
+    /// Holds one that lasts for longer than the server.
+    Keep,
     Drop,
     /// As one does that is killed.
     Forget,
@@ -160,58 +202,61 @@ impl Round {
             3..8 => Self::Extend,
             8 => Self::Forget,
             9 => Self::Cancel,
-            10..16 => Self::Drop,
+            10 => Self::Keep,
+            11..16 => Self::Drop,
             _ => Self::Release,
         }
     }
 }
 
-/// One process.
+/// One of a process's tasks.
 struct Worker {
     world: Arc<World>,
-    locks: Locks,
+    locks: RedisLocks,
     random: Random,
     history: Vec<Held>,
 }
 
-/// Until when the holder is told that it counts on it, or a little less; `None` where it is told that it is
-/// over.
-fn counted_on(lock: &Lock) -> Option<Clock> {
-    let (now, left) = (Clock::now(), lock.valid_for());
+/// Until when the holder is told that it counts on it, or a little less; `None` if it does not.
+fn counted_on(lock: &RedisLock) -> Option<Clock> {
+    let now = Clock::now();
+    let left = lock.valid_for();
     (!left.is_zero()).then(|| now + left)
 }
 
-impl Worker {
-    fn new(number: u64, world: &Arc<World>, redis: &RedisServer) -> Self {
-        let server = Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE);
-        let locks = Locks::new(&server.build().unwrap(), "app").unwrap();
-        let (world, random) = (Arc::clone(world), Random(number));
-        Self { world, locks, random, history: vec![] }
+/// Notes that the holder was told now that it has it surely, if it was.
+fn note_sure(lock: &RedisLock, held: &mut Held) {
+    let now = Clock::now();
+    if !lock.valid_for().is_zero() {
+        held.sure = now;
     }
+}
 
+impl Worker {
     async fn work(mut self) -> Vec<Held> {
-        while Clock::now() < self.world.end {
+        while !self.world.is_over() {
             self.round().await;
         }
         self.history
     }
 
     async fn round(&mut self) {
-        let name = self.random.below(NAMES as u64) as usize;
+        let name = self.random.below(self.world.guarded.len() as u64) as usize;
         let round = Round::of(self.random.below(64));
-        let ttl = ms(20 + self.random.below(30));
+        let ttl = ms(if round == Round::Keep { 30_000 } else { 20 + self.random.below(30) });
         let (life, asked) = (self.world.life(), Clock::now());
         let Some(lock) = self.acquire(name, round, ttl).await else { return };
         let returned = Clock::now();
+        self.world.acquired.fetch_add(1, SeqCst);
         let same = life == self.world.life() && life.is_multiple_of(2);
-        let (until, fence) = (counted_on(&lock), lock.fence());
+        // What was given too late to be counted on was never.
+        let (until, fence) = (counted_on(&lock).unwrap_or(asked), lock.fence());
         let life = same.then_some(life);
-        let until = until.unwrap_or(asked); // it came too late to count on it
-        let held = Held { name, fence, asked, returned, life, until, ended: returned };
+        let held = Held { name, fence, asked, returned, life, until, ended: returned, sure: asked };
         self.hold(lock, held, round, ttl).await;
     }
 
-    async fn acquire(&mut self, name: usize, round: Round, ttl: Duration) -> Option<Lock> {
+    async fn acquire(&mut self, name: usize, round: Round, ttl: Duration) -> Option<RedisLock> {
         let mut options = LockOptions::new(ttl);
         if round == Round::Renew {
             options = options.renew();
@@ -233,15 +278,17 @@ impl Worker {
         }
     }
 
-    async fn hold(&mut self, lock: Lock, mut held: Held, round: Round, ttl: Duration) {
+    async fn hold(&mut self, lock: RedisLock, mut held: Held, round: Round, ttl: Duration) {
         let (name, fence) = (held.name, held.fence);
         let read = self.world.guarded(name, |guarded| guarded.read(fence));
         match round {
             Round::Extend => self.extend(&lock, &mut held, ttl).await,
             Round::Renew => self.watch(&lock, &mut held, ttl).await,
             Round::Pause => self.pause(&lock, &held, ttl).await,
+            Round::Keep => self.keep(&lock, &mut held).await,
             _ => {}
         }
+        note_sure(&lock, &mut held);
         if let Some(read) = read {
             self.world.guarded(name, |guarded| guarded.write(fence, read));
         }
@@ -257,6 +304,8 @@ impl Worker {
                 held.until = counted_on.min(held.ended);
                 let released = lock.release().await;
                 let in_time = Clock::now() < counted_on && self.lives(&held);
+                self.world.released.fetch_add(u64::from(released.is_ok()), SeqCst);
+                // Also where another's release, which came late, had ended it.
                 let wrong = match released {
                     Ok(Released::Released) => round == Round::Pause,
                     Ok(Released::AlreadyLost) => in_time,
@@ -273,7 +322,7 @@ impl Worker {
         held.life == Some(self.world.life())
     }
 
-    async fn extend(&self, lock: &Lock, held: &mut Held, ttl: Duration) {
+    async fn extend(&self, lock: &RedisLock, held: &mut Held, ttl: Duration) {
         match lock.extend(ttl).await {
             Ok(()) => held.until = counted_on(lock).unwrap_or(held.until),
             Err(ExtendError::Lost) => {
@@ -285,7 +334,7 @@ impl Worker {
     }
 
     /// Holds one that is renewed for longer than its ttl.
-    async fn watch(&self, lock: &Lock, held: &mut Held, ttl: Duration) {
+    async fn watch(&self, lock: &RedisLock, held: &mut Held, ttl: Duration) {
         for _ in 0..8 {
             let _ = timeout(ttl / 4, lock.lost()).await;
             let Some(until) = counted_on(lock) else {
@@ -294,11 +343,32 @@ impl Worker {
                 return;
             };
             held.until = held.until.max(until);
+            note_sure(lock, held);
+        }
+    }
+
+    /// Holds it for a while, and as long as the server is dying; then until somebody else has it, unless nobody
+    /// comes.
+    async fn keep(&self, lock: &RedisLock, held: &mut Held) {
+        let life = self.world.life();
+        self.world.keeping.fetch_add(1, SeqCst);
+        while held.returned.elapsed() < ms(100) || !self.world.life().is_multiple_of(2) {
+            note_sure(lock, held);
+            sleep(ms(2)).await;
+        }
+        self.world.keeping.fetch_sub(1, SeqCst);
+        for _ in 0..50 {
+            let taken = self.world.guarded(held.name, |guarded| guarded.largest > held.fence);
+            if life == self.world.life() || taken {
+                break;
+            }
+            note_sure(lock, held);
+            sleep(ms(2)).await;
         }
     }
 
     /// Sleeps until it is over, and somebody else has it, unless nobody comes.
-    async fn pause(&self, lock: &Lock, held: &Held, ttl: Duration) {
+    async fn pause(&self, lock: &RedisLock, held: &Held, ttl: Duration) {
         sleep(ttl + ms(3)).await;
         for _ in 0..50 {
             if self.world.guarded(held.name, |guarded| guarded.largest > held.fence) {
@@ -315,40 +385,65 @@ impl Worker {
     }
 }
 
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// The server dies, and comes back empty, when all who have locks of it have noticed.
+async fn bury(world: &World, redis: &mut RedisServer, servers: &[Server]) {
+    world.life.fetch_add(1, SeqCst);
+    eventually("somebody has one that lasts", async || world.keeping.load(SeqCst) > 0).await;
+    redis.kill();
+    let gone = || servers.iter().all(|server| server.connection() != Connection::Up);
+    eventually("all have noticed", async || gone()).await;
+    redis.restart();
+    world.life.fetch_add(1, SeqCst);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r9_no_history_of_locks_has_two_who_count_on_one() {
-    let given = std::env::var("HISTORY_SECONDS").ok().and_then(|text| text.parse().ok());
-    let span = Duration::from_secs(given.unwrap_or(10));
+    let (began, enough) = (Clock::now(), setting("HISTORY_LOCKS"));
+    let span = Duration::from_secs(setting("HISTORY_SECONDS").unwrap_or(10));
+    let (tasks, deaths) = if enough.is_some() { (16, 20) } else { (1, 1) };
     let mut redis = RedisServer::start();
-    let world = Arc::new(World {
-        life: AtomicU64::new(0),
-        end: Clock::now() + span,
-        guarded: Default::default(),
-    });
+    let world = World::new(span, enough, (2 * PROCESSES * tasks) as usize);
+    let open = |_| {
+        let server = Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE);
+        server.build().unwrap()
+    };
+    let servers: Vec<_> = (0..PROCESSES).map(open).collect();
     let mut workers = JoinSet::new();
-    for number in 0..WORKERS {
-        workers.spawn(Worker::new(number, &world, &redis).work());
+    for number in 0..PROCESSES * tasks {
+        let server = &servers[(number % PROCESSES) as usize];
+        let locks = RedisLocks::new(server, "app").unwrap();
+        let (world, random) = (Arc::clone(&world), Random(number));
+        workers.spawn(Worker { world, locks, random, history: vec![] }.work());
     }
-    sleep(span / 2).await;
-    world.life.store(1, SeqCst);
-    redis.kill();
-    redis.restart();
-    world.life.store(2, SeqCst);
+    for death in 1..=deaths {
+        let at = f64::from(death) / f64::from(deaths + 1);
+        while world.progress(span) < at {
+            sleep(ms(5)).await;
+        }
+        bury(&world, &mut redis, &servers).await;
+    }
     let history = workers.join_all().await.concat();
     let seen = check(&history);
     assert!(seen.wrong.is_empty(), "{:#?}", &seen.wrong[..seen.wrong.len().min(3)]);
     let mut refused = 0;
-    for name in 0..NAMES {
-        let [value, writes, no] =
-            world.guarded(name, |guarded| [guarded.value, guarded.writes, guarded.refused]);
+    for guarded in &world.guarded {
+        let Guarded { value, writes, refused: late, .. } = &*guarded.lock().unwrap();
         assert_eq!(value, writes, "a write was lost");
-        refused += no;
+        refused += late;
     }
-    let lives = [0, 2].map(|life| history.iter().filter(|held| held.life == Some(life)).count());
+    let of = |life| history.iter().filter(|held| held.life == Some(life)).count();
+    let lives: Vec<_> = (0..=world.life()).step_by(2).map(of).collect();
     println!(
-        "{} acquisitions, {lives:?} of them before and after the server was killed; {} worked on while \
-         another had it and knew, {} because the server had forgotten them; {refused} came with old fences",
+        "{} locks were held in {:.0} s, {lives:?} of them in each of the server's lives, and {} released, no \
+         other's among them; {} worked on while another had it and knew, {} because the server had forgotten \
+         them; {refused} came with old fences",
         history.len(),
+        began.elapsed().as_secs_f64(),
+        world.released.load(SeqCst),
         seen.announced,
         seen.forgotten
     );
@@ -367,6 +462,7 @@ fn r9_the_checker_finds_what_is_wrong() {
         returned: at(times[1]),
         until: at(times[2]),
         ended: at(times[3]),
+        sure: at(times[0]),
         life,
     };
     let first = held(1, [0, 1, 10, 20], Some(0));
@@ -387,4 +483,7 @@ fn r9_the_checker_finds_what_is_wrong() {
             assert_eq!(found, expected, "{second:?}");
         }
     }
+    let second = held(2, [8, 9, 20, 20], Some(2));
+    let told_late = Held { sure: at(9) + ms(1), ..first };
+    assert_eq!(check(&[told_late, second]).wrong.len(), 1, "it was told after another had it");
 }

@@ -4,19 +4,21 @@ mod support;
 
 use std::time::Duration;
 
-use cache_redis::{AcquireError, BuildError, ExtendError, LockOptions, Locks, Released, Server};
+use cache_redis::{
+    AcquireError, BuildError, ExtendError, LockOptions, RedisLocks, Released, Server,
+};
 use support::{PATIENCE, RedisServer, eventually};
 use tokio::time::timeout;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(60);
 
-fn open(redis: &RedisServer) -> Locks {
+fn open(redis: &RedisServer) -> RedisLocks {
     let builder = Server::builder(&redis.address())
         .unwrap()
         .operation_timeout(PATIENCE)
         .connect_timeout(PATIENCE);
-    Locks::new(&builder.build().unwrap(), "app").unwrap()
+    RedisLocks::new(&builder.build().unwrap(), "app").unwrap()
 }
 
 const fn minute() -> LockOptions {
@@ -95,6 +97,57 @@ async fn r9_who_is_told_that_it_is_lost_counts_on_it_no_more() {
     timeout(PATIENCE, held.lost()).await.expect("it ends at once");
 }
 
+/// A server that was killed comes back without its memory, and gives the lock to another.
+#[tokio::test]
+async fn r9_who_held_a_lock_that_the_server_forgot_is_told_before_another_has_it() {
+    for options in [LockOptions::new(MINUTE * 60), LockOptions::new(MINUTE * 60).renew()] {
+        let mut redis = RedisServer::start();
+        let held = open(&redis).acquire("a", options).await.unwrap();
+        redis.kill();
+        eventually("nobody counts on it", async || held.valid_for().is_zero()).await;
+        redis.restart();
+        let next = open(&redis).acquire("a", minute()).await.unwrap();
+        let began = std::time::Instant::now();
+        timeout(PATIENCE, held.lost()).await.expect("it asks as soon as it is connected");
+        println!("told {:?} after another had it", began.elapsed());
+        assert_eq!(held.valid_for(), Duration::ZERO);
+        assert!(matches!(held.extend(MINUTE).await, Err(ExtendError::Lost)));
+        assert_eq!(held.release().await.unwrap(), Released::AlreadyLost);
+        assert_eq!(next.release().await.unwrap(), Released::Released);
+    }
+}
+
+/// The same, where nobody comes in between, and the server is up again before anything is noticed.
+#[tokio::test]
+async fn r9_a_lock_that_the_server_forgot_is_lost() {
+    let mut redis = RedisServer::start();
+    let held = open(&redis).acquire("a", LockOptions::new(MINUTE * 60)).await.unwrap();
+    redis.restart();
+    timeout(PATIENCE, held.lost()).await.expect("it asks as soon as it is connected");
+    assert_eq!(held.valid_for(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn r9_a_lock_outlives_a_connection_and_lasts_no_longer_for_that() {
+    let redis = RedisServer::start();
+    let server = Server::builder(&redis.address()).unwrap().operation_timeout(PATIENCE);
+    let server = server.connect_timeout(PATIENCE).build().unwrap();
+    let locks = RedisLocks::new(&server, "app").unwrap();
+    for options in [LockOptions::new(MINUTE * 60), LockOptions::new(MINUTE * 60).renew()] {
+        let held = locks.acquire("a", options).await.unwrap();
+        for _ in 0..3 {
+            let (lost, before) = (server.connections_lost(), held.valid_for());
+            redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+            eventually("the connection ended", async || server.connections_lost() > lost).await;
+            eventually("it is confirmed", async || !held.valid_for().is_zero()).await;
+            assert!(options.renew || held.valid_for() <= before);
+            let told = timeout(Duration::ZERO, held.lost()).await;
+            assert!(told.is_err(), "it was held all the time");
+        }
+        assert_eq!(held.release().await.unwrap(), Released::Released);
+    }
+}
+
 #[tokio::test]
 async fn r9_fences_grow_even_if_the_server_forgets() {
     let mut redis = RedisServer::start();
@@ -124,8 +177,8 @@ async fn r9_scripts_that_the_server_forgot_are_sent_again() {
 #[test]
 fn r9_without_a_runtime_nothing_panics() {
     let server = Server::open("redis://localhost").unwrap();
-    assert_eq!(Locks::new(&server, "").map(drop).unwrap_err(), BuildError::EmptyPrefix);
-    let locks = Locks::new(&server, "app").unwrap();
+    assert_eq!(RedisLocks::new(&server, "").map(drop).unwrap_err(), BuildError::EmptyPrefix);
+    let locks = RedisLocks::new(&server, "app").unwrap();
     let mut attempt = Box::pin(locks.acquire("a", minute()));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let answer = Future::poll(attempt.as_mut(), &mut context);

@@ -14,6 +14,7 @@ mod dir;
 mod error;
 mod flight;
 pub mod future;
+mod locks;
 mod memory;
 mod pool;
 mod primitives;
@@ -35,6 +36,7 @@ pub use cache_core::{
     PolicyBuilder, PolicyError, Put, Stats,
 };
 pub use dir::{DirStats, DirStore};
+pub use locks::{MemoryLock, MemoryLocks};
 pub use memory::MemoryStore;
 #[cfg(all(feature = "coarse-clock", target_os = "linux"))]
 pub use time::CoarseTime;

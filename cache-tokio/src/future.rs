@@ -36,3 +36,9 @@ pub type Read<'a, Q, K, V, S = DefaultHasher> = cache_std::future::Read<'a, Q, K
 
 /// A cache as a whole; see [`cache_std::future::Control`].
 pub type Control<'a, K, V, S = DefaultHasher> = cache_std::future::Control<'a, K, V, Tokio, S>;
+
+/// Locks in memory, for tasks; see [`cache_std::future::TaskLocks`].
+pub type TaskLocks = cache_std::future::TaskLocks<Tokio>;
+
+/// A lock of [`TaskLocks`]; see [`cache_std::future::TaskLock`].
+pub type TaskLock = cache_std::future::TaskLock<Tokio>;

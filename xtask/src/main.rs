@@ -45,6 +45,9 @@ fn help() {
     println!(
         "cargo xtask soak [..]        ten minutes of trouble with a Redis server, while others read"
     );
+    println!(
+        "cargo xtask soak --locks N   so many locks held while a Redis server dies, and checked"
+    );
     println!("cargo xtask help             this text");
 }
 

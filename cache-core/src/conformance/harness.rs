@@ -6,6 +6,8 @@ use alloc::sync::Weak;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+#[cfg(feature = "envelope")]
+use crate::store::Locks;
 use crate::store::{Leases, Store};
 #[cfg(target_has_atomic = "ptr")]
 use crate::store::{Receiver, SharedStore, Station};
@@ -116,6 +118,22 @@ pub trait LeaseHarness: Harness {
     fn another(&self, leases: &Self::Leases) -> Option<Self::Leases> {
         let _ = leases;
         None
+    }
+}
+
+/// Makes locks for [`conformance::locks`](super::locks).
+#[cfg(feature = "envelope")]
+pub trait LockHarness: Harness {
+    /// The locks. On virtual time, who waits for one must move the clock.
+    type Locks: Locks;
+
+    /// Locks of which none is held, and which share nothing with those made before.
+    fn make(&self) -> Self::Locks;
+
+    /// Ends a lock without its holder, as a server does that forgets; `false` where that cannot be done.
+    fn take_away(&self, locks: &Self::Locks, name: &str) -> bool {
+        let _ = (locks, name);
+        false
     }
 }
 

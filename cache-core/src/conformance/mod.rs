@@ -1,8 +1,8 @@
 //! What every store must do, as rules that are run against a store of one's own.
 //!
 //! [`store`] checks a [`Store`](crate::store::Store), [`leases`] checks
-//! [`Leases`](crate::store::Leases), and `shared` checks what a
-//! [`SharedStore`](crate::store::SharedStore) does beyond both. Each takes a harness that makes the store, names keys and
+//! [`Leases`](crate::store::Leases), `locks` checks `Locks`, and `shared` checks what a
+//! [`SharedStore`](crate::store::SharedStore) does beyond stores and leases. Each takes a harness that makes the store, names keys and
 //! values, and passes time. They stop at the first broken rule and name it; what could not be
 //! checked is told with the reason.
 //!
@@ -74,6 +74,8 @@ mod faults;
 mod harness;
 mod hostile;
 mod leasing;
+#[cfg(feature = "envelope")]
+mod locking;
 #[cfg(target_has_atomic = "ptr")]
 mod mutations;
 mod report;
@@ -87,6 +89,8 @@ mod windows;
 
 use alloc::vec::Vec;
 
+#[cfg(feature = "envelope")]
+pub use self::harness::LockHarness;
 #[cfg(target_has_atomic = "ptr")]
 pub use self::harness::SharedHarness;
 pub use self::harness::{Harness, LeaseHarness, StoreHarness};
@@ -114,6 +118,18 @@ pub fn store<H: StoreHarness>(harness: &H) -> Result<Report, Violation> {
 /// The first rule that the leases break.
 pub fn leases<H: LeaseHarness>(harness: &H) -> Result<Report, Violation> {
     run(harness, &leasing::rules())
+}
+
+/// Runs every rule for locks, each on locks of its own.
+///
+/// On virtual time this takes milliseconds; on real time about 35 of the harness's
+/// [`unit`](Harness::unit)s.
+///
+/// # Errors
+/// The first rule that the locks break.
+#[cfg(feature = "envelope")]
+pub fn locks<H: LockHarness>(harness: &H) -> Result<Report, Violation> {
+    run(harness, &locking::rules())
 }
 
 /// Runs every rule for stores that processes share, each on a store of its own: what changes do to

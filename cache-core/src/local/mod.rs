@@ -104,7 +104,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         shard::carry_over(&mut self.table, &old, self.book.rules(), &mut self.listener);
     }
 
-    /// Makes all that is there stale from `now` on, and voids the flights under way. O(entries).
+    /// Makes all that is there stale from `now` on; what flights under way load does not land. O(entries).
     pub fn expire_all(&mut self, now: Instant) {
         self.book.expire_all(now);
         shard::expire_all(&mut self.table, self.book.rules(), now, &mut self.listener);

@@ -12,7 +12,8 @@ use crate::table::{Places, Table};
 use crate::time::Instant;
 
 impl<K, R: Places<K, Record>> Book<K, R> {
-    /// Makes what it has records of stale from `now` on, and voids all flights. The tables are to
+    /// Makes what it has records of stale from `now` on. What flights under way load does not land; until a
+    /// mutation voids them as well, they are [suspects](super::View::is_suspect). The tables are to
     /// [follow](expire_all). O(records).
     pub fn expire_all(&mut self, now: Instant) {
         for at in 0..self.records.slots() {
@@ -21,7 +22,7 @@ impl<K, R: Places<K, Record>> Book<K, R> {
             let Some(record) = self.records.get_mut(at) else { continue };
             let mut slot = Slot { windows: record.windows, record: core::mem::take(record) };
             let was_own = slot.record.own;
-            slot.expire(Site { policy: &self.rules.policy, hash, now }, &mut self.tickets);
+            slot.mistrust(Site { policy: &self.rules.policy, hash, now });
             self.own_records += usize::from(slot.record.own && !was_own);
             *record = Record { windows: slot.windows, ..slot.record };
         }

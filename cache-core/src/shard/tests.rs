@@ -123,3 +123,56 @@ fn records_part_from_entries_that_a_lower_bound_evicts() {
     }
     assert_eq!((table.len(), book.flights()), (1, 0));
 }
+
+/// What a flight loads across an `expire_all` does not land, and is a suspect until something voids it.
+#[test]
+fn a_flight_that_may_have_missed_something_is_told_from_one_that_is_void() {
+    use crate::action::{Action, Completion};
+    use crate::contract::Contract;
+    use crate::table::{Bound, HashTable, LocalTable};
+    type Hasher = core::hash::BuildHasherDefault<crate::table::Fnv1a>;
+    let at = |millis| At {
+        hash: 0,
+        key: &1_u8,
+        now: Instant::from_secs(100) + Duration::from_millis(millis),
+    };
+    let out = &mut |_, _, _| {};
+    for voided in ["not", "by a put", "by a later load", "by a failure"] {
+        let lease = Duration::from_secs(30);
+        let policy = Policy::ttl(Duration::from_secs(60)).lease(lease).build().unwrap();
+        let mut table: HashTable<u8, u8, _> = HashTable::new(Bound::Entries(4), Hasher::default());
+        let mut book = Book::new(table.records(), policy, Limits::default(), 0);
+        let mut ask = |book: &mut Book<_, _>, table: &mut _, millis| {
+            let shard = Shard::new(table, book);
+            let asked = shard.lookup(at(millis), &mut Spare::one(1), &Contract::new(), out);
+            let Action::Load { ticket, .. } = asked else { panic!("{voided}: {asked:?}") };
+            ticket
+        };
+        let first = ask(&mut book, &mut table, 0);
+        assert!(!View::new(&table, &book).is_suspect(0, &1, &first));
+        book.expire_all(at(1).now);
+        assert!(View::new(&table, &book).is_suspect(0, &1, &first));
+        let later = ask(&mut book, &mut table, 2);
+        let until = later.lease_until().saturating_since(at(2).now);
+        assert_eq!(until, lease, "nothing has lapsed");
+        assert!(!View::new(&table, &book).is_suspect(0, &1, &later));
+        let mut spare = Spare::two(1, 1);
+        let mut shard = Shard::new(&mut table, &mut book);
+        match voided {
+            "by a put" => drop(shard.put(at(3), &mut spare, Loaded::value(8), 1, out)),
+            "by a later load" => {
+                let end = shard.complete(at(3), &mut spare, later, Loaded::value(8), 1, out);
+                assert_eq!(end, Completion::Applied(&8));
+            }
+            "by a failure" => {
+                shard.fail(at(3), &mut spare, later, &"down", out);
+            }
+            _ => {}
+        }
+        let suspect = View::new(&table, &book).is_suspect(0, &1, &first);
+        assert_eq!(suspect, matches!(voided, "not" | "by a failure"), "{voided}");
+        let shard = Shard::new(&mut table, &mut book);
+        let end = shard.complete(at(4), &mut spare, first, Loaded::value(7), 1, out);
+        assert_eq!(end, Completion::Superseded(Some(7)), "{voided}");
+    }
+}

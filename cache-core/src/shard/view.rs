@@ -10,6 +10,7 @@ use crate::record::Record;
 use crate::slot::{Site, Slot};
 use crate::table::{Places, Table};
 use crate::tags::Verdict;
+use crate::ticket::Ticket;
 use crate::time::Instant;
 
 impl<K, V, T, R> Clone for View<'_, K, V, T, R> {
@@ -94,6 +95,18 @@ where
     {
         let now = here.now;
         self.entry(here).filter(|entry| entry.is_fresh(now)).map(|entry| entry.value)
+    }
+
+    /// Whether what `ticket` loads does not land for the one reason that [something may have been
+    /// missed](Book::expire_all) since it began: the key was not changed here, and no later load of it has
+    /// landed. Who can ask elsewhere whether it was changed may keep it there.
+    pub fn is_suspect<Q>(self, hash: u64, key: &Q, ticket: &Ticket) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let flight = self.record(hash, key).and_then(|record| record.flight.as_ref());
+        flight.is_some_and(|flight| flight.suspects(ticket))
     }
 
     /// What the cache knows of a key and would decide now for a read on this contract. Counts as no

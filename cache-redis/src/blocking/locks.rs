@@ -2,12 +2,14 @@
 
 use core::time::Duration;
 
-use cache_core::store::{KeyBytes, StoreError};
+use cache_core::store::{
+    AcquireError, ExtendError, KeyBytes, Lock, LockOptions, Locks, Released, StoreError,
+};
 
 use super::{Blocking, wait};
-use crate::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
+use crate::{RedisLock, RedisLocks};
 
-impl Locks {
+impl RedisLocks {
     /// The same locks for threads.
     pub fn blocking(&self) -> Blocking<Self> {
         Blocking(self.clone())
@@ -16,20 +18,24 @@ impl Locks {
 
 /// ```no_run
 /// use std::time::Duration;
-/// use cache_redis::{LockOptions, Locks, Server};
+/// use cache_redis::{LockOptions, RedisLocks, Server};
 ///
-/// let locks = Locks::new(&Server::open("redis://localhost")?, "shop")?.blocking();
+/// let locks = RedisLocks::new(&Server::open("redis://localhost")?, "shop")?.blocking();
 /// let lock = locks.acquire("nightly report", LockOptions::new(Duration::from_secs(10)).renew())?;
 /// println!("holder number {}", lock.fence());
 /// lock.release()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-impl Blocking<Locks> {
-    /// As [`Locks::acquire`].
+impl Blocking<RedisLocks> {
+    /// As [`RedisLocks::acquire`].
     ///
     /// # Errors
     /// As there.
-    pub fn acquire<K>(&self, name: &K, options: LockOptions) -> Result<Blocking<Lock>, AcquireError>
+    pub fn acquire<K>(
+        &self,
+        name: &K,
+        options: LockOptions,
+    ) -> Result<Blocking<RedisLock>, AcquireError>
     where
         K: KeyBytes + ?Sized,
     {
@@ -40,18 +46,18 @@ impl Blocking<Locks> {
 
 /// [`valid_for`](Self::valid_for) is zero when it is lost. Dropped, it is released in the background,
 /// unless the process ends first.
-impl Blocking<Lock> {
-    /// As [`Lock::fence`].
+impl Blocking<RedisLock> {
+    /// As [`RedisLock::fence`].
     pub fn fence(&self) -> u64 {
         self.0.fence()
     }
 
-    /// As [`Lock::valid_for`].
+    /// As [`RedisLock::valid_for`].
     pub fn valid_for(&self) -> Duration {
         self.0.valid_for()
     }
 
-    /// As [`Lock::extend`].
+    /// As [`RedisLock::extend`].
     ///
     /// # Errors
     /// As there.
@@ -59,11 +65,44 @@ impl Blocking<Lock> {
         wait(self.0.extend(ttl)).map_err(ExtendError::Store)?
     }
 
-    /// As [`Lock::release`].
+    /// As [`RedisLock::release`].
     ///
     /// # Errors
     /// As there.
     pub fn release(self) -> Result<Released, StoreError> {
         wait(self.0.release())?
+    }
+}
+
+impl Locks for Blocking<RedisLocks> {
+    type Lock = Blocking<RedisLock>;
+
+    fn acquire<K>(
+        &self,
+        name: &K,
+        options: LockOptions,
+    ) -> Result<Blocking<RedisLock>, AcquireError>
+    where
+        K: KeyBytes + Sync + ?Sized,
+    {
+        self.acquire(name, options)
+    }
+}
+
+impl Lock for Blocking<RedisLock> {
+    fn fence(&self) -> u64 {
+        self.fence()
+    }
+
+    fn valid_for(&self) -> Duration {
+        self.valid_for()
+    }
+
+    fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
+        self.extend(ttl)
+    }
+
+    fn release(self) -> Result<Released, StoreError> {
+        self.release()
     }
 }

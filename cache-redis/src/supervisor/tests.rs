@@ -51,6 +51,16 @@ fn operations_wait_for_the_first_connection_alone() {
     assert_eq!(machine.gate(), Gate::Open(2));
 }
 
+/// What ran on it has ended, and nobody has seen what the server did since.
+#[test]
+fn a_connection_whose_runtime_ended_was_lost() {
+    let mut machine = connected();
+    machine.restart();
+    assert_eq!((machine.lost(), machine.gate()), (1, Gate::Starting));
+    machine.restart();
+    assert_eq!(machine.lost(), 1, "there was none");
+}
+
 #[test]
 fn two_heartbeats_without_an_answer_give_it_up() {
     let mut machine = connected();

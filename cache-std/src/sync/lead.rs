@@ -302,9 +302,16 @@ where
             loaded = loaded.or_unmodified(pinned);
             loaded = etag.iter().fold(loaded, |loaded, etag| loaded.or_etag(etag));
         }
+        // Messages may have been missed meanwhile, and none of them concerned this key as far as is known here. If
+        // one did, its change has ended the lease.
+        let leased = self.lease.is_some() && desk.is_suspect(&self.key, &ticket);
         let done = desk.complete(&self.key, now, &mut spare, ticket, loaded, weight, &mut leaving);
         let landed = matches!(done, Completion::Applied(_));
-        let counts = !matches!(done, Completion::Superseded(_) | Completion::NothingToRenew);
+        let counts = match done {
+            Completion::Superseded(_) => leased,
+            Completion::NothingToRenew => false,
+            _ => true,
+        };
         let handed_back = match done {
             Completion::Superseded(value) => value,
             Completion::NotKept(value) => Some(value),

@@ -192,6 +192,87 @@ fn r7_a_change_that_was_not_heard_is_made_up_for() {
     });
 }
 
+/// A process that begins: its backplane opens while it loads. The store knows whether others have changed the key.
+#[test]
+fn r8_a_load_with_a_lease_lands_in_the_store_though_the_backplane_opens_meanwhile() {
+    on_paused_time(async {
+        let (far, held, calls) = (Far::new(), Held::default(), Calls::new());
+        let (cache, other) = (listening(&far, &held), far.process().build().unwrap());
+        far.takes(ms(2));
+        let first = ask(&cache, 1, calls.load(ms(100), Ok(7)));
+        sleep(ms(50)).await;
+        held.receiver().opened();
+        // It does not join a load of before the opening, and waits for it, as does another process.
+        let later = [&cache, &other].map(|cache| ask(cache, 1, calls.never()));
+        sleep(ms(20)).await;
+        held.receiver().closed();
+        held.receiver().opened();
+        assert_eq!(told(first).await, Told::Value(7));
+        for caller in later {
+            assert_eq!((told(caller).await, calls.count()), (Told::Value(7), 1));
+        }
+        assert!((105..115).contains(&calls.now()), "{}: told of it at once", calls.now());
+        settled().await;
+        assert_eq!(far.value(&cache, 1), Some(7));
+        assert_eq!(told(ask(&cache, 1, calls.never())).await, Told::Value(7));
+        assert_eq!(cache.get(&1), Some(7));
+    });
+}
+
+#[test]
+fn r8_what_changed_while_nothing_was_heard_refuses_the_load() {
+    on_paused_time(async {
+        let (far, held, calls) = (Far::new(), Held::default(), Calls::new());
+        let (cache, other) = (listening(&far, &held), far.process().build().unwrap());
+        let loading = [1, 2].map(|key| ask(&cache, key, calls.load(ms(100), Ok(1))));
+        sleep(ms(50)).await;
+        assert!(other.put(1, 2).await.is_stored() && !other.invalidate(&2).await.found);
+        held.receiver().opened();
+        for caller in loading {
+            assert_eq!(told(caller).await, Told::Value(1), "who waited is told");
+        }
+        settled().await;
+        assert_eq!(
+            [1, 2].map(|key| (cache.get(&key), far.value(&cache, key))),
+            [(None, Some(2)), (None, None)]
+        );
+        assert_eq!(cache.stats().store_refusals, 2);
+    });
+}
+
+#[test]
+fn r8_what_this_process_changed_meanwhile_refuses_the_load_though_the_store_was_not_told() {
+    on_paused_time(async {
+        let (far, held, calls) = (Far::new(), Held::default(), Calls::new());
+        let cache = listening(&far, &held);
+        let loading = ask(&cache, 1, calls.load(ms(100), Ok(1)));
+        sleep(ms(50)).await;
+        held.receiver().opened();
+        far.is(State::Down);
+        assert_eq!(cache.invalidate(&1).await.reach, Reach::Queued);
+        far.is(State::Up);
+        assert_eq!(told(loading).await, Told::Value(1));
+        settled().await;
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (None, None));
+    });
+}
+
+#[test]
+fn r8_a_load_that_may_have_missed_a_change_stays_nowhere_if_the_store_cannot_tell() {
+    on_paused_time(async {
+        let (far, held, calls) = (Far::new(), Held::default(), Calls::new());
+        let cache = listening(&far, &held);
+        let loading = ask(&cache, 1, calls.load(ms(100), Ok(1)));
+        sleep(ms(50)).await;
+        held.receiver().opened();
+        far.is(State::Down);
+        assert_eq!(told(loading).await, Told::Value(1));
+        settled().await;
+        far.is(State::Up);
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (None, None));
+    });
+}
+
 /// The simulation found this one.
 #[test]
 fn ph_what_was_read_from_the_store_before_a_put_does_not_stay_though_the_backplane_closed() {

@@ -202,6 +202,8 @@ where
         };
         let lease = self.lease.take().map(|(_, lease)| lease);
         let filled = second.follow(timer, &self.key, &change, lease, now).await;
+        // Who began later here, because this one is not kept in memory, waits for it like any other process.
+        second.news.tell(self.hash);
         if let (Filled::Refused, Some(inner)) = (filled, self.inner.upgrade()) {
             // Others know better, and memory may have missed what.
             inner.tables.invalidate(self.hash, &self.key, inner.now());

@@ -260,6 +260,14 @@ impl<K: Eq, V> Desk<'_, K, V> {
         each!(self, desk => desk.view().entry(At { hash: desk.hash, key, now }))
     }
 
+    pub(in crate::sync) fn is_suspect<Q>(&self, key: &Q, ticket: &Ticket) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        each!(self, desk => desk.view().is_suspect(desk.hash, key, ticket))
+    }
+
     pub(in crate::sync) fn previous<Q>(&self, key: &Q) -> Option<Previous<'_, V>>
     where
         K: Borrow<Q>,
