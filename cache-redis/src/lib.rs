@@ -50,7 +50,7 @@ mod supervisor;
 mod tls;
 mod writes;
 
-pub use backplane::RedisBackplane;
+pub use backplane::{RedisBackplane, TrackingStats};
 pub use blocking::Blocking;
 pub use error::{BuildError, ServerError};
 pub use lock::{AcquireError, ExtendError, Lock, LockOptions, Locks, Released};
