@@ -18,6 +18,7 @@ mod certificates;
 mod cluster;
 mod listener;
 mod proxy;
+mod race;
 mod random;
 mod sentinels;
 
@@ -25,6 +26,7 @@ pub(crate) use certificates::{Authority, Issued};
 pub(crate) use cluster::{RedisCluster, free_ports, until};
 pub(crate) use listener::{Listener, Told};
 pub(crate) use proxy::{Proxy, Way};
+pub(crate) use race::race;
 pub(crate) use random::Random;
 pub(crate) use sentinels::{SERVICE, Watched};
 
