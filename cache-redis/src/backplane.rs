@@ -44,6 +44,10 @@ pub use tracked::TrackingStats;
 /// between them is not noticed, and only the life of what is in memory bounds it. Messages that cannot be understood, such as those of a later version of this library, and those that
 /// find no room (16,384 messages, 8 MiB) open the channel anew.
 ///
+/// Of what others than this library do, it hears where the store [tracks](crate::RedisStore::tracking): entries that
+/// they change, and those that Redis itself evicts or lets expire, are [expired](Receiver::expired). In a cluster it
+/// then has a connection to each primary besides, and is open while all of them are.
+///
 /// Receivers are called one after another on a task of the runtime, and nothing is locked meanwhile. One that
 /// panics is told that the channel is closed, and nothing after that.
 #[derive(Clone)]

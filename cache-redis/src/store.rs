@@ -192,6 +192,9 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
     /// Not told is what others do to an entry in the same turn of the server's loop as a change by this library, or
     /// within two heartbeats after one that changed nothing in Redis, such as a removal of what was not there, with
     /// no other change of the namespace in between. Then the life of what is in memory is the bound.
+    ///
+    /// Give entries a window after freshness: one without any expires in Redis just when it is loaded anew, which cannot
+    /// be told from a deletion, and may be loaded twice.
     #[must_use]
     pub fn tracking(self) -> Self {
         self.with(|settings| settings.tracking = true)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cache_core::store::{AsyncLeases, AsyncSharedStore, AsyncStore, Mutation, Plain, Station};
 use cache_core::{Instant, Lifetime};
 use cache_redis::{Connection, RedisStore, Server, ServerError, TrackingStats};
-use support::{Listener, PATIENCE, RedisServer, Told, eventually, until};
+use support::{Listener, PATIENCE, Random, RedisServer, Told, eventually, until};
 
 type Texts = RedisStore<String, Plain>;
 type Ear = Listener<String>;
@@ -168,6 +168,37 @@ async fn what_the_library_does_is_told_once() {
     // Those that were told by their messages, of two processes or nobody.
     assert_eq!(ear.count(&expired("key7")), 2);
     assert_eq!((stats(&store).changes, stats(&store).ignored, ear.count(&Told::Opened)), (1, 0, 1));
+}
+
+/// The same at once, so that the server does much in each of its turns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_library_does_at_once_is_told_once() {
+    let redis = start(&[]);
+    let (store, ear, station) = tracks(&redis).await;
+    let other = process(&redis);
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..32 {
+        let (store, by) =
+            if writer % 2 == 0 { (&store, station) } else { (&other, Station::NOBODY) };
+        let (store, mut random) = (store.clone(), Random(writer));
+        writers.spawn(async move {
+            let text = "text".to_owned();
+            for _ in 0..100 {
+                let key = &format!("key{}", random.below(10));
+                let mutation = match random.below(4) {
+                    0 | 1 => Mutation::put(&text, life()),
+                    2 => Mutation::Expire,
+                    _ => Mutation::Remove,
+                };
+                mutate(&store, key, mutation, by).await;
+            }
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    all_is_heard(&redis, &store, &ear, "end").await;
+    assert_eq!(stats(&store).changes, 1);
 }
 
 #[tokio::test]
