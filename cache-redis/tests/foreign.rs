@@ -161,7 +161,7 @@ async fn r7_a_race_of_readers_and_others_who_write_leaves_no_key_outdated() {
             while !stop.load(Relaxed) {
                 read(&cache, &(key % KEYS).to_string()).await.unwrap();
                 key += 1;
-                tokio::task::yield_now().await; // hits do not
+                tokio::task::yield_now().await; // hits do not, and others are to run
             }
         });
     }
