@@ -9,17 +9,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use cache_core::store::{Backplane, KeyFromBytes, Receiver, Station};
 use tokio::runtime::Handle;
 
+use crate::key::Names;
 use crate::message::News;
 use crate::store::{TagMemory, Version};
-use crate::{Server, random};
+use crate::{Connection, Server, random};
 
 mod channel;
 mod ears;
+mod expected;
 mod inbox;
+mod lines;
 mod pump;
+mod tracked;
 
 use channel::Turn;
 use ears::Ear;
+use tracked::Tracked;
+pub use tracked::TrackingStats;
 
 /// Tells the receivers of this process what happens to a [`RedisStore`](crate::RedisStore), wherever it is
 /// done; from [`RedisStore::backplane`](crate::RedisStore::backplane). Cheap to clone.
@@ -38,6 +44,10 @@ use ears::Ear;
 /// between them is not noticed, and only the life of what is in memory bounds it. Messages that cannot be understood, such as those of a later version of this library, and those that
 /// find no room (16,384 messages, 8 MiB) open the channel anew.
 ///
+/// Of what others than this library do, it hears where the store [tracks](crate::RedisStore::tracking): entries that
+/// they change, and those that Redis itself evicts or lets expire, are [expired](Receiver::expired). In a cluster it
+/// then has a connection to each primary besides, and is open while all of them are.
+///
 /// Receivers are called one after another on a task of the runtime, and nothing is locked meanwhile. One that
 /// panics is told that the channel is closed, and nothing after that.
 #[derive(Clone)]
@@ -54,6 +64,17 @@ impl RedisBackplane {
     /// of it yet.
     pub fn is_open(&self) -> bool {
         self.hub.open.load(Acquire)
+    }
+
+    /// How those connections are that listen: `Up` while [all is told](Self::is_open), `Down` with the reason why it
+    /// is not, `Starting` before that is known and while nobody listens.
+    pub fn connection(&self) -> Connection {
+        self.hub.lock().connection
+    }
+
+    /// What was met by [tracking](crate::RedisStore::tracking); `None` where the store does not track.
+    pub fn tracked(&self) -> Option<TrackingStats> {
+        self.hub.tracked.as_ref().map(|tracked| tracked.stats())
     }
 
     /// How often messages were lost while the connection stood, or could not be understood.
@@ -83,6 +104,8 @@ impl<K: KeyFromBytes + 'static> Backplane<K> for RedisBackplane {
 pub(crate) struct Hub {
     server: Server,
     channel: Vec<u8>,
+    /// Where changed names are told too.
+    tracked: Option<Arc<Tracked>>,
     version: Arc<Version>,
     tags: Arc<TagMemory>,
     state: Mutex<State>,
@@ -95,27 +118,32 @@ pub(crate) struct Hub {
     joined: tokio::sync::Notify,
 }
 
-#[derive(Default)]
 struct State {
     ears: Vec<Arc<Ear>>,
     /// Whether there is a task that tells.
     running: bool,
+    /// How its connections are.
+    connection: Connection,
 }
 
 impl Hub {
     /// What is `known` is forgotten when it may be over.
     pub(crate) fn new(
         server: Server,
-        channel: Vec<u8>,
+        names: &Names,
         known: (Arc<Version>, Arc<TagMemory>),
+        tracks: bool,
     ) -> Self {
         let (version, tags) = known;
+        let tracked = || Arc::new(Tracked::new(names.clone(), Arc::clone(&version)));
+        let state = State { ears: vec![], running: false, connection: Connection::Starting };
         Self {
             server,
-            channel,
+            channel: names.channel(),
+            tracked: tracks.then(tracked),
             version,
             tags,
-            state: Mutex::default(),
+            state: Mutex::new(state),
             asleep: AtomicBool::new(false),
             open: AtomicBool::new(false),
             gaps: AtomicU64::new(0),
@@ -158,15 +186,21 @@ impl Hub {
         state.ears.retain(|ear| ear.is_there());
         state.running = !state.ears.is_empty();
         if !state.running {
+            state.connection = Connection::Starting;
             self.open.store(false, Release);
         }
         !state.running
+    }
+
+    fn set_connection(&self, connection: Connection) {
+        self.lock().connection = connection;
     }
 
     /// The task that tells has ended, by itself or with its runtime.
     fn ended(&self) {
         let mut state = self.lock();
         state.running = false;
+        state.connection = Connection::Starting;
         self.asleep.store(!state.ears.is_empty(), Relaxed);
     }
 

@@ -151,8 +151,12 @@ impl Hub {
     }
 
     /// Another connection to any of the nodes, which listens.
-    pub(crate) fn listening(self: &Arc<Self>, subscription: Subscription) -> Core {
-        Core::new(Dial::Any(Arc::clone(self)), self.spans, Arc::default()).subscribed(subscription)
+    pub(crate) fn listening(
+        self: &Arc<Self>,
+        subscription: Subscription,
+        moved: Arc<watch::Sender<()>>,
+    ) -> Core {
+        Core::new(Dial::Any(Arc::clone(self)), self.spans, moved).subscribed(subscription)
     }
 
     /// The way to any of them.

@@ -27,8 +27,24 @@ use crate::writes::{self, Writes};
 /// A channel that every connection subscribes to, and who gets what is said there.
 pub(crate) struct Subscription {
     pub(crate) channel: Vec<u8>,
-    /// Called by the connection's own task, with the bytes and the connection's number.
-    pub(crate) hear: Box<dyn Fn(Epoch, Vec<u8>) + Send + Sync>,
+    /// What the names begin with whose changes the server is to tell too.
+    pub(crate) tracked: Option<Vec<u8>>,
+    /// Called in the order in which things come, with the connection's number.
+    pub(crate) hear: Box<dyn Fn(Epoch, Heard) + Send + Sync>,
+}
+
+/// What comes to who listens.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A message on the channel.
+    Said(Vec<u8>),
+    /// Names that somebody has changed within one turn of the server: after all messages of that turn, and
+    /// before those of later ones.
+    Touched(Vec<Vec<u8>>),
+    /// The server was emptied, or says something that cannot be read.
+    Emptied,
+    /// A heartbeat was answered, where names are told. Comes later than what the server sent before the answer.
+    Alive,
 }
 
 /// What the driver and those who use its connections share.
@@ -94,18 +110,17 @@ impl Core {
 
     /// Another connection to the same server, by the same terms, which listens. It is open from when the
     /// server has confirmed that it does.
-    pub(crate) fn listening(&self, subscription: Subscription) -> Self {
-        Self::new(self.dial.clone(), self.spans, Arc::default()).subscribed(subscription)
+    pub(crate) fn listening(
+        &self,
+        subscription: Subscription,
+        moved: Arc<watch::Sender<()>>,
+    ) -> Self {
+        Self::new(self.dial.clone(), self.spans, moved).subscribed(subscription)
     }
 
     /// One that listens.
     pub(crate) fn subscribed(self, subscription: Subscription) -> Self {
         Self { subscription: Some(subscription), ..self }
-    }
-
-    /// Told whenever the gate may have moved.
-    pub(crate) fn moves(&self) -> watch::Receiver<()> {
-        self.moved.subscribe()
     }
 
     /// Starts the driver, unless it runs.
@@ -260,7 +275,11 @@ impl Core {
         let core = Arc::downgrade(self);
         let connecting = self.dial.connect(move |push: PushInfo| pushed(&core, epoch, push));
         let (mut connection, reading) = connecting.await?;
-        if let Some(Subscription { channel, .. }) = &self.subscription {
+        if let Some(Subscription { channel, tracked, .. }) = &self.subscription {
+            // First, so that no message is heard whose change is not told.
+            if let Some(names) = tracked {
+                track(&mut connection, names).await?;
+            }
             let confirmed = connection.subscribe(channel.as_slice()).await;
             confirmed.map_err(|error| ServerError::of(&error))?;
         }
@@ -274,14 +293,25 @@ impl Core {
     ) -> (Event, Option<MultiplexedConnection>) {
         let event = match timeout(self.spans.answer, beat(connection)).await {
             Ok(Err(error)) if error.is_of_the_connection() => Event::Failed(epoch, error),
-            Ok(Err(_)) => Event::Alive(epoch),
+            Ok(Err(_)) => {
+                self.mark(epoch);
+                Event::Alive(epoch)
+            }
             Ok(Ok(reading)) => {
                 self.clock.correct(reading);
+                self.mark(epoch);
                 Event::Alive(epoch)
             }
             Err(_) => Event::Missed(epoch),
         };
         (event, None)
+    }
+
+    /// Tells who hears of names that a heartbeat was answered.
+    fn mark(&self, epoch: Epoch) {
+        if let Some(Subscription { tracked: Some(_), hear, .. }) = &self.subscription {
+            hear(epoch, Heard::Alive);
+        }
     }
 
     /// Begins what the supervisor wants done; when it wants to be asked again.
@@ -343,11 +373,26 @@ fn pushed(core: &Weak<Core>, epoch: Epoch, push: PushInfo) -> Result<(), SendErr
         (PushKind::Message, Some(subscription)) => {
             // The channel, then what was said.
             let said = push.data.into_iter().nth(1).map(reply::bytes);
-            (subscription.hear)(epoch, said.and_then(Result::ok).unwrap_or_default());
+            (subscription.hear)(epoch, Heard::Said(said.and_then(Result::ok).unwrap_or_default()));
+        }
+        (PushKind::Invalidate, Some(subscription)) => {
+            let names = push.data.into_iter().next().and_then(reply::names);
+            (subscription.hear)(epoch, names.map_or(Heard::Emptied, Heard::Touched));
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Has the server tell of every change of names that begin like this.
+async fn track(connection: &mut MultiplexedConnection, names: &[u8]) -> Result<(), ServerError> {
+    let mut track = redis::cmd("CLIENT");
+    track.arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(names);
+    match link::ask(connection, &track).await {
+        // It has no such command, or not for this user.
+        Ok(Value::ServerError(_)) | Err(ServerError::Denied) => Err(ServerError::NoTracking),
+        answer => answer.map(drop),
+    }
 }
 
 /// A heartbeat, which asks for the time as well.

@@ -44,6 +44,9 @@ pub enum ServerError {
     UnknownService,
     /// The user may not do this.
     Denied,
+    /// The server does not tell of changed keys: it has no `CLIENT TRACKING`, or not for this user. Of
+    /// those who listen to a [`RedisStore::tracking`](crate::RedisStore::tracking) alone.
+    NoTracking,
     /// The key holds something other than a string.
     WrongType,
     /// The server is a replica, which takes no writes.
@@ -90,6 +93,7 @@ impl ServerError {
                 | NotACluster
                 | IsACluster
                 | UnknownService
+                | NoTracking
         )
     }
 
@@ -167,6 +171,7 @@ impl fmt::Display for ServerError {
             Self::Redirected => "the key is being moved between nodes of the Redis cluster",
             Self::UnknownService => "no Redis sentinel knows the service",
             Self::Denied => "the Redis user may not do this",
+            Self::NoTracking => "this Redis, or its user, has no `CLIENT TRACKING`",
             Self::WrongType => "the Redis key holds another type",
             Self::ReadOnly => "this Redis takes no writes",
             Self::Loading => "Redis is still loading",

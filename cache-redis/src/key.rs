@@ -115,13 +115,32 @@ impl Names {
         [&self.stem[..], b"e*"].concat()
     }
 
+    /// What the names of all entries begin with, of every version. No lease begins like this, and of other
+    /// namespaces only those of a prefix that has this namespace's name in it.
+    pub(crate) fn tracked(&self) -> Vec<u8> {
+        [&self.stem[..], b"e"].concat()
+    }
+
     /// The version of an entry's name; `None` for other names.
     pub(crate) fn entry_version(&self, name: &[u8]) -> Option<u64> {
+        self.split_entry(name).map(|(version, _)| version)
+    }
+
+    /// Version and key of an entry's name; `None` for names that this would give to no key.
+    pub(crate) fn read_entry(&self, name: &[u8]) -> Option<(u64, Vec<u8>)> {
+        let (version, key) = self.split_entry(name)?;
+        let key = unescape_key(key)?;
+        let again = self.of(Kind::Entry(version), &key).ok()?;
+        (again == name).then_some((version, key))
+    }
+
+    /// The version, and the key as it is written.
+    fn split_entry<'a>(&self, name: &'a [u8]) -> Option<(u64, &'a [u8])> {
         let kind = name.strip_prefix(&self.stem[..])?.strip_prefix(b"e")?;
         let digits = kind.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (number, rest) = kind.split_at(digits);
-        let named = rest.starts_with(b":{") && rest.ends_with(b"}");
-        if named { std::str::from_utf8(number).ok()?.parse().ok() } else { None }
+        let key = rest.strip_prefix(b":{")?.strip_suffix(b"}")?;
+        Some((std::str::from_utf8(number).ok()?.parse().ok()?, key))
     }
 }
 
@@ -174,6 +193,31 @@ fn escape(part: &[u8], also_plain: &[u8], out: &mut Vec<u8>) {
         let digit = |nibble: u8| HEX[usize::from(nibble & 15)];
         out.extend_from_slice(&[b'%', digit(byte >> 4), digit(*byte)]);
         rest = after;
+    }
+}
+
+/// Of what [`escape_key`] wrote, the key; anything of other texts, or `None`.
+fn unescape_key(text: &[u8]) -> Option<Vec<u8>> {
+    if text == b"%" {
+        return Some(vec![]);
+    }
+    let mut key = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        key.push(if byte == b'%' {
+            nibble(bytes.next()?)? << 4 | nibble(bytes.next()?)?
+        } else {
+            byte
+        });
+    }
+    Some(key)
+}
+
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
     }
 }
 
@@ -293,6 +337,26 @@ mod tests {
             prop_assert_eq!(names.entry_version(&key), None);
             prop_assert_eq!(names.entry_version(&names.version()), None);
         }
+
+        #[test]
+        fn entries_are_read_back_and_nothing_else_is(
+            kind in kind(), key in part(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        ) {
+            let names = Names::new(b"p", b"n", 6);
+            let name = names.of(kind, &key).unwrap();
+            let expected = match kind {
+                Kind::Entry(version) => Some((version, key)),
+                _ => None,
+            };
+            prop_assert_eq!(name.starts_with(&names.tracked()), expected.is_some());
+            prop_assert_eq!(names.read_entry(&name), expected);
+            let mut other = name;
+            let at = at.index(other.len());
+            other[at] = byte;
+            if let Some((version, key)) = names.read_entry(&other) {
+                prop_assert_eq!(names.of(Kind::Entry(version), &key).unwrap(), other);
+            }
+        }
     }
 
     #[test]
@@ -303,6 +367,35 @@ mod tests {
         assert_eq!(name(b"app", b"", Kind::LeaseFence, b"a"), b"app::lf:{a}");
         assert_eq!(Names::new(b"app", b"users", 9).version(), b"app:users:v");
         assert_eq!(Names::new(b"app", b"a:b*", 9).channel(), b"app:a%3Ab%2A:c");
+    }
+
+    #[test]
+    fn names_that_stand_for_no_key_are_not_read() {
+        let names = Names::new(b"p", b"n", 4);
+        assert_eq!(names.read_entry(b"p:n:e7:{%}"), Some((7, vec![])));
+        assert_eq!(names.read_entry(b"p:n:e7:{a%3A}"), Some((7, b"a:".to_vec())));
+        let wrong = [
+            "p:n:e7:{}",
+            "p:n:e7:{a%3a}",
+            "p:n:e7:{a%3}",
+            "p:n:e7:{%%}",
+            "p:n:e7:{a:}",
+            "p:n:e7:{%41}",
+            "p:n:e07:{a}",
+            "p:n:e:{a}",
+            "p:n:e7:{12345}",
+            "p:n:e7:{a",
+            "p:n:e7:a",
+            "p:n:e7:e1:{a}",
+            "p:n:extra:e1:{a}",
+            "p:n:e99999999999999999999:{a}",
+            "p:m:e7:{a}",
+            "p:n:e",
+            "",
+        ];
+        for name in wrong {
+            assert_eq!(names.read_entry(name.as_bytes()), None, "{name}");
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod supervisor;
 mod tls;
 mod writes;
 
-pub use backplane::RedisBackplane;
+pub use backplane::{RedisBackplane, TrackingStats};
 pub use blocking::Blocking;
 pub use cache_core::store::{AcquireError, ExtendError, LockOptions, Released};
 pub use error::{BuildError, ServerError};

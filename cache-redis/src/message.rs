@@ -30,6 +30,14 @@ pub(crate) enum News<'a> {
 }
 
 impl<'a> News<'a> {
+    /// The key whose entry it is about, if it is about one.
+    pub(crate) const fn key(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Changed(key) | Self::Expired(key) | Self::Filled(key) => Some(key),
+            Self::Cleared | Self::TagExpired(_) | Self::TagInvalidated(_) => None,
+        }
+    }
+
     fn parts(self) -> (u8, &'a [u8]) {
         match self {
             Self::Changed(key) => (1, key),

@@ -54,12 +54,17 @@ pub(crate) fn time(answer: Value) -> Result<u64, ServerError> {
 /// The next cursor and the names of a step of `SCAN`.
 pub(crate) fn scan(answer: Value) -> Result<(u64, Vec<Vec<u8>>), ServerError> {
     let Value::Array(parts) = value(answer)? else { return Err(ServerError::Protocol) };
-    let Ok([cursor, Value::Array(names)]) = <[Value; 2]>::try_from(parts) else {
+    let Ok([cursor, found]) = <[Value; 2]>::try_from(parts) else {
         return Err(ServerError::Protocol);
     };
     let cursor = number(cursor)?.ok_or(ServerError::Protocol)?;
-    let names: Result<_, _> = names.into_iter().map(bytes).collect();
-    Ok((cursor, names?))
+    Ok((cursor, names(found).ok_or(ServerError::Protocol)?))
+}
+
+/// The names in an answer; `None` where there are none, or something else.
+pub(crate) fn names(answer: Value) -> Option<Vec<Vec<u8>>> {
+    let Value::Array(names) = answer else { return None };
+    names.into_iter().map(|name| bytes(name).ok()).collect()
 }
 
 /// The pairs of a map whose values are texts. RESP2 has an array for it.

@@ -47,7 +47,8 @@ pub use watch::ConnectionWatch;
 /// A Redis user needs these commands on the prefix's keys (`~app:*` for the prefix `app`): `get set pttl
 /// getrange setrange unlink scan eval evalsha time exists pexpire del`, and `hello auth ping`. What changes a store is told on
 /// a channel that begins as its keys do: `publish` there (`&app:*`), and `subscribe` for who listens to a
-/// [`RedisBackplane`](crate::RedisBackplane). In a cluster `cluster|slots asking` too.
+/// [`RedisBackplane`](crate::RedisBackplane). In a cluster `cluster|slots asking` too, and for
+/// [`RedisStore::tracking`](crate::RedisStore::tracking) `client|tracking`.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -223,18 +224,28 @@ impl Server {
         self.shared.ends[error.number()].load(Relaxed)
     }
 
-    /// Told whenever a connection may have come or gone.
-    pub(crate) fn moves(&self) -> Receiver<()> {
-        self.shared.moved.subscribe()
+    /// Another connection, which listens; in a cluster to any node, since all tell the same. Rings when it may
+    /// have changed.
+    pub(crate) fn listening(&self, subscription: Subscription, moved: Arc<Sender<()>>) -> Core {
+        match &self.shared.target {
+            Target::One(core) => core.listening(subscription, moved),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => hub.listening(subscription, moved),
+        }
     }
 
-    /// Another connection, which listens; in a cluster to any node, since all tell the same.
-    pub(crate) fn listening(&self, subscription: Subscription) -> Core {
+    /// The primaries of a cluster, each of which tells of its own keys alone; `None` for one server.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn primaries(&self) -> Option<Vec<Place>> {
         match &self.shared.target {
-            Target::One(core) => core.listening(subscription),
-            #[cfg(feature = "cluster")]
-            Target::Cluster(hub) => hub.listening(subscription),
+            Target::One(_) => None,
+            Target::Cluster(hub) => Some(hub.primaries()),
         }
+    }
+
+    /// Rings when the connections may have changed.
+    pub(crate) fn moves(&self) -> Receiver<()> {
+        self.shared.moved.subscribe()
     }
 
     /// Runs one operation, under one time-out.

@@ -89,6 +89,7 @@ struct Settings {
     namespace: Vec<u8>,
     max_key: usize,
     version_check: Duration,
+    tracking: bool,
 }
 
 impl Space {
@@ -97,8 +98,9 @@ impl Space {
         let (channel, version) = (names.channel(), Arc::new(Version::default()));
         let tags = Arc::new(TagMemory::default());
         let known = (Arc::clone(&version), Arc::clone(&tags));
+        let hub = Hub::new(server.clone(), &names, known, settings.tracking);
         Arc::new(Self {
-            hub: Arc::new(Hub::new(server.clone(), channel.clone(), known)),
+            hub: Arc::new(hub),
             server: server.clone(),
             settings,
             names,
@@ -168,6 +170,7 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
             namespace: b"default".to_vec(),
             max_key: 64 << 10,
             version_check: Duration::from_secs(1),
+            tracking: false,
         };
         Ok(Self { space: Space::new(server, settings), form: Form::new(codec), value: PhantomData })
     }
@@ -191,6 +194,27 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
     #[must_use]
     pub fn version_check(self, span: Duration) -> Self {
         self.with(|settings| settings.version_check = span)
+    }
+
+    /// Has the [backplane](Self::backplane) tell also what others do to the entries in Redis, and what Redis does
+    /// itself: a `SET` or `DEL` by another program, an expiry, an eviction. Such an entry is
+    /// [expired](cache_core::store::Receiver::expired); when the server is emptied, the channel
+    /// [opens](cache_core::store::Receiver::opened) anew.
+    ///
+    /// For that each connection that listens has the server track names (`CLIENT TRACKING`, in broadcast mode), and in
+    /// a cluster there is one more connection to each primary. Where the server has no such command, or not for this user, the
+    /// channel does not open: [`RedisBackplane::connection`](crate::RedisBackplane::connection) says
+    /// [`NoTracking`](crate::ServerError::NoTracking).
+    ///
+    /// Not told is what others do to an entry in the same turn of the server's loop as a change by this library, or
+    /// within two heartbeats after one that changed nothing in Redis, such as a removal of what was not there, with
+    /// no other change of the namespace in between. Then the life of what is in memory is the bound.
+    ///
+    /// Give entries a window after freshness: one without any expires in Redis just when it is loaded anew, which cannot
+    /// be told from a deletion, and may be loaded twice.
+    #[must_use]
+    pub fn tracking(self) -> Self {
+        self.with(|settings| settings.tracking = true)
     }
 
     /// The same, which shares nothing with clones that were made before.

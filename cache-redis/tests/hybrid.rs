@@ -11,7 +11,7 @@ use cache_redis::{RedisStore, Server, ServerError};
 use cache_tokio::future::{Background, Builder, Cache, LoadError, Reach, Scheduler, Source};
 #[cfg(feature = "cluster")]
 use support::RedisCluster;
-use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
+use support::{PATIENCE, Proxy, RedisServer, Way, eventually, race};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -296,64 +296,15 @@ async fn s12_what_was_written_while_redis_was_down_is_made_up_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated() {
     let redis = RedisServer::start();
-    race(&redis.address(), std::slice::from_ref(&redis)).await;
+    let processes = [patient(&redis.address()), patient(&redis.address())];
+    race(processes, std::slice::from_ref(&redis)).await;
 }
 
 #[cfg(feature = "cluster")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r7_a_race_of_readers_and_writers_leaves_no_key_outdated_in_a_cluster() {
     let cluster = RedisCluster::start();
-    race(&cluster.address(), &cluster.nodes).await;
-}
-
-/// Readers and writers of two processes, whose channels are cut now and then.
-async fn race(address: &str, nodes: &[RedisServer]) {
-    let (writer, reader) = (patient(address), patient(address));
-    let versions: Arc<Vec<AtomicU64>> = Arc::new((0..200).map(|_| AtomicU64::new(0)).collect());
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut readers = JoinSet::new();
-    let known = Arc::clone(&versions);
-    let current = move |cache: &Memory, key: u64| {
-        let (cache, versions) = (cache.clone(), Arc::clone(&known));
-        async move {
-            let load = move || async move { Ok(versions[key as usize].load(Relaxed).to_string()) };
-            let value: Result<String, LoadError<String>> = cache.get_or_load(&key, load).await;
-            value.unwrap().parse::<u64>().unwrap()
-        }
-    };
-    for _ in 0..8 {
-        let (stop, current, reader) = (Arc::clone(&stop), current.clone(), reader.clone());
-        readers.spawn(async move {
-            let mut key = 0;
-            while !stop.load(Relaxed) {
-                current(&reader, key).await;
-                key = (key + 1) % 200;
-            }
-        });
-    }
-    for write in 0..2_000_u64 {
-        let key = write * 7 % 200;
-        versions[key as usize].fetch_add(1, Relaxed);
-        writer.invalidate(&key).await;
-        if write % 500 == 250 {
-            // Messages are lost, and who listens is told so.
-            nodes.iter().for_each(|node| drop(node.ask(&["CLIENT", "KILL", "TYPE", "pubsub"])));
-        }
-    }
-    // Under the eyes of readers who may still hold what they have read.
-    eventually("all read the last version", async || {
-        let mut outdated = 0;
-        for key in 0..200 {
-            let last = versions[key as usize].load(Relaxed);
-            outdated += u32::from(current(&reader, key).await != last);
-        }
-        outdated == 0
-    })
-    .await;
-    stop.store(true, Relaxed);
-    while let Some(reader) = readers.join_next().await {
-        reader.unwrap();
-    }
+    race([patient(&cluster.address()), patient(&cluster.address())], &cluster.nodes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

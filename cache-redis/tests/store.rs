@@ -10,7 +10,9 @@ use cache_core::store::{
 };
 use cache_core::{Freshness, Instant, Lifetime};
 use cache_redis::{BuildError, RedisStore, Server, ServerError};
-use support::{CLUSTER_RIGHTS, Listener, PATIENCE, RIGHTS, RedisServer, Told, behind};
+use support::{
+    CLUSTER_RIGHTS, Listener, PATIENCE, RIGHTS, RedisServer, TRACKING_RIGHT, Told, behind,
+};
 
 type Texts = RedisStore<String, Plain>;
 
@@ -386,7 +388,7 @@ fn the_rights_of_the_tests_are_those_of_the_documentation() {
     let plain = |text: &str| text.chars().all(|letter| matches!(letter, 'a'..='z' | ' ' | '|'));
     let mut said: Vec<_> = said.split('`').skip(1).step_by(2).filter(|text| plain(text)).collect();
     said.retain(|text| *text != "app");
-    let given = format!("{RIGHTS} {CLUSTER_RIGHTS}").replace('+', "");
+    let given = format!("{RIGHTS} {CLUSTER_RIGHTS} {TRACKING_RIGHT}").replace('+', "");
     let (mut said, mut given) = (words(&said.join(" ")), words(&given));
     said.sort();
     given.sort();

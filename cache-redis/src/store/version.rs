@@ -79,8 +79,13 @@ impl Version {
         self.asked_at.store(0, Release);
     }
 
+    /// The number that was seen last; 0 where none is known. Earlier ones are over.
+    pub(crate) fn known(&self) -> u64 {
+        self.number.load(Acquire)
+    }
+
     /// As [`forget`](Self::forget), and what is likely to be in force.
-    pub(super) fn guess(&self, number: u64) {
+    pub(crate) fn guess(&self, number: u64) {
         self.forget();
         let _steps = self.lock();
         self.asked_at.store(0, Release);

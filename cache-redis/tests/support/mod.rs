@@ -18,6 +18,7 @@ mod certificates;
 mod cluster;
 mod listener;
 mod proxy;
+mod race;
 mod random;
 mod sentinels;
 
@@ -25,6 +26,7 @@ pub(crate) use certificates::{Authority, Issued};
 pub(crate) use cluster::{RedisCluster, free_ports, keys_of, until, victim};
 pub(crate) use listener::{Listener, Told};
 pub(crate) use proxy::{Proxy, Way};
+pub(crate) use race::race;
 pub(crate) use random::Random;
 pub(crate) use sentinels::{SERVICE, Watched};
 
@@ -35,6 +37,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const RIGHTS: &str = "+get +set +pttl +getrange +setrange +unlink +scan +eval +evalsha +time +exists \
                                  +pexpire +del +hello +auth +ping +publish +subscribe";
 pub(crate) const CLUSTER_RIGHTS: &str = "+cluster|slots +asking";
+
+/// What who listens needs besides where the server is to tell of changed names.
+pub(crate) const TRACKING_RIGHT: &str = "+client|tracking";
 
 /// Name and password of the user that may do these and nothing else, on any key and channel.
 pub(crate) const LOGIN: &str = "least:enough";
@@ -187,6 +192,18 @@ impl RedisServer {
         stream.read_to_end(&mut answer).ok()?;
         let answer = if sentinel { &answer[..] } else { answer.strip_suffix(b"+OK\r\n")? };
         (!answer.is_empty() && !answer.starts_with(b"-")).then(|| answer.to_vec())
+    }
+
+    /// Lets the user with the least rights track names.
+    pub(crate) fn allow_tracking(&self) {
+        self.ask(&["ACL", "SETUSER", "least", TRACKING_RIGHT]).expect("it answers");
+    }
+
+    /// The name of the entry of a key of plain letters and digits.
+    pub(crate) fn entry_of(&self, key: &str) -> Option<String> {
+        let end = format!(":{{{key}}}");
+        let is_entry = |name: &String| name.contains(":e") && name.ends_with(&end);
+        self.names().into_iter().find(is_entry)
     }
 
     /// The names of all keys.
