@@ -57,6 +57,12 @@ impl ServerClock {
         self.ahead.store(if known < least { most } else { known.min(most) }, Relaxed);
     }
 
+    /// As [`now`](Self::now); `None` before the first reading.
+    pub(crate) fn known(&self) -> Option<Micros> {
+        let read = self.corrected.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        read.then(|| self.now())
+    }
+
     /// What it shows now, or a little less than a trip later.
     pub(crate) fn now(&self) -> Micros {
         let ahead = self.ahead.load(Relaxed);

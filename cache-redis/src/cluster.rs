@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::address::Address;
+use crate::clock::Micros;
 use crate::dial::{Dial, Role};
 use crate::driver::{self, Core, Spans, Subscription};
 use crate::error::ServerError;
@@ -141,6 +142,13 @@ impl Hub {
         drop(inner);
         self.tell(Event::Unserved);
         Err(ServerError::ClusterDown)
+    }
+
+    /// The time of the node that has this name, as far as it is known without asking.
+    pub(crate) fn time_at(&self, name: &[u8]) -> Option<Micros> {
+        let inner = self.lock();
+        let owner = inner.machine.owner(slot::of(name))?;
+        inner.nodes.get(owner)?.core.known_time()
     }
 
     /// All primaries.

@@ -151,6 +151,11 @@ impl Core {
         self.clock.now()
     }
 
+    /// The same; `None` before the first connection.
+    pub(crate) fn known_time(&self) -> Option<Micros> {
+        self.clock.known()
+    }
+
     pub(crate) fn gate(&self) -> Gate {
         self.lock().machine.gate()
     }

@@ -165,14 +165,16 @@ macro_rules! life {
     };
 }
 
-/// Keeps bytes behind the time, or nothing where their life is over.
+/// Keeps bytes behind the time from which their life counts, or nothing where it is over. That is the time at which
+/// they were sent, if it is known, so that they are no younger if they come late.
 macro_rules! keep {
     () => {
         concat!(
             tell!(),
             "if ARGV[4] == '0' then redis.call('UNLINK', KEYS[1])
              else
-                 local stamp = struct.pack('>I8I8I8', now, 0, now)
+                 local since = math.min(now, tonumber(ARGV[5]) or now)
+                 local stamp = struct.pack('>I8I8I8', since, 0, since)
                  redis.call('SET', KEYS[1], stamp .. ARGV[3], 'PX', ARGV[4])
              end
              ",
@@ -195,7 +197,7 @@ pub(crate) static ADD: Script = script!(concat!(
          if not written then return 0 end
          if stale ~= 0 then ttl = math.min(ttl, age + (stale - written) / 1000) end
          local over = age + (now - written) / 1000 >= ttl + swr
-         if not over and string.format('%.0f', written) ~= ARGV[5] then return 0 end
+         if not over and string.format('%.0f', written) ~= ARGV[6] then return 0 end
      end
      ",
     keep!()
@@ -203,7 +205,7 @@ pub(crate) static ADD: Script = script!(concat!(
 
 /// An entry that was loaded under the lease with this token, if that is in force.
 pub(crate) static FILL: Script = script!(concat!(
-    "if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end
+    "if redis.call('GET', KEYS[2]) ~= ARGV[6] then return 0 end
      ",
     now!(),
     keep!()
@@ -236,6 +238,7 @@ pub(crate) static EXPIRE: Script = script!(concat!(
      if stale == 0 then
          redis.call('SETRANGE', KEYS[1], 0, struct.pack('>I8I8I8', written, now, written + now))
      end
+     tail = math.min(tail + ARGV[4], tonumber(ARGV[3]))
      local left = redis.call('PTTL', KEYS[1])
      if left < 0 or left > tail then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tail)) end
      return 1"

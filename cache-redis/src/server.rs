@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 
 use crate::address::Address;
+use crate::clock::Micros;
 #[cfg(feature = "cluster")]
 use crate::cluster::{Hub, Pending, Place, Routed};
 use crate::driver::{Core, Subscription};
@@ -231,6 +232,15 @@ impl Server {
             Target::One(core) => core.listening(subscription, moved),
             #[cfg(feature = "cluster")]
             Target::Cluster(hub) => hub.listening(subscription, moved),
+        }
+    }
+
+    /// The time of the server that has this name, as far as it is known without asking.
+    pub(crate) fn time_at(&self, name: &[u8]) -> Option<Micros> {
+        match &self.shared.target {
+            Target::One(core) => core.known_time(),
+            #[cfg(feature = "cluster")]
+            Target::Cluster(hub) => hub.time_at(name),
         }
     }
 

@@ -12,6 +12,7 @@ use cache_core::{Freshness, Instant, Lifetime};
 use cache_redis::{BuildError, RedisStore, Server, ServerError};
 use support::{
     CLUSTER_RIGHTS, Listener, PATIENCE, RIGHTS, RedisServer, TRACKING_RIGHT, Told, behind,
+    eventually,
 };
 
 type Texts = RedisStore<String, Plain>;
@@ -196,6 +197,81 @@ async fn an_entry_of_a_clock_that_was_set_back_is_stale_and_counted() {
     backdate(&redis, &only(&redis), -3_600);
     let found = store.get("key", NOW).await.unwrap().unwrap();
     assert_eq!((found.lifetime.freshness(), store.stats().misdated), (Freshness::Stale, 1));
+}
+
+/// The server carries out later what was sent while it did nothing at all.
+#[tokio::test]
+async fn what_comes_late_is_no_younger_for_that() {
+    let redis = RedisServer::start();
+    let store = texts(&open(&redis), "app", b"");
+    let (value, life) = ("value".to_owned(), Lifetime::fresh_for(MINUTE));
+    let held_up = Duration::from_millis(400);
+    for way in 0..3 {
+        assert!(AsyncStore::<str, String>::remove(&store, "key", NOW).await.is_ok());
+        let lease = store.acquire("key", MINUTE, NOW).await.unwrap().expect("a removal ends it");
+        redis.signal("STOP");
+        let keep = async {
+            match way {
+                0 => {
+                    let fill = Mutation::fill(&value, life, lease);
+                    store.mutate("key", fill, Station::NOBODY, NOW).await.unwrap()
+                }
+                1 => store.put("key", &value, life, NOW).await.is_ok(),
+                _ => store.put_if_absent("key", &value, life, NOW).await.unwrap(),
+            }
+        };
+        let go_on = async {
+            tokio::time::sleep(held_up).await;
+            redis.signal("CONT");
+        };
+        let (kept, ()) = tokio::join!(keep, go_on);
+        assert!(kept);
+        let age = store.get("key", NOW).await.unwrap().unwrap().lifetime.age;
+        assert!(age >= held_up - Duration::from_millis(50), "{way}: {age:?}");
+    }
+}
+
+#[tokio::test]
+async fn r8_a_lease_whose_answer_was_lost_is_given_back() {
+    let redis = RedisServer::start();
+    let hasty = Server::builder(&redis.address()).unwrap();
+    let hasty = hasty.operation_timeout(Duration::from_millis(50)).build().unwrap();
+    let (hasty, patient) = (texts(&hasty, "app", b""), texts(&open(&redis), "app", b""));
+    for dropped in [false, true] {
+        eventually("it is connected", async || hasty.get("key", NOW).await.is_ok()).await;
+        redis.signal("STOP");
+        let asking = hasty.acquire("key", MINUTE * 60, NOW);
+        if dropped {
+            let _ = tokio::time::timeout(Duration::from_millis(20), asking).await;
+        } else {
+            assert!(asking.await.is_err());
+        }
+        redis.signal("CONT");
+        let free = async || {
+            let lease = patient.acquire("key", MINUTE * 60, NOW).await.unwrap();
+            match lease {
+                Some(lease) => patient.release("key", lease, NOW).await.unwrap(),
+                None => false,
+            }
+        };
+        eventually("another may have it", free).await;
+    }
+}
+
+#[tokio::test]
+async fn who_hears_expiries_keeps_entries_beyond_their_life_and_others_do_not() {
+    let redis = RedisServer::start();
+    for (tracking, least) in [(false, 55_000), (true, 65_000)] {
+        let store = texts(&open(&redis), "app", if tracking { b"a" } else { b"b" });
+        let store = if tracking { store.tracking() } else { store };
+        let life = Lifetime::fresh_for(MINUTE * 9).stale_if_error(MINUTE);
+        store.put("key", &"value".to_owned(), life, NOW).await.unwrap();
+        assert!(store.mutate("key", Mutation::Expire, Station::NOBODY, NOW).await.unwrap());
+        let name = only(&redis);
+        let left = number(&redis, &["PTTL", &name]);
+        assert!((least..least + 5_001).contains(&left), "{left}");
+        redis.ask(&["DEL", &name]).unwrap();
+    }
 }
 
 /// Several times, with entries of several ages, and by one who has asked for the time on another connection.

@@ -54,13 +54,24 @@ impl Space {
     }
 
     async fn expire(&self, key: &[u8], by: Station) -> Result<bool, StoreError> {
-        let longest = form::LONGEST.to_string();
+        let [longest, after] = [form::LONGEST, self.kept_after()].map(|span| span.to_string());
         let change = Change {
             message: message::encode(by, News::Expired(key)),
-            arguments: vec![longest.as_bytes()],
+            arguments: vec![longest.as_bytes(), after.as_bytes()],
             ..Change::new(&script::EXPIRE, key, by)
         };
         self.change(&change).await
+    }
+
+    /// The server's time, where the entry of this key is; an operation that comes late does not make it younger.
+    fn time_of(&self, key: &[u8]) -> Option<Micros> {
+        self.server.time_at(&self.names.of(Kind::Entry(0), key).ok()?)
+    }
+
+    /// Milliseconds for which Redis keeps an entry after its last window. Where expiries are heard, none may come
+    /// just when the entry is loaded anew: it would void the load.
+    const fn kept_after(&self) -> u64 {
+        if self.settings.tracking { 10_000 } else { 0 }
     }
 
     async fn vacate(&self, key: &[u8], token: &[u8; 16], by: Station) -> Result<bool, StoreError> {
@@ -80,6 +91,20 @@ impl Space {
         });
         self.version.guess(operation.await?.unwrap_or(0));
         Ok(())
+    }
+}
+
+/// What the scripts that keep an entry are given.
+struct Kept {
+    bytes: Vec<u8>,
+    /// In milliseconds; `0` where its life is over.
+    expiry: String,
+    since: String,
+}
+
+impl Kept {
+    fn arguments(&self) -> Vec<&[u8]> {
+        vec![&self.bytes, self.expiry.as_bytes(), self.since.as_bytes()]
     }
 }
 
@@ -111,14 +136,14 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
         V: Send + Sync,
         C: Send + Sync,
     {
-        let bytes = self.bytes(key, value, lifetime, (&[], 0))?;
-        let expiry = form::expiry(lifetime).to_string();
+        let kept = self.kept(key, (value, lifetime), (&[], 0), self.space.time_of(key))?;
         let mut ended = None;
         loop {
             let place = ended.map(|at: Micros| at.to_string()).unwrap_or_default();
-            let arguments = vec![&bytes[..], expiry.as_bytes(), place.as_bytes()];
-            let change = Change::new(&script::ADD, key, Station::NOBODY);
-            if self.space.change(&Change { arguments, ..change }).await? {
+            let mut change = Change::new(&script::ADD, key, Station::NOBODY);
+            change.arguments = kept.arguments();
+            change.arguments.push(place.as_bytes());
+            if self.space.change(&change).await? {
                 return Ok(true);
             }
             // The script knows nothing of tags.
@@ -138,6 +163,7 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
         by: Station,
     ) -> Result<bool, StoreError> {
         self.allow(key)?;
+        let since = self.space.time_of(key);
         let expiry = form::expiry(lifetime);
         let over = lifetime.remaining().is_zero();
         let seen = if over || tags.is_empty() {
@@ -146,10 +172,9 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
             let unclear = || StoreError::corrupt("what has happened to its tags cannot be read");
             self.space.use_tags(tags, None, expiry).await?.ok_or_else(unclear)?
         };
-        let kept = self.kept(key, (value, lifetime), (tags, seen))?;
-        let arguments = vec![&kept.0[..], kept.1.as_bytes()];
+        let kept = self.kept(key, (value, lifetime), (tags, seen), since)?;
         let change = Change::new(&script::PUT, key, by);
-        self.space.change(&Change { arguments, ..change }).await
+        self.space.change(&Change { arguments: kept.arguments(), ..change }).await
     }
 
     /// Keeps what was loaded under a lease, if that is in force and none of its tags was invalidated since.
@@ -161,6 +186,7 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
         by: Station,
     ) -> Result<bool, StoreError> {
         self.allow(key)?;
+        let since = self.space.time_of(key);
         let (token, seen) = (lease.token(), lease.tags_seen());
         if !tags.is_empty() && !lifetime.remaining().is_zero() {
             let expiry = form::expiry(lifetime);
@@ -169,29 +195,33 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
                 return Ok(false);
             }
         }
-        let kept = self.kept(key, (value, lifetime), (tags, seen))?;
-        let arguments = vec![&kept.0[..], kept.1.as_bytes(), &token[..]];
-        let message = message::encode(by, News::Filled(key));
-        let change = Change::new(&script::FILL, key, by);
-        self.space.change(&Change { arguments, message, ..change }).await
+        let kept = self.kept(key, (value, lifetime), (tags, seen), since)?;
+        let mut change = Change::new(&script::FILL, key, by);
+        change.message = message::encode(by, News::Filled(key));
+        change.arguments = kept.arguments();
+        change.arguments.push(token);
+        self.space.change(&change).await
     }
 
     fn allow(&self, key: &[u8]) -> Result<(), StoreError> {
         self.space.names.allow(key).inspect_err(|_| count(&self.space.counts.too_large))
     }
 
-    /// An entry's bytes, and its expiry in milliseconds. No bytes, and `0`, where its life is over.
+    /// What the scripts keep of an entry whose life was this at the server's time `since`, if that is known.
     fn kept(
         &self,
         key: &[u8],
         (value, lifetime): (&V, Lifetime),
         tags: (&[u64], u64),
-    ) -> Result<(Vec<u8>, String), StoreError> {
+        since: Option<Micros>,
+    ) -> Result<Kept, StoreError> {
+        let since = since.map(|at| at.to_string()).unwrap_or_default();
         if lifetime.remaining().is_zero() {
-            return Ok((vec![], "0".to_owned()));
+            return Ok(Kept { bytes: vec![], expiry: "0".to_owned(), since });
         }
         let bytes = self.bytes(key, value, lifetime, tags)?;
-        Ok((bytes, form::expiry(lifetime).to_string()))
+        let expiry = form::expiry(lifetime).saturating_add(self.space.kept_after());
+        Ok(Kept { bytes, expiry: expiry.min(form::LONGEST).to_string(), since })
     }
 
     fn bytes(

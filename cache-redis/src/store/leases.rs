@@ -45,7 +45,7 @@ where
     ) -> Result<Option<HeldLease>, StoreError> {
         // Before the lease, and so before what is loaded under it. Without it, only what has tags is lost.
         let seen = self.space.last_tag_change().await.unwrap_or(0);
-        let lease = Desk(&*self.space).acquire(&key.key_bytes(), ttl).await?;
+        let lease = Desk(&self.space).acquire(&key.key_bytes(), ttl).await?;
         Ok(lease.map(|lease| lease.after_tags(seen)))
     }
 
