@@ -95,6 +95,30 @@ async fn what_others_do_makes_memory_stale_and_is_kept_as_fallback() {
     .await;
 }
 
+/// Redis keeps entries beyond their life, so that no expiry comes while one is loaded anew.
+#[tokio::test]
+async fn no_expiry_of_what_is_loaded_anew_is_taken_for_a_change_by_others() {
+    let redis = start();
+    let store = store(&redis.address()).tracking();
+    let builder = Cache::builder().ttl(Duration::from_millis(20)).l2_hard_timeout(PATIENCE);
+    let builder = builder.l2(store.clone()).backplane(store.backplane());
+    let memory: Memory<String> = builder.build().unwrap();
+    let backplane = store.backplane();
+    eventually("it hears", async || backplane.is_open()).await;
+    let loads = Arc::new(AtomicU64::new(0));
+    eventually("it was loaded many times", async || {
+        let counted = Arc::clone(&loads);
+        let load = move || {
+            counted.fetch_add(1, Relaxed);
+            async { Ok::<_, String>("value".to_owned()) }
+        };
+        memory.get_or_load("key", load).await.unwrap();
+        loads.load(Relaxed) >= 20
+    })
+    .await;
+    assert_eq!(backplane.tracked().unwrap().changes, 0);
+}
+
 /// Another program that writes what this library can read.
 struct Forger {
     scratch: RedisServer,

@@ -34,9 +34,6 @@ const TTL: Duration = ms(15_000);
 const SWR: Duration = ms(20_000);
 const SIE: Duration = ms(30_000);
 
-/// The age of what a stopped server is sent counts from when it wakes, if that is before the end of the lease.
-const HELD_UP: Duration = ms(5_000);
-
 /// A loss of messages is noticed after two heartbeats and an answer's time-out, and nothing is fresh for
 /// longer than a second after that.
 const SEEN_AFTER: Duration = ms(2 * 250 + 200 + 1_000);
@@ -157,7 +154,6 @@ impl World {
             }
             None => true,
         };
-        let window = window + HELD_UP;
         if !in_time || age > window + self.slack {
             eprintln!("{key}: {version} of {age:?} ago, least {least:?}, {:?}", seen.freshness);
         }

@@ -237,6 +237,8 @@ async fn r8_a_lease_whose_answer_was_lost_is_given_back() {
     let hasty = Server::builder(&redis.address()).unwrap();
     let hasty = hasty.operation_timeout(Duration::from_millis(50)).build().unwrap();
     let (hasty, patient) = (texts(&hasty, "app", b""), texts(&open(&redis), "app", b""));
+    // So that the server knows the script.
+    assert!(patient.acquire("other", MINUTE, NOW).await.unwrap().is_some());
     for dropped in [false, true] {
         eventually("it is connected", async || hasty.get("key", NOW).await.is_ok()).await;
         redis.signal("STOP");
