@@ -38,8 +38,9 @@ impl<R: Room + Send> Room for Arc<R> {
     }
 }
 
-/// How often, and after which pauses, it is tried to give back a right that may have been given.
-const TRIES: usize = 8;
+/// How often, and after which pauses, it is tried to give back a right that may have been given: for a minute, since
+/// a server that hangs carries out what it was sent when it goes on.
+const TRIES: usize = 240;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A right that was asked for, and may have been given though nobody knows. Dropped before it is over, it is given

@@ -236,6 +236,7 @@ impl Server {
     }
 
     /// The time of the server that has this name, as far as it is known without asking.
+    #[cfg_attr(not(feature = "cluster"), allow(unused_variables))]
     pub(crate) fn time_at(&self, name: &[u8]) -> Option<Micros> {
         match &self.shared.target {
             Target::One(core) => core.known_time(),
