@@ -304,8 +304,9 @@ impl Inner {
 
     fn leave(&mut self, address: &Address) {
         if let Some(known) = self.nodes.remove(address) {
+            let open = matches!(known.core.gate(), supervisor::Gate::Open(_));
             known.core.stop();
-            self.lost += known.core.lost();
+            self.lost += known.core.lost() + u64::from(open);
         }
     }
 }

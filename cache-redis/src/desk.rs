@@ -59,15 +59,7 @@ impl<R: Room + Clone + Send + 'static> Drop for Asked<R> {
             return;
         }
         let (room, key, token) = (self.room.clone(), mem::take(&mut self.key), self.token);
-        runtime.spawn(async move {
-            for _ in 0..TRIES {
-                if Desk(&room).release(&key, &token).await.is_ok() {
-                    return;
-                }
-                sleep(PAUSE).await;
-            }
-            // It ends by itself.
-        });
+        runtime.spawn(async move { Desk(&room).give_back(&key, &token).await });
     }
 }
 
@@ -112,6 +104,22 @@ impl<R: Room> Desk<'_, R> {
         let arguments: [&[u8]; 3] = [token, ttl.as_bytes(), kept.as_bytes()];
         let answer = self.0.run(&script::RENEW, key, &arguments).await?;
         Ok(reply::integer(answer)? == 1)
+    }
+
+    /// As [`release`](Self::release), and tries for a while.
+    pub(crate) async fn give_back(&self, key: &[u8], token: &[u8; 16]) {
+        let mut not_there = 0;
+        for _ in 0..TRIES {
+            match self.release(key, token).await {
+                Ok(true) => return,
+                // It was never given; or will be, since what was sent on another connection waits there.
+                Ok(false) if not_there == 4 => return,
+                Ok(false) => not_there += 1,
+                Err(_) => {}
+            }
+            sleep(PAUSE).await;
+        }
+        // It ends by itself.
     }
 
     pub(crate) async fn release(&self, key: &[u8], token: &[u8; 16]) -> Result<bool, StoreError> {

@@ -2,7 +2,8 @@
 //!
 //! `prefix:namespace:kind:{key}`, `prefix:namespace:v` for the number of the namespace's version, and
 //! `prefix:namespace:c` for the channel on which its changes are told; `prefix:namespace:t:{prefix:namespace:}`
-//! for the number of the last change of a tag, and with a tag's hash behind it for what has happened to that tag.
+//! for the number of the last change of a tag, with a tag's hash behind it for what has happened to that tag, and with
+//! `log` for the last changes.
 //! Bytes other than letters, digits and `-_.~/@` are written as `%` and two hexadecimal digits; only
 //! the prefix keeps its colons. So the first brace opens the key, and what stands before it is read from its
 //! end: kind, namespace, prefix. No two names are the same unless all their parts are.
@@ -94,6 +95,11 @@ impl Names {
     /// Where the number of the last change of a tag is kept.
     pub(crate) fn tag_changes(&self) -> Vec<u8> {
         [&self.stem[..], b"t:{", &self.stem, b"}"].concat()
+    }
+
+    /// Where the last changes of tags are kept.
+    pub(crate) fn tag_log(&self) -> Vec<u8> {
+        [&self.tag_changes()[..], b":log"].concat()
     }
 
     /// Where it is kept what has happened to the tag with this hash. In the same slot as that of other tags.

@@ -225,9 +225,10 @@ impl RedisLock {
     /// # Errors
     /// The server did not answer: it ends with its ttl at latest.
     pub async fn release(mut self) -> Result<Released, StoreError> {
-        self.held = false;
         self.guard.abort();
+        // If this is dropped, or nobody answers, it is given back as one that is dropped is.
         let released = self.hold.release().await?;
+        self.held = false;
         Ok(if released { Released::Released } else { Released::AlreadyLost })
     }
 }
@@ -260,9 +261,7 @@ impl Drop for RedisLock {
         if self.held {
             let hold = Arc::clone(&self.hold);
             let runtime = Handle::try_current().unwrap_or_else(|_| hold.runtime().clone());
-            runtime.spawn(async move {
-                let _ = hold.release().await;
-            });
+            runtime.spawn(async move { hold.give_back().await });
         }
     }
 }

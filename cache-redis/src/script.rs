@@ -78,9 +78,11 @@ pub(crate) static VERSION: Script = script!(
 );
 
 /// A next version of the namespace, above all before and not below the server's time in microseconds, and
-/// the message of it.
+/// the message of it. The first write needs no memory, so that a server that has none left does the other, which
+/// takes the expiry away again.
 pub(crate) static CLEAR: Script = script!(
     "redis.call('PUBLISH', ARGV[1], ARGV[2])
+     redis.call('PEXPIRE', KEYS[1], 1000)
      local kept = redis.call('GET', KEYS[1])
      if not (kept and #kept <= 16 and string.match(kept, '^%d+$')) then kept = '0' end
      local time = redis.call('TIME')
@@ -245,14 +247,20 @@ pub(crate) static EXPIRE: Script = script!(concat!(
 ));
 
 /// A change of a tag: told, numbered above all before and not below the server's time in microseconds, and kept with
-/// the tag, as its last invalidation or as one of its last four expirations.
+/// the tag, as its last invalidation or as one of its last four expirations; and with other changes, of which a hundred
+/// are kept. The first write needs no memory, so that a server that has none left does the others.
 pub(crate) static CHANGE_TAG: Script = script!(concat!(
     tell!(),
     now!(),
-    "local last = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+    "local kept, px = redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2])
+     redis.call('PEXPIRE', KEYS[2], ARGV[4])
+     local last = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
      local number = string.format('%.0f', math.max(last + 1, now))
      redis.call('SET', KEYS[1], number)
-     local kept, px = redis.call('GET', KEYS[2]), redis.call('PTTL', KEYS[2])
+     local since = last > 0 and string.format('%.0f', last) or number
+     local log = redis.call('GET', KEYS[3]) or since .. ':0 '
+     log = string.sub(number .. ':' .. ARGV[5] .. ' ' .. log, 1, 3400)
+     redis.call('SET', KEYS[3], log, 'PX', ARGV[4])
      local invalidated, expired = '0', {}
      for word in string.gmatch(kept or '', '%d+') do expired[#expired + 1] = word end
      if #expired > 0 then invalidated = table.remove(expired, 1) end
@@ -264,9 +272,10 @@ pub(crate) static CHANGE_TAG: Script = script!(concat!(
      return number"
 ));
 
-/// What has happened to tags, for an entry that is to be kept with them: a tag that nobody has used yet is as if it
-/// was invalidated last before the entry's value was loaded, and all are kept as long as the entry. Answers the
-/// number of the last change first.
+/// What has happened to tags, for an entry that is to be kept with them; all are kept as long as the entry. A tag of
+/// which nothing is known was never used, or its string was lost: it is as if it was invalidated last before the
+/// entry's value was loaded, where the changes since are known and none is of it, and else, as if it was now.
+/// Answers the number of the last change first.
 pub(crate) static USE_TAGS: Script = script!(concat!(
     now!(),
     "local last = redis.call('GET', KEYS[1])
@@ -274,17 +283,26 @@ pub(crate) static USE_TAGS: Script = script!(concat!(
          last = string.format('%.0f', now)
          redis.call('SET', KEYS[1], last)
      end
+     local seen = tonumber(ARGV[2]) or tonumber(last)
+     local function base(hash)
+         if seen >= tonumber(last) then return last end
+         for number, of in string.gmatch(redis.call('GET', KEYS[2]) or '', '(%d+):(%x+) ') do
+             if tonumber(number) <= seen then return ARGV[2] end
+             if of == hash then return last end
+         end
+         return last
+     end
      local answer = {last}
      local px = tonumber(ARGV[1])
-     for n = 2, #KEYS do
+     for n = 3, #KEYS do
          local kept = redis.call('GET', KEYS[n])
          if not kept then
-             kept = ARGV[2] == '' and last or ARGV[2]
+             kept = base(string.sub(KEYS[n], -16))
              redis.call('SET', KEYS[n], kept, 'PX', ARGV[1])
          elseif redis.call('PTTL', KEYS[n]) < px then
              redis.call('PEXPIRE', KEYS[n], ARGV[1])
          end
-         answer[n] = kept
+         answer[n - 1] = kept
      end
      return answer"
 ));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cache_redis::{
     AcquireError, BuildError, ExtendError, LockOptions, RedisLocks, Released, Server,
 };
-use support::{PATIENCE, RedisServer, eventually};
+use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
 use tokio::time::timeout;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -146,6 +146,54 @@ async fn r9_a_lock_outlives_a_connection_and_lasts_no_longer_for_that() {
         }
         assert_eq!(held.release().await.unwrap(), Released::Released);
     }
+}
+
+/// The server does it, and its answer comes too late.
+#[tokio::test]
+async fn r9_an_extension_without_an_answer_is_counted_on_no_longer_than_it_may_last() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::before(&redis.socket());
+    let locks = RedisLocks::new(&Server::open(&proxy.address()).unwrap(), "app").unwrap();
+    let mut lock = None;
+    eventually("there is a lock", async || {
+        lock = locks.acquire("name", LockOptions::new(MINUTE)).await.ok();
+        lock.is_some()
+    })
+    .await;
+    let lock = lock.unwrap();
+    let shorter = Duration::from_secs(20);
+    for dropped in [false, true] {
+        proxy.set(Way::Hole);
+        let extending = lock.extend(shorter);
+        if dropped {
+            let _ = timeout(Duration::from_millis(20), extending).await;
+        } else {
+            assert!(extending.await.is_err());
+        }
+        assert!(lock.valid_for() <= shorter, "{:?}", lock.valid_for());
+    }
+}
+
+#[tokio::test]
+async fn r9_a_release_that_is_dropped_is_made_up_for() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::before(&redis.socket());
+    let locks = RedisLocks::new(&Server::open(&proxy.address()).unwrap(), "app").unwrap();
+    let mut lock = None;
+    eventually("there is a lock", async || {
+        lock = locks.acquire("name", LockOptions::new(MINUTE * 60)).await.ok();
+        lock.is_some()
+    })
+    .await;
+    proxy.set(Way::Hole);
+    let releasing = lock.unwrap().release();
+    assert!(timeout(Duration::from_millis(20), releasing).await.is_err());
+    proxy.set(Way::Open(Duration::ZERO));
+    let other = open(&redis);
+    eventually("another has it", async || {
+        other.acquire("name", LockOptions::new(MINUTE)).await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]

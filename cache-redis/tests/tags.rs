@@ -10,7 +10,7 @@ use cache_core::store::{
 use cache_core::{Instant, Lifetime, Loaded, tag_hash};
 use cache_redis::{RedisStore, Server};
 use cache_tokio::future::{Cache, Reach};
-use support::{PATIENCE, RedisServer, eventually};
+use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
 
 type Texts = RedisStore<String, Plain>;
 type Memory = Cache<String, String>;
@@ -127,6 +127,102 @@ async fn pg_a_fill_from_before_another_processes_change_of_its_tag_is_refused() 
         assert_eq!(is_there, lands && how == TagChange::Invalidate, "{tag}: {how:?}");
         assert!(one.remove("key", NOW).await.is_ok());
     }
+}
+
+/// The string of a tag is made anew by a fill from before its loss.
+#[tokio::test]
+async fn s10_a_tag_that_is_known_again_brings_back_nothing_that_it_had_ended() {
+    let redis = RedisServer::start();
+    let store = process(&redis).version_check(Duration::ZERO);
+    let lease = async |key: &str| store.acquire(key, MINUTE, NOW).await.unwrap().unwrap();
+    let [late, beside] = [lease("late").await, lease("beside").await];
+    put(&store, "key", "old", &["a"]).await;
+    change(&store, "a", TagChange::Invalidate).await;
+    redis.ask(&["DEL", &format!("app:users:t:{{app:users:}}:{:016x}", tag_hash("a"))]).unwrap();
+    let (text, life) = ("text".to_owned(), Lifetime::fresh_for(MINUTE));
+    for (key, lease, tag, lands) in [("late", late, "a", false), ("beside", beside, "b", true)] {
+        let tags = hashes(&[tag]);
+        let fill = Mutation::fill(&text, life, lease).tagged(&tags);
+        let landed = store.mutate(key, fill, Station::NOBODY, NOW).await.unwrap();
+        assert_eq!(landed, lands, "{key}: its tag, used first, was changed or not since");
+        assert_eq!(get(&store, key).await.is_some(), lands, "{key}");
+    }
+    assert_eq!(get(&store, "key").await, None);
+    let fill = Mutation::fill(&text, life, lease("late").await);
+    let tags = hashes(&["a"]);
+    assert!(store.mutate("late", fill.tagged(&tags), Station::NOBODY, NOW).await.unwrap());
+    assert_eq!(get(&store, "key").await, None, "though the tag is in use again");
+}
+
+/// Each change is one of those of which the log has room for a hundred.
+#[tokio::test]
+async fn s10_a_load_during_many_changes_of_other_tags_lands_unless_there_were_too_many() {
+    let redis = RedisServer::start();
+    let store = process(&redis).version_check(Duration::ZERO);
+    let (text, life) = ("text".to_owned(), Lifetime::fresh_for(MINUTE));
+    change(&store, "before", TagChange::Expire).await;
+    for (round, (changes, lands)) in [(0, true), (99, true), (101, false)].into_iter().enumerate() {
+        let lease = store.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
+        for n in 0..changes {
+            change(&store, &format!("other {n}"), TagChange::Invalidate).await;
+        }
+        let tags = hashes(&[&format!("first used in {round}")]);
+        let fill = Mutation::fill(&text, life, lease).tagged(&tags);
+        let landed = store.mutate("key", fill, Station::NOBODY, NOW).await.unwrap();
+        assert_eq!(landed, lands, "after {changes} changes");
+    }
+}
+
+#[tokio::test]
+async fn s10_after_a_refused_fill_the_next_load_knows_better() {
+    let redis = RedisServer::start();
+    let [one, other] = [(); 2].map(|()| process(&redis).version_check(MINUTE));
+    let (text, tags) = ("text".to_owned(), hashes(&["a"]));
+    drop(one.acquire("other", MINUTE, NOW).await.unwrap());
+    change(&other, "a", TagChange::Invalidate).await;
+    let mut fills = vec![];
+    for _ in 0..2 {
+        let lease = one.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
+        let fill = Mutation::fill(&text, Lifetime::fresh_for(MINUTE), lease).tagged(&tags);
+        fills.push(one.mutate("key", fill, Station::NOBODY, NOW).await.unwrap());
+    }
+    assert_eq!(fills[1..], [true], "the first may be refused, since one had asked before");
+}
+
+/// All have heard of it, and ask the server again.
+#[tokio::test]
+async fn s10_a_server_without_memory_ends_tags_and_clears_all_the_same() {
+    let redis = RedisServer::start();
+    let store = process(&redis);
+    put(&store, "key", "value", &["a"]).await;
+    put(&store, "other", "value", &[]).await;
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    change(&store, "a", TagChange::Invalidate).await;
+    assert_eq!(get(&store, "key").await, None);
+    assert_eq!(get(&store, "other").await.as_deref(), Some("value"));
+    AsyncSharedStore::<str, String>::clear_all(&store, Station::NOBODY, NOW).await.unwrap();
+    assert_eq!(get(&store, "other").await, None);
+    assert_eq!(left(&redis, "app:users:v"), -1, "it has no end");
+}
+
+#[tokio::test]
+async fn the_question_for_tags_makes_an_entry_no_younger() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::before(&redis.socket());
+    let near = process(&redis);
+    let builder = Server::builder(&proxy.address()).unwrap().operation_timeout(PATIENCE);
+    let far = Texts::new(&builder.build().unwrap(), "app", Plain).unwrap().namespace("users");
+    eventually("it is connected", async || far.get("none", NOW).await.is_ok()).await;
+    put(&near, "key", "value", &["a"]).await;
+    let began = std::time::Instant::now();
+    proxy.set(Way::Open(ms(100)));
+    let many: [&str; 1] = ["key"];
+    let mut age = Duration::ZERO;
+    let mut note = |_, stored: cache_core::store::Stored<String>| age = stored.lifetime.age;
+    far.clone().version_check(Duration::ZERO).get_many(&many, NOW, &mut note).await.unwrap();
+    assert!(age + ms(10) >= began.elapsed() - ms(100), "{age:?}");
+    let age = far.get("key", NOW).await.unwrap().unwrap().lifetime.age;
+    assert!(age + ms(10) >= began.elapsed() - ms(100), "{age:?}");
 }
 
 /// Without a backplane: within the time that the store was told.

@@ -194,7 +194,8 @@ impl Routed {
     /// The answers of one node, which its supervisor hears of.
     async fn send(&self, batch: &Batch, commands: &[&Cmd]) -> Answers {
         let core = &batch.way.place.core;
-        let (epoch, mut connection) = core.open().await?;
+        let opened = timeout_at(self.until, core.open()).await;
+        let (epoch, mut connection) = opened.unwrap_or(Err(ServerError::TimedOut))?;
         let number = self.pending.begin(core, epoch);
         let sent = batch.numbers.iter().map(|number| commands[*number]);
         let sending = core.send(sent, ask_node(&mut connection, batch, commands));

@@ -92,6 +92,8 @@ impl Hold {
 
     pub(super) async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
         let asked = self.locks.asked();
+        // Whatever becomes of the answer, the server may have done it; only that makes it last longer.
+        self.shorten(asked.kept(ttl).until);
         let renewed = self.locks.desk().renew(&self.name, &self.token, ttl).await;
         if renewed.map_err(ExtendError::Store)? {
             self.note(asked.kept(ttl));
@@ -100,6 +102,17 @@ impl Hold {
             self.sure.send_replace(None);
             Err(ExtendError::Lost)
         }
+    }
+
+    /// It is not counted on for longer than this.
+    fn shorten(&self, until: Instant) {
+        self.sure.send_if_modified(|sure| match sure {
+            Some(sure) if sure.until > until => {
+                sure.until = until;
+                true
+            }
+            _ => false,
+        });
     }
 
     /// The server has it, unless it has said otherwise: what is lost does not come back.
@@ -111,6 +124,11 @@ impl Hold {
             }
             None => false,
         });
+    }
+
+    /// As [`release`](Self::release), and tries for a while.
+    pub(super) async fn give_back(&self) {
+        self.locks.desk().give_back(&self.name, &self.token).await;
     }
 
     pub(super) async fn release(&self) -> Result<bool, StoreError> {

@@ -190,7 +190,9 @@ impl<V, C: Codec<V>> RedisStore<V, C> {
         let (token, seen) = (lease.token(), lease.tags_seen());
         if !tags.is_empty() && !lifetime.remaining().is_zero() {
             let expiry = form::expiry(lifetime);
-            if self.space.use_tags(tags, Some(seen), expiry).await?.is_none() {
+            // Without a number, nobody knows what came before the load.
+            let known = seen != 0;
+            if !known || self.space.use_tags(tags, Some(seen), expiry).await?.is_none() {
                 Desk(&*self.space).release(key, token).await?;
                 return Ok(false);
             }

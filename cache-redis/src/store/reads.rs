@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use cache_core::store::{Codec, StoreError, Stored};
 use redis::{Cmd, Value};
+use tokio::time::Instant;
 
 use super::version::{Check, Trip};
 use super::{RedisStore, Space, count};
@@ -13,6 +14,11 @@ use crate::form::Opened;
 use crate::key::Kind;
 use crate::link::Answer;
 use crate::reply;
+
+/// A server's time, and what has passed since.
+fn later(at: Micros, since: Instant) -> Micros {
+    at.saturating_add(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
 
 impl Space {
     /// Asks for an entry, and for no more than one byte above the limit.
@@ -39,13 +45,15 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         let answer = self.answer(key).await?;
         let bytes = self.bytes_of(answer.value)?;
         let Some(mut opened) = self.open(key, &bytes)? else { return Ok(None) };
-        if !opened.tags.is_empty() {
-            let histories = self.space.histories(&opened.tags).await?;
-            if !histories.allow(&mut opened) {
-                return Ok(None);
-            }
+        if opened.tags.is_empty() {
+            return self.read(opened, answer.at);
         }
-        self.read(opened, answer.at)
+        let answered = Instant::now();
+        let histories = self.space.histories(&opened.tags).await?;
+        if !histories.allow(&mut opened) {
+            return Ok(None);
+        }
+        self.read(opened, later(answer.at, answered))
     }
 
     /// When the entry was written that nobody is answered, or as kept for errors alone, for its tags; none where
@@ -131,13 +139,14 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         }
         let tags: Vec<_> =
             tagged.iter().flat_map(|(_, opened, _)| opened.tags.iter().copied()).collect();
+        let answered = Instant::now();
         let histories = match space.histories(&tags).await {
             Ok(histories) => histories,
             Err(error) => return Ok(Some(error)),
         };
         for (position, mut opened, at) in tagged {
             if histories.allow(&mut opened) {
-                self.tell_one(position, opened, at, found);
+                self.tell_one(position, opened, later(at, answered), found);
             }
         }
         Ok(unread)

@@ -6,7 +6,8 @@
 //! of a namespace's tags are in one slot of a cluster, so that a script may have several.
 //!
 //! A tag's string is made before the first entry with it, and outlives them all. So where there is none, the
-//! server has lost it, and the entry counts as invalidated.
+//! server has lost it, and the entry counts as invalidated. One that is made anew must not bring back what an earlier
+//! one had ended: so a log of the last changes tells whether the tag was among those since the value was loaded.
 
 use core::time::Duration;
 use std::collections::HashMap;
@@ -224,10 +225,9 @@ impl Space {
         seen: Option<u64>,
         expiry: u64,
     ) -> Result<Option<u64>, StoreError> {
-        let names: Vec<_> = tags.iter().map(|tag| self.names.tag(*tag)).collect();
-        let changes = self.names.tag_changes();
-        let keys: Vec<&[u8]> =
-            core::iter::once(&changes[..]).chain(names.iter().map(|name| &name[..])).collect();
+        let mut names = vec![self.names.tag_changes(), self.names.tag_log()];
+        names.extend(tags.iter().map(|tag| self.names.tag(*tag)));
+        let keys: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
         let kept = Duration::from_millis(expiry).saturating_add(SPARE);
         let kept = form::millis(kept).to_string();
         let seen_text = seen.map(|seen| seen.to_string()).unwrap_or_default();
@@ -244,6 +244,8 @@ impl Space {
         for string in answer {
             let history = History::read(&reply::bytes(string)?);
             if history.is_none_or(|history| history.verdict(seen) == Verdict::Gone) {
+                // What is known may be why: the next load is to know better.
+                self.tags.forget();
                 return Ok(None);
             }
         }
@@ -260,15 +262,18 @@ impl Space {
         self.hub.wake();
         // However this ends, and if it is dropped.
         let _unsure = Unsure(&self.tags);
-        let (changes, name) = (self.names.tag_changes(), self.names.tag(tag_hash(tag)));
+        let hash = tag_hash(tag);
+        let names = [self.names.tag_changes(), self.names.tag(hash), self.names.tag_log()];
+        let hash = format!("{hash:016x}");
         let how: &[u8] = match change {
             TagChange::Expire => b"e",
             TagChange::Invalidate => b"i",
         };
         let kept = form::millis(SPARE).to_string();
         let operation = self.server.operate(|mut link: Link| async move {
-            let arguments = [&self.channel[..], &message, how, kept.as_bytes()];
-            script::CHANGE_TAG.run(&mut link, &[&changes, &name], &arguments).await
+            let arguments = [&self.channel[..], &message, how, kept.as_bytes(), hash.as_bytes()];
+            let [changes, name, log] = &names;
+            script::CHANGE_TAG.run(&mut link, &[changes, name, log], &arguments).await
         });
         operation.await.map(drop).map_err(StoreError::from)
     }

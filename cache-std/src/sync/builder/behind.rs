@@ -20,8 +20,9 @@ impl<K: Sync + 'static, V: Send + Sync + 'static, S> Builder<K, V, S> {
     /// A store that fails, or panics, is counted in `Stats::store_errors`, and the cache goes on
     /// without it. A key whose mutation did not reach it is not read from there before it could be removed
     /// from it; that is remembered for 10,000 keys, and beyond them nothing is read from it
-    /// until it could be cleared, but not across a restart. Values with tags, and
-    /// that a key is missing, are kept in memory alone. The store must not call this cache.
+    /// until it could be cleared, but not across a restart. That a key is
+    /// missing is kept in memory alone, and so are values with tags, unless the store
+    /// [keeps those](crate::store::AsyncSharedStore::keeps_tags). The store must not call this cache.
     pub fn l2(mut self, store: impl Store<K, V> + Send + Sync + 'static) -> Self {
         self.second = Some(Box::new(Later::blocking(store)));
         self
