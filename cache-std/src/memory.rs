@@ -83,10 +83,10 @@ struct Held<K> {
     past: Past,
 }
 
-/// Tags that were invalidated, the last of them, each with its number.
+/// The last changes of tags, each with its number, and the time of an expiration.
 #[derive(Default)]
 struct Past {
-    changes: VecDeque<(u64, u64)>,
+    changes: VecDeque<(u64, u64, Option<Instant>)>,
     last: u64,
 }
 
@@ -94,19 +94,28 @@ struct Past {
 const PAST: usize = 1_024;
 
 impl Past {
-    fn add(&mut self, hash: u64) {
+    fn add(&mut self, hash: u64, expired: Option<Instant>) {
         self.last += 1;
-        self.changes.push_back((self.last, hash));
+        self.changes.push_back((self.last, hash, expired));
         if self.changes.len() > PAST {
             self.changes.pop_front();
         }
     }
 
     /// Whether one of these tags may have been invalidated after `seen`.
-    fn has(&self, tags: &[u64], seen: u64) -> bool {
-        let forgotten = self.changes.front().is_some_and(|(first, _)| *first > seen + 1);
-        let after = self.changes.iter().filter(|(number, _)| *number > seen);
-        !tags.is_empty() && (forgotten || after.into_iter().any(|(_, hash)| tags.contains(hash)))
+    fn has_ended(&self, tags: &[u64], seen: u64) -> bool {
+        let forgotten = self.changes.front().is_some_and(|(first, ..)| *first > seen + 1);
+        !tags.is_empty() && (forgotten || self.since(tags, seen).any(|expired| expired.is_none()))
+    }
+
+    /// When one of these tags was expired first after `seen`.
+    fn expired(&self, tags: &[u64], seen: u64) -> Option<Instant> {
+        self.since(tags, seen).flatten().next()
+    }
+
+    fn since(&self, tags: &[u64], seen: u64) -> impl Iterator<Item = Option<Instant>> {
+        let later = self.changes.iter().filter(move |(number, ..)| *number > seen);
+        later.filter(|(_, hash, _)| tags.contains(hash)).map(|(.., expired)| *expired)
     }
 }
 
@@ -158,6 +167,13 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
     fn held(&self) -> MutexGuard<'_, Held<K>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A life as of now that was made stale at an earlier time.
+fn stale_from(mut lifetime: Lifetime, at: Instant, now: Instant) -> Lifetime {
+    let age = lifetime.age.saturating_sub(now.saturating_since(at));
+    lifetime.ttl = lifetime.ttl.min(age);
+    lifetime
 }
 
 /// A value with all its windows said, so that none is the policy's.
@@ -256,11 +272,13 @@ where
         {
             return Ok(false);
         }
-        if let Mutation::Fill { tags, lease, .. } = &mutation
-            && held.past.has(tags, lease.tags_seen())
-        {
-            held.by_key.remove(key);
-            return Ok(false);
+        let mut expired = None;
+        if let Mutation::Fill { tags, lease, .. } = &mutation {
+            if held.past.has_ended(tags, lease.tags_seen()) {
+                held.by_key.remove(key);
+                return Ok(false);
+            }
+            expired = held.past.expired(tags, lease.tags_seen());
         }
         held.by_key.remove(key);
         let tell: fn(&dyn Receiver<K>, K) = match mutation {
@@ -271,6 +289,7 @@ where
         let done = match mutation {
             Mutation::Put { value, lifetime, tags, .. }
             | Mutation::Fill { value, lifetime, tags, .. } => {
+                let lifetime = expired.map_or(lifetime, |at| stale_from(lifetime, at, now));
                 let stored = Stored::new(value.clone(), lifetime);
                 kept.put(at, stored.tagged(tags.iter().copied()), &mut gone);
                 true
@@ -312,9 +331,12 @@ where
     ) -> Result<(), StoreError> {
         let mut held = self.held();
         match change {
-            TagChange::Expire => self.lock().book.expire_tag(tag, now),
+            TagChange::Expire => {
+                held.past.add(tag_hash(tag), Some(now));
+                self.lock().book.expire_tag(tag, now);
+            }
             TagChange::Invalidate => {
-                held.past.add(tag_hash(tag));
+                held.past.add(tag_hash(tag), None);
                 self.lock().book.invalidate_tag(tag);
             }
         }

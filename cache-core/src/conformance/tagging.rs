@@ -11,7 +11,7 @@ use crate::entry::{Freshness, Lifetime};
 use crate::store::{HeldLease, Mutation, SharedStore, Station, Store, TagChange};
 use crate::tags::tag_hash;
 
-pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 6] {
+pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 7] {
     [
         Rule { id: "tags-stay", demand: "an entry is answered with its tags", check: tags_stay },
         Rule {
@@ -33,6 +33,11 @@ pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 6] {
             id: "tag-refuses-fills",
             demand: "a fill with a tag that was invalidated since its lease is refused, and ends the lease",
             check: tag_refuses_fills,
+        },
+        Rule {
+            id: "tag-expires-fills",
+            demand: "a fill with a tag that was expired since its lease is stale",
+            check: tag_expires_fills,
         },
         Rule {
             id: "tag-leaves-room",
@@ -175,6 +180,21 @@ fn tag_refuses_fills<H: SharedHarness>(harness: &H) -> Result<Finding, String> {
     drop(desk.acquire(0, 100, "after a fill that was refused for its tag")?);
     ensure(desk.fill_tagged(1, other?, "b")?, "it was refused for another tag")?;
     desk.expect(1, Some(1), "after a fill with another tag")?;
+    Ok(Finding::Holds)
+}
+
+fn tag_expires_fills<H: SharedHarness>(harness: &H) -> Result<Finding, String> {
+    let desk = Desk::new(harness);
+    if !desk.keeps_tags() {
+        return Ok(NO_TAGS);
+    }
+    let long = fresh_for(harness, 100).stale_if_error(units(harness, 100));
+    let lease = desk.acquire(0, 100, "though nobody held it")?;
+    desk.change_tag("a", TagChange::Expire)?;
+    let (value, tags) = (harness.value(1), hashes(&["a"]));
+    desk.mutate(0, Mutation::fill(&value, long, lease).tagged(&tags), Station::NOBODY)?;
+    let found = desk.get(0)?.map(|found| found.lifetime.freshness());
+    ensure(found != Some(Freshness::Fresh), "it is fresh")?;
     Ok(Finding::Holds)
 }
 

@@ -45,6 +45,7 @@ pub(crate) enum Defect {
     ExpiresNoTags,
     ExpiresFromLast,
     FillsEndedTags,
+    FillsExpiredTags,
     KeepsPlaceOfEndedTags,
 }
 
@@ -77,6 +78,7 @@ pub(crate) const SHARED_DEFECTS: &[(Defect, &str)] = &[
     (Defect::ExpiresNoTags, "tag-expires"),
     (Defect::ExpiresFromLast, "tag-keeps-windows"),
     (Defect::FillsEndedTags, "tag-refuses-fills"),
+    (Defect::FillsExpiredTags, "tag-expires-fills"),
     (Defect::KeepsPlaceOfEndedTags, "tag-leaves-room"),
 ];
 
@@ -194,6 +196,7 @@ impl SharedMap {
             | Mutation::Fill { value, lifetime, tags, .. } => {
                 let now_seen = state.changes.len();
                 let seen = mutation.lease().map_or(now_seen, |lease| lease.tags_seen() as usize);
+                let seen = if self.has(Defect::FillsExpiredTags) { now_seen } else { seen };
                 state.tags.insert(key.to_owned(), (tags.to_vec(), seen));
                 state.entries.insert(key.to_owned(), (**value, *lifetime, now));
                 return true;
