@@ -53,15 +53,20 @@ impl Link {
 
     /// The answer to a command, which may be an error of the server's that concerns the command alone.
     pub(crate) async fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
+        Ok(self.ask_at(command).await?.value)
+    }
+
+    /// As [`ask`](Self::ask), with the time of the answer.
+    pub(crate) async fn ask_at(&mut self, command: &Cmd) -> Result<Answer, ServerError> {
         let _held = self.bytes.hold([command].into_iter())?;
         match &mut self.means {
             Means::One(connection, core) => {
-                core.send([command].into_iter(), ask(connection, command)).await
+                let value = core.send([command].into_iter(), ask(connection, command)).await?;
+                Ok(Answer { value, at: core.server_time() })
             }
             #[cfg(feature = "cluster")]
             Means::Routed(routed) => {
-                let answer = routed.ask_all(&[command]).await?.pop();
-                answer.map(|answer| answer.value).ok_or(ServerError::Protocol)
+                routed.ask_all(&[command]).await?.pop().ok_or(ServerError::Protocol)
             }
         }
     }
@@ -90,14 +95,19 @@ impl Link {
     /// As [`ask_all`](Self::ask_all), but in a cluster, nodes that do not answer take nothing from those that
     /// do. For commands that only read.
     pub(crate) async fn ask_each(&mut self, commands: &Pipeline) -> Result<Each, ServerError> {
-        #[cfg(feature = "cluster")]
-        if let Means::Routed(routed) = &self.means {
-            let _held = self.bytes.hold(commands.cmd_iter())?;
-            let commands: Vec<_> = commands.cmd_iter().collect();
-            return Ok(routed.ask_each(&commands).await);
+        let _held = self.bytes.hold(commands.cmd_iter())?;
+        match &mut self.means {
+            Means::One(connection, core) => {
+                let answers = core.send(commands.cmd_iter(), ask_all(connection, commands)).await?;
+                let at = core.server_time();
+                Ok(answers.into_iter().map(|value| Ok(Answer { value, at })).collect())
+            }
+            #[cfg(feature = "cluster")]
+            Means::Routed(routed) => {
+                let commands: Vec<_> = commands.cmd_iter().collect();
+                Ok(routed.ask_each(&commands).await)
+            }
         }
-        let answers = self.ask_all(commands).await?;
-        Ok(answers.into_iter().map(Ok).collect())
     }
 }
 

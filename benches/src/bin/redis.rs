@@ -20,6 +20,8 @@ use redis::aio::MultiplexedConnection;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 
+#[path = "redis/cpu.rs"]
+mod cpu;
 #[path = "redis/purge.rs"]
 mod purge;
 
@@ -141,6 +143,7 @@ fn main() {
         puts(&ways, tasks, each);
         batches(&ways, tasks, each / 20);
     }
+    cpu::reads(&ways);
     hits(&ways);
     messages(&ways, &server);
     purge::purges(&ways, &server);
@@ -274,8 +277,8 @@ fn batches(ways: &Ways, tasks: usize, each: usize) {
         }
     };
     let contestants = vec![
-        Contestant::new("pipeline of GETs", 1, || ways.round(tasks, each, &gets)),
-        Contestant::new("of GETRANGEs", 1, || ways.round(tasks, each, &limited)),
+        Contestant::new("pipeline of GETs", 1, || ways.round(tasks, each, gets)),
+        Contestant::new("of GETRANGEs", 1, || ways.round(tasks, each, limited)),
         Contestant::new("MGET", 1, || ways.round(tasks, each, bare)),
         Contestant::new("get_many", 1, || ways.round(tasks, each, ours)),
     ];

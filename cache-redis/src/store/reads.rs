@@ -12,8 +12,31 @@ use crate::clock::Micros;
 use crate::error::ServerError;
 use crate::form::Opened;
 use crate::key::Kind;
-use crate::link::Answer;
+use crate::link::{Answer, Link};
 use crate::reply;
+
+/// What one of many answers is.
+enum Told<V> {
+    Nothing,
+    Stored(Stored<V>),
+    /// An entry with tags, which are to be asked for.
+    Tagged(Vec<u8>, Micros),
+}
+
+/// An entry with tags, of many that were asked for.
+struct Tagged<'a> {
+    position: usize,
+    key: &'a [u8],
+    bytes: Vec<u8>,
+    at: Micros,
+}
+
+/// Asks for an entry, and for no more than one byte above the limit.
+fn question(name: &[u8], longest: usize) -> Cmd {
+    let mut bytes = Cmd::with_capacity(4, name.len() + 32);
+    bytes.arg("GETRANGE").arg(name).arg(0).arg(longest);
+    bytes
+}
 
 /// A server's time, and what has passed since.
 fn later(at: Micros, since: Instant) -> Micros {
@@ -21,7 +44,7 @@ fn later(at: Micros, since: Instant) -> Micros {
 }
 
 impl Space {
-    /// Asks for an entry, and for no more than one byte above the limit.
+    /// Asks for an entry as well.
     pub(super) fn ask(
         &self,
         key: &[u8],
@@ -29,10 +52,14 @@ impl Space {
         trip: &mut Trip<'_>,
     ) -> Result<(), StoreError> {
         self.write_name(Kind::Entry(trip.version), key, &mut trip.name)?;
-        let mut bytes = Cmd::with_capacity(4, trip.name.len() + 32);
-        bytes.arg("GETRANGE").arg(&trip.name).arg(0).arg(longest);
-        trip.commands.add_command(bytes);
+        trip.commands.add_command(question(&trip.name, longest));
         Ok(())
+    }
+
+    /// The version to go by, if a read needs no question for it.
+    fn known_version(&self) -> Option<u64> {
+        self.hub.wake();
+        self.version.recent(self.settings.version_check, Instant::now())
     }
 
     const fn check(&self) -> Check {
@@ -72,6 +99,13 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
 
     async fn answer(&self, key: &[u8]) -> Result<Answer, StoreError> {
         let (space, longest) = (&self.space, self.form.longest(key));
+        if let Some(version) = space.known_version() {
+            let name = space.name(Kind::Entry(version), key)?;
+            let question = question(&name, longest);
+            let operation =
+                space.server.operate(|mut link: Link| async move { link.ask_at(&question).await });
+            return Ok(operation.await?);
+        }
         let answers = space.on_version(space.check(), |trip| space.ask(key, longest, trip));
         Ok(answers.await?.pop().ok_or(ServerError::Protocol)?)
     }
@@ -113,55 +147,58 @@ impl<V: Send + Sync, C: Codec<V> + Send + Sync> RedisStore<V, C> {
         let answers = space.each_on_version(space.check(), |trip| {
             keys.iter().try_for_each(|(_, key)| space.ask(key, self.form.longest(key), trip))
         });
-        let (mut all, mut unread) = (Vec::with_capacity(keys.len()), None);
+        let (mut tagged, mut unread) = (vec![], None);
         for ((position, key), answer) in keys.iter().zip(answers.await?) {
-            let answer = answer.map_err(StoreError::from);
-            let bytes = answer.and_then(|answer| Ok((self.bytes_of(answer.value)?, answer.at)));
-            match bytes {
-                Ok((bytes, at)) => all.push((*position, key, bytes, at)),
-                Err(StoreError::Corrupt(_)) => {}
-                Err(error) => unread = Some(error),
-            }
-        }
-        let mut tagged = vec![];
-        for (position, key, bytes, at) in &all {
-            match self.open(key, bytes) {
-                Ok(Some(opened)) if opened.tags.is_empty() => {
-                    self.tell_one(*position, opened, *at, found);
+            match answer.map_err(StoreError::from).and_then(|answer| self.tell_one(key, answer)) {
+                Ok(Told::Stored(stored)) => found(*position, stored),
+                Ok(Told::Tagged(bytes, at)) => {
+                    tagged.push(Tagged { position: *position, key, bytes, at });
                 }
-                Ok(Some(opened)) => tagged.push((*position, opened, *at)),
-                Ok(None) | Err(StoreError::Corrupt(_)) => {}
+                Ok(Told::Nothing) | Err(StoreError::Corrupt(_)) => {}
                 Err(error) => unread = Some(error),
             }
         }
-        if tagged.is_empty() {
-            return Ok(unread);
-        }
-        let tags: Vec<_> =
-            tagged.iter().flat_map(|(_, opened, _)| opened.tags.iter().copied()).collect();
-        let answered = Instant::now();
-        let histories = match space.histories(&tags).await {
-            Ok(histories) => histories,
-            Err(error) => return Ok(Some(error)),
-        };
-        for (position, mut opened, at) in tagged {
-            if histories.allow(&mut opened) {
-                self.tell_one(position, opened, later(at, answered), found);
-            }
+        if !tagged.is_empty() {
+            unread = self.judge(&tagged, found).await.err().or(unread);
         }
         Ok(unread)
     }
 
-    /// What cannot be decoded is left out.
-    fn tell_one(
-        &self,
-        position: usize,
-        opened: Opened<'_>,
-        at: Micros,
-        found: &mut (dyn FnMut(usize, Stored<V>) + Send),
-    ) {
-        if let Ok(Some(stored)) = self.read(opened, at) {
-            found(position, stored);
+    /// The bytes of most entries are let go of at once; those of what has tags are opened again.
+    fn tell_one(&self, key: &[u8], answer: Answer) -> Result<Told<V>, StoreError> {
+        let at = answer.at;
+        let bytes = self.bytes_of(answer.value)?;
+        match self.open(key, &bytes)? {
+            None => Ok(Told::Nothing),
+            Some(opened) if opened.tags.is_empty() => {
+                Ok(self.read(opened, at)?.map_or(Told::Nothing, Told::Stored))
+            }
+            Some(_) => Ok(Told::Tagged(bytes, at)),
         }
+    }
+
+    fn open_again<'a>(&self, one: &'a Tagged<'_>) -> Option<Opened<'a>> {
+        self.form.open::<V>(one.key, &one.bytes).ok().flatten()
+    }
+
+    /// Tells of entries with tags those that these leave. What cannot be decoded is left out.
+    async fn judge(
+        &self,
+        tagged: &[Tagged<'_>],
+        found: &mut (dyn FnMut(usize, Stored<V>) + Send),
+    ) -> Result<(), StoreError> {
+        let opened = tagged.iter().filter_map(|one| self.open_again(one));
+        let tags: Vec<_> = opened.flat_map(|opened| opened.tags).collect();
+        let answered = Instant::now();
+        let histories = self.space.histories(&tags).await?;
+        for one in tagged {
+            let Some(mut opened) = self.open_again(one) else { continue };
+            if histories.allow(&mut opened)
+                && let Ok(Some(stored)) = self.read(opened, later(one.at, answered))
+            {
+                found(one.position, stored);
+            }
+        }
+        Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Version {
     }
 
     /// The version, if it was asked for less than `age` ago. Takes no lock.
-    fn recent(&self, age: Duration, now: Instant) -> Option<u64> {
+    pub(super) fn recent(&self, age: Duration, now: Instant) -> Option<u64> {
         let asked_at = self.asked_at.load(Acquire);
         let number = self.number.load(Acquire);
         let passed = Duration::from_micros(self.micros(now).saturating_sub(asked_at));
