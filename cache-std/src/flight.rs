@@ -33,6 +33,8 @@ pub(crate) struct Arrival {
     pub(crate) lifetime: Lifetime,
     /// A store behind the cache was in trouble.
     pub(crate) degraded: bool,
+    /// It is not kept: something has changed since the load began.
+    pub(crate) superseded: bool,
 }
 
 /// Why somebody cannot wait for a flight.
@@ -76,6 +78,8 @@ pub(crate) struct Flight<V> {
     state: Mutex<State<V>>,
     /// Most who wait.
     most: usize,
+    /// How many changes of tags there were before it.
+    after_tags: u64,
 }
 
 struct State<V> {
@@ -148,11 +152,11 @@ impl Drop for Watcher {
 impl<V> Flight<V> {
     #[cfg(test)]
     pub(crate) fn new() -> Arc<Self> {
-        Self::bounded(usize::MAX)
+        Self::bounded(usize::MAX, 0)
     }
 
-    /// A flight that at most so many may wait for.
-    pub(crate) fn bounded(most: usize) -> Arc<Self> {
+    /// A flight that at most so many may wait for, begun after so many changes of tags.
+    pub(crate) fn bounded(most: usize, after_tags: u64) -> Arc<Self> {
         let state = State {
             end: None,
             waiters: Vec::new(),
@@ -162,12 +166,17 @@ impl<V> Flight<V> {
             hangs: None,
             watchers: None,
         };
-        Arc::new(Self { state: Mutex::new(state), most })
+        Arc::new(Self { state: Mutex::new(state), most, after_tags })
     }
 
     /// The flight that this one goes on as, with the same bound.
     pub(crate) fn next(&self) -> Arc<Self> {
-        Self::bounded(self.most)
+        Self::bounded(self.most, self.after_tags)
+    }
+
+    /// Whether tags had changed since it began, when there were so many changes.
+    pub(crate) const fn is_older(&self, changes: u64) -> bool {
+        changes != self.after_tags
     }
 
     fn lock(&self) -> MutexGuard<'_, State<V>> {
@@ -311,11 +320,12 @@ mod tests {
         source: Source::Origin,
         lifetime: Lifetime::fresh_for(Duration::ZERO),
         degraded: false,
+        superseded: false,
     };
 
     #[test]
     fn who_waits_is_told_of_the_end_and_as_many_wait_as_may() {
-        let flight = Flight::<u32>::bounded(2);
+        let flight = Flight::<u32>::bounded(2, 0);
         let signals = [(); 3].map(|()| Arc::new(Signal::new()));
         let joined = signals.each_ref().map(|signal| flight.join(signal));
         assert_eq!(joined, [Joined::Waits, Joined::Waits, Joined::Full]);

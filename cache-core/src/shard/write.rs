@@ -364,6 +364,17 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         self.recount();
     }
 
+    /// How many changes of tags there were.
+    pub const fn tag_changes(&self) -> u64 {
+        self.tags.sequence()
+    }
+
+    /// Whether one of the tags with these hashes has changed after the first `since` changes, or may have. O(tags).
+    #[cfg(feature = "alloc")]
+    pub fn has_changed(&self, tags: &[u64], since: u64) -> bool {
+        self.tags.verdict(tags, since) != Verdict::Untouched
+    }
+
     /// Forgets all records, and voids all flights. O(records).
     pub fn clear(&mut self) {
         // A removal may move others to where it has been.

@@ -14,7 +14,7 @@ type Ends = fn(&Flight<u8>, End<u8>);
 
 fn value(n: u8) -> End<u8> {
     let lifetime = Lifetime::fresh_for(Duration::ZERO);
-    End::Value(n, Arrival { source: Source::Origin, lifetime, degraded: false })
+    End::Value(n, Arrival { source: Source::Origin, lifetime, degraded: false, superseded: false })
 }
 
 fn told(flight: &Flight<u8>) -> u8 {

@@ -24,6 +24,7 @@ mod line;
 mod news;
 mod settle;
 mod store;
+mod tagging;
 mod terms;
 mod timer;
 mod turns;
@@ -39,7 +40,7 @@ pub(crate) use store::{Asking, Behind, Later};
 pub(crate) use terms::{Terms, shortened};
 pub(crate) use timer::{ThreadTimer, Timer, beside, within};
 pub(crate) use turns::{Turn, Turns};
-use untold::{Change as Untold, Untold as Tags};
+use untold::Untold;
 
 /// The store behind a cache's memory, and what keeps the two in step.
 pub(crate) struct Second<K, V> {
@@ -51,7 +52,7 @@ pub(crate) struct Second<K, V> {
     pub(crate) line: Line<K>,
     pub(crate) news: Arc<News>,
     doubts: Doubts<K>,
-    untold: Tags,
+    untold: Untold,
     left: Left<K>,
     /// Has what is in doubt removed from the store, when it answers again.
     mender: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -177,7 +178,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             line: Line::new(),
             news: Arc::default(),
             doubts: Doubts::new(),
-            untold: Tags::default(),
+            untold: Untold::default(),
             left: Left::default(),
             mender: OnceLock::new(),
             counts: Counts::default(),
@@ -261,22 +262,25 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         now: Instant,
     ) -> Vec<Found<V>> {
         let mut finds: Vec<_> = keys.iter().map(|_| None).collect();
+        // What is removed while this is asked may have been found before.
+        let doubted: Vec<_> = keys.iter().map(|key| self.doubts.has(key)).collect();
         let told = self.untold.told_so_far();
         let asking = self.store.get_many(keys, now, &mut finds);
         let answered = self.ask(timer, asking).await.is_ok();
-        let found = finds.into_iter().zip(keys).map(|(found, key)| match found {
-            _ if self.doubts.has(key) => Found::Trouble,
-            Some(stored) if self.untold.has(stored.tags(), told) => Found::Trouble,
-            Some(stored) => {
-                add_one(&self.counts.hits);
-                Found::Stored(stored)
-            }
-            None if answered => {
-                add_one(&self.counts.misses);
-                Found::Nothing
-            }
-            None => Found::Trouble,
-        });
+        let found =
+            finds.into_iter().zip(keys).zip(doubted).map(|((found, key), doubted)| match found {
+                _ if doubted || self.doubts.has(key) => Found::Trouble,
+                Some(stored) if self.untold.has(stored.tags(), told) => Found::Trouble,
+                Some(stored) => {
+                    add_one(&self.counts.hits);
+                    Found::Stored(stored)
+                }
+                None if answered => {
+                    add_one(&self.counts.misses);
+                    Found::Nothing
+                }
+                None => Found::Trouble,
+            });
         found.collect()
     }
 
@@ -364,37 +368,6 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         }
         self.doubt_all();
         Reach::Queued
-    }
-
-    /// Changes what memory has with a tag by `here`, then what the store has, and tells others. From before the
-    /// first, nothing with the tag is taken from the store until that has changed it.
-    pub(crate) async fn change_tag(
-        &self,
-        timer: &impl Timer,
-        (tag, change): (&str, TagChange),
-        here: impl FnOnce(),
-        now: Instant,
-    ) -> Reach {
-        if !self.is_shared {
-            here();
-            return Reach::Everywhere;
-        }
-        // If this is dropped on the way, they are told later.
-        let number = self.untold.add(tag, change);
-        if number.is_none() {
-            // Others may have anything.
-            self.doubt_all();
-        }
-        here();
-        let Some(number) = number else { return Reach::Queued };
-        match self.tell_untold(timer, number, now).await {
-            Ok(()) => Reach::Everywhere,
-            Err(Trouble::Unsupported) => Reach::Here,
-            Err(_) => {
-                self.mend();
-                Reach::Queued
-            }
-        }
     }
 
     /// The store may have anything.

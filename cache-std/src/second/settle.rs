@@ -71,24 +71,4 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         self.doubts.settle(key, as_of);
         !self.doubts.has(key)
     }
-
-    /// Tells others of what they were not told of yet, up to a number. Told twice does no harm. What the
-    /// store cannot tell is forgotten.
-    pub(super) async fn tell_untold(
-        &self,
-        timer: &impl Timer,
-        most: u64,
-        now: Instant,
-    ) -> Result<(), Trouble> {
-        let mut all = Ok(());
-        while let Some(Untold { number, tag, change }) = self.untold.first(most) {
-            let telling = self.store.change_tag(&tag, change, self.line.station(), now);
-            match self.ask(timer, telling).await {
-                Err(Trouble::Unsupported) => all = Err(Trouble::Unsupported),
-                told => told?,
-            }
-            self.untold.told(number);
-        }
-        all
-    }
 }

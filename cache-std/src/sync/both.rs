@@ -2,11 +2,16 @@
 
 use core::hash::{BuildHasher, Hash};
 
+use cache_core::shard::Spare;
 use cache_core::store::TagChange;
 use cache_core::{Instant, Loaded, Put};
 
 use super::cache::{Cache, Inner};
+use super::tables::Leaving;
 use crate::second::{self, Change, Found, Reach, Second, Timer, Turn, shortened};
+
+/// What is to be dropped when no lock is held.
+type Left<'a, K, V> = (Leaving<'a, K, V>, Spare<K>);
 
 /// What a mutation found, and how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,10 +133,12 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(&key);
         // Dropped after the turn, as all that may run any code of values.
-        let change;
+        let (change, mut own);
         let turn = second.turn(timer, hash).await;
         let now = inner.now();
         let policy = inner.policy.load_full();
+        // From before the store is asked: what it has, or was given, may be of before what happens to a tag then.
+        let (told, changes) = (second.tags_told(), inner.tables.desk(hash).tag_changes());
         let near = |loaded| shortened(loaded, second.near_ttl(), &policy);
         if if_absent && inner.tables.desk(hash).peek(&key, now).is_none() {
             let found = second.get(timer, &key, now, false).await;
@@ -141,30 +148,60 @@ where
                 let value = value.clone();
                 let found = near(second::loaded(found));
                 let weight = inner.weigh(&key, &found);
-                let kept = turn.unless_void(|| self.keep(key, found, weight, true));
+                let terms = (weight, true);
+                own = Some((key, found));
+                let kept = turn.unless_void(|| self.keep(&mut own, terms, changes));
                 drop(turn);
                 drop(kept); // which may run any code of values
                 return Put::Present(value);
             }
         }
         let present = if_absent && inner.tables.desk(hash).peek(&key, now).is_some();
+        let mut outdated = false;
         if !present {
             change = second.change_by(&loaded, &policy);
-            inner.change((second, timer), &turn, (hash, &key), &change, now).await;
+            let reach = inner.change((second, timer), &turn, (hash, &key), &change, now).await;
+            outdated = reach == Reach::Everywhere && second.is_outdated(&change, told);
         }
         let loaded = near(loaded);
-        let (weight, mut key) = (inner.weigh(&key, &loaded), Some(key));
-        let kept =
-            turn.unless_void(|| key.take().map(|key| self.keep(key, loaded, weight, if_absent)));
-        if let Some(key) = key {
-            // Others have changed it since in the store, which knows what is the newest. What was read
-            // from there before this put is none of it.
-            inner.tables.invalidate(hash, &key, inner.now());
+        let weight = inner.weigh(&key, &loaded);
+        own = Some((key, loaded));
+        let keep = || (!outdated).then(|| self.keep(&mut own, (weight, if_absent), changes));
+        let kept = turn.unless_void(keep).flatten();
+        if let Some((key, _)) = &own {
+            // Others have changed it since in the store, or a tag of it, which knows what is the newest. What was
+            // read from there before this put is none of it.
+            inner.tables.invalidate(hash, key, inner.now());
         }
         drop(turn);
-        let (put, left) = kept.flatten().unzip();
+        let (put, left) = kept.unzip();
         drop(left); // which may run any code of values
-        put.unwrap_or(Put::Stored)
+        put.flatten().unwrap_or(Put::Stored)
+    }
+
+    /// Stores a value of this weight, unless one of its tags has changed after the first `since` changes: then it is
+    /// left. What is to be dropped when no lock is held is answered, too.
+    pub(super) fn keep(
+        &self,
+        own: &mut Option<(K, Loaded<V>)>,
+        (weight, if_absent): (u32, bool),
+        since: u64,
+    ) -> (Option<Put<V>>, Option<Left<'_, K, V>>) {
+        let inner = &*self.inner;
+        let Some((key, loaded)) = own.take() else { return (None, None) };
+        let (hash, now) = (inner.hash(&key), inner.now());
+        let mut spare = Spare::storing(key.clone(), &loaded);
+        let mut leaving = inner.tables.leaving_of(&key);
+        let mut desk = inner.tables.desk(hash);
+        let put = if desk.has_changed(loaded.tag_hashes(), since) {
+            *own = Some((key, loaded));
+            None
+        } else {
+            Some(desk.put(&key, now, &mut spare, loaded, (weight, if_absent), &mut leaving))
+        };
+        desk.tick(now, &mut leaving);
+        desk.close(&mut leaving);
+        (put, Some((leaving, spare)))
     }
 
     /// In memory, in the store, and in memory once more: what was read from the store in between is

@@ -18,13 +18,10 @@ use super::builder::{Builder, DefaultHasher, ServeOld, Threads, Weigher};
 use super::chore::{Chore, Renewer};
 use super::listener::Listener;
 use super::place::Places;
-use super::tables::{Leaving, Plain, Tables};
+use super::tables::{Plain, Tables};
 use crate::pool::Pool;
 use crate::second::{Reach, Second, ThreadTimer};
 use crate::time::{TickTime, Time};
-
-/// What is to be dropped when no lock is held.
-type Left<'a, K, V> = (Leaving<'a, K, V>, Spare<K>);
 
 /// A bounded cache for threads. Clones share it.
 ///
@@ -305,26 +302,8 @@ where
     #[inline(never)]
     pub(crate) fn store(&self, key: K, loaded: Loaded<V>, if_absent: bool) -> Put<V> {
         let weight = self.inner.weigh(&key, &loaded);
-        self.keep(key, loaded, weight, if_absent).0
-    }
-
-    /// Stores a value of this weight. What is to be dropped when no lock is held is answered, too.
-    pub(super) fn keep(
-        &self,
-        key: K,
-        loaded: Loaded<V>,
-        weight: u32,
-        if_absent: bool,
-    ) -> (Put<V>, Left<'_, K, V>) {
-        let inner = &*self.inner;
-        let (hash, now) = (inner.hash(&key), inner.now());
-        let mut spare = Spare::storing(key.clone(), &loaded);
-        let mut leaving = inner.tables.leaving_of(&key);
-        let mut desk = inner.tables.desk(hash);
-        let put = desk.put(&key, now, &mut spare, loaded, (weight, if_absent), &mut leaving);
-        desk.tick(now, &mut leaving);
-        desk.close(&mut leaving);
-        (put, (leaving, spare))
+        let kept = self.keep(&mut Some((key, loaded)), (weight, if_absent), u64::MAX);
+        kept.0.unwrap_or(Put::Stored)
     }
 
     /// Makes a value stale from now on and keeps it as fallback. Says whether there was one, and who

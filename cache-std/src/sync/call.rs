@@ -44,7 +44,8 @@ pub(crate) enum Step<K: Eq, V, S: BuildHasher> {
     Serve(Served<V>),
     Refresh(Served<V>, Lead<K, V, S>),
     Load(Lead<K, V, S>, Patience),
-    Follow(Arc<Flight<V>>, Instant),
+    /// Whether tags have changed since the flight began.
+    Follow(Arc<Flight<V>>, Instant, bool),
     Missing,
     Fail(Instant, Refusal),
     Busy,
@@ -179,10 +180,15 @@ where
                 let lead = self.lead(&mut desk, (key, ticket), fallback, pins, now, place);
                 Step::Load(lead, patience)
             }
-            Told::Wait(flight, until) => match desk.flights().get(&flight) {
-                Some(flight) => Step::Follow(Arc::clone(flight), until),
-                None => Step::Busy,
-            },
+            Told::Wait(flight, until) => {
+                let changes = desk.tag_changes();
+                match desk.flights().get(&flight) {
+                    Some(flight) => {
+                        Step::Follow(Arc::clone(flight), until, flight.is_older(changes))
+                    }
+                    None => Step::Busy,
+                }
+            }
             Told::Missing => Step::Missing,
             Told::Fail(retry_at, cause) => Step::Fail(retry_at, cause),
             Told::Busy => Step::Busy,
@@ -235,7 +241,7 @@ where
         now: Instant,
         place: &Option<Arc<Place>>,
     ) -> Lead<K, V, S> {
-        let flight = Flight::bounded(self.inner.max_waiters_per_key);
+        let flight = Flight::bounded(self.inner.max_waiters_per_key, desk.tag_changes());
         desk.flights().insert(ticket.flight(), Arc::clone(&flight));
         // The lead ends the flight whatever panics, but takes this lock to do so: before it is
         // released nothing may panic here, so the key's `Eq` and the value's `Clone` are caught.

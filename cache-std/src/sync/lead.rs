@@ -278,7 +278,7 @@ where
     ) -> Completed<'a, K, V> {
         let Answer { mut loaded, copy, weight, change, source } = answer;
         let lifetime = Lifetime::fresh_for(Duration::ZERO);
-        let mut arrival = Arrival { source, lifetime, degraded: self.degraded };
+        let mut arrival = Arrival { source, lifetime, degraded: self.degraded, superseded: false };
         let missing = loaded.is_missing();
         let end = move |arrival| match copy {
             Some(value) => End::Value(value, arrival),
@@ -307,6 +307,7 @@ where
         let leased = self.lease.is_some() && desk.is_suspect(&self.key, &ticket);
         let done = desk.complete(&self.key, now, &mut spare, ticket, loaded, weight, &mut leaving);
         let landed = matches!(done, Completion::Applied(_));
+        arrival.superseded = matches!(done, Completion::Superseded(_));
         let counts = match done {
             Completion::Superseded(_) => leased,
             Completion::NothingToRenew => false,

@@ -101,7 +101,7 @@ impl<V> Served<V> {
 
     /// What a flight brought.
     pub(crate) const fn arrived(value: V, arrival: Arrival, load: LoadPart) -> Self {
-        let Arrival { source, lifetime, degraded } = arrival;
+        let Arrival { source, lifetime, degraded, .. } = arrival;
         Self { value, source, lifetime: Some(lifetime), load, degraded }
     }
 

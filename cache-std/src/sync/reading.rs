@@ -19,8 +19,8 @@ pub(crate) struct Reading<V>(Stage<V>);
 enum Stage<V> {
     /// The algorithm is to be asked, for the first time or again.
     Ask,
-    /// Another's flight, until then.
-    Other(Arc<Flight<V>>, Instant),
+    /// Another's flight, until then. Whether tags had changed since it began.
+    Other(Arc<Flight<V>>, Instant, bool),
     /// The flight that it leads, which runs elsewhere or has ended.
     Own(Arc<Flight<V>>, Patience),
 }
@@ -48,7 +48,7 @@ impl<V> Reading<V> {
     pub(crate) fn pending(&self) -> Option<(Arc<Flight<V>>, Instant)> {
         match &self.0 {
             Stage::Ask => None,
-            Stage::Other(flight, until) => Some((Arc::clone(flight), *until)),
+            Stage::Other(flight, until, _) => Some((Arc::clone(flight), *until)),
             Stage::Own(flight, patience) => Some((Arc::clone(flight), patience.until())),
         }
     }
@@ -80,9 +80,9 @@ where
                 reading.0 = Stage::Own(Arc::clone(&lead.flight), patience);
                 Next::Load(lead, endless)
             }
-            Step::Follow(flight, _) if flight.is_mine() => Next::Done(Err(LoadError::Recursive)),
-            Step::Follow(flight, until) => {
-                reading.0 = Stage::Other(flight, until);
+            Step::Follow(flight, ..) if flight.is_mine() => Next::Done(Err(LoadError::Recursive)),
+            Step::Follow(flight, until, late) => {
+                reading.0 = Stage::Other(flight, until, late);
                 Next::Wait
             }
             Step::Missing => Next::Done(Err(LoadError::Missing)),
@@ -103,16 +103,17 @@ where
     {
         match core::mem::replace(&mut reading.0, Stage::Ask) {
             Stage::Ask => None,
-            Stage::Other(_, until) => self.waited_for_other(reading, until, waited),
+            Stage::Other(_, until, late) => self.waited_for_other(reading, (until, late), waited),
             Stage::Own(flight, patience) => self.waited_for_own(reading, flight, patience, waited),
         }
     }
 
-    /// Only who waited for a flight that was given up, or outwaited its lease, comes round again.
+    /// Only who waited for a flight that was given up, or outwaited its lease, comes round again, and who joined it
+    /// after a tag of what it loaded had changed: the tags were not known then.
     fn waited_for_other<E>(
         &self,
         reading: &mut Reading<V>,
-        until: Instant,
+        (until, late): (Instant, bool),
         waited: Result<Option<End<V>>, CannotWait>,
     ) -> Option<Result<Served<V>, LoadError<E>>>
     where
@@ -124,6 +125,7 @@ where
                 Some(old.ok_or_else(|| self.refusal(until, Refusal::TimedOut)))
             }
             Ok(None | Some(End::Abandoned)) => None,
+            Ok(Some(End::Value(_, arrival))) if late && arrival.superseded => None,
             Ok(Some(End::Adopted(next))) => {
                 if let Some(old) = self.adopted(LoadPart::Joined) {
                     return Some(Ok(old));
@@ -131,7 +133,7 @@ where
                 if next.is_mine() {
                     return Some(Err(LoadError::Recursive));
                 }
-                reading.0 = Stage::Other(next, until);
+                reading.0 = Stage::Other(next, until, late);
                 None
             }
             Ok(Some(end)) => Some(self.deliver(end, LoadPart::Joined)),

@@ -19,9 +19,11 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+mod lines;
 mod plot;
 mod rng;
 mod store;
+mod tags;
 mod world;
 
 pub use plot::{Profile, run};

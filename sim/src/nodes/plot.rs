@@ -2,21 +2,27 @@
 
 use core::future::poll_fn;
 use core::hash::BuildHasherDefault;
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::task::Poll;
 use core::time::Duration;
 use std::collections::hash_map::DefaultHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cache_std::Loaded;
 use cache_std::future::Cache;
-use cache_std::sync::Reach;
+use cache_std::sync::{LoadError, Previous};
 
-use super::store::{Health, Key, NOTICED, Server, Value};
+use super::lines::NOTICED;
+use super::store::{Health, Key, Server, Value};
+use super::tags;
 use super::world::World;
 use super::{Tally, Violation};
 
+mod deeds;
+
 type Hasher = BuildHasherDefault<DefaultHasher>;
 type Node = Cache<Key, Value, World, Hasher>;
+type Answer = Pin<Box<dyn Future<Output = Result<Loaded<Value>, String>> + Send>>;
 
 const KEYS: usize = 4;
 const NODES: usize = 3;
@@ -72,8 +78,9 @@ struct Facts {
     everywhere: [Vec<(u64, Value)>; KEYS],
     /// Somebody changes the origin and puts the value, so that nobody else may.
     putting: [bool; KEYS],
-    /// The origin fails.
-    failing: bool,
+    /// A value was on its way when one of its tags changed, and the origin with it: which of the two came last
+    /// is for the store to say. Until somebody changes the key again.
+    torn: [Option<Value>; KEYS],
     wrong: Option<String>,
     tally: Tally,
 }
@@ -119,7 +126,7 @@ impl Plot {
             here: [[0; KEYS]; NODES],
             everywhere: Default::default(),
             putting: [false; KEYS],
-            failing: false,
+            torn: [None; KEYS],
             wrong: None,
             tally: Tally::default(),
         };
@@ -194,11 +201,14 @@ impl Plot {
             self.world.sleep_ms(self.world.below(60)).await;
             let key = self.world.below(KEYS as u64) as Key;
             match self.world.below(100) {
-                0..70 => self.read(node, key).await,
-                70..76 => self.read_and_leave(node, key).await,
-                76..90 => self.change(node, key).await,
-                90..96 => self.change_and_put(node, key).await,
-                96..98 => self.make_stale(node, key).await,
+                0..58 => self.read(node, key).await,
+                58..66 => self.read_many(node).await,
+                66..72 => self.read_and_leave(node, key).await,
+                72..82 => self.change(node, key).await,
+                82..87 => self.change_and_put(node, key).await,
+                87..89 => self.put_if_absent(node, key).await,
+                89..91 => self.make_stale(node, key).await,
+                91..98 => self.change_tag(node).await,
                 _ => self.clear(node).await,
             }
         }
@@ -220,8 +230,37 @@ impl Plot {
     async fn read(&self, node: usize, key: Key) {
         let Some(cache) = self.at(node) else { return };
         let (least, began) = (self.least(node, key), self.world.millis());
-        let answer = cache.get_or_load(&key, self.loader(key)).await;
-        let took = self.world.millis() - began;
+        let answer = cache.get_or_load_with(&key, self.loader(key)).await;
+        self.judge(node, (key, least), answer);
+        self.judge_wait(node, began);
+    }
+
+    /// A read of some keys at once, which may be the same.
+    async fn read_many(&self, node: usize) {
+        let Some(cache) = self.at(node) else { return };
+        let many = 1 + self.world.below(KEYS as u64);
+        let keys: Vec<_> = (0..many).map(|_| self.world.below(KEYS as u64) as Key).collect();
+        let least: Vec<_> = keys.iter().map(|key| (*key, self.least(node, *key))).collect();
+        let began = self.world.millis();
+        let plot = self.clone();
+        let load = move |keys: Vec<Key>| {
+            let plot = plot.clone();
+            async move { Ok::<_, String>(plot.origin(keys).await) }
+        };
+        let answers = cache.get_or_load_each(&keys, load).await;
+        for (of, answer) in least.into_iter().zip(answers) {
+            self.judge(node, of, answer);
+        }
+        self.judge_wait(node, began);
+    }
+
+    /// Whether this may be answered to who has asked for a key, of which `least` is known.
+    fn judge(
+        &self,
+        node: usize,
+        (key, least): (Key, Value),
+        answer: Result<Value, LoadError<String>>,
+    ) {
         self.world.note(|| format!("node {node}: read {key}: {answer:?}, at least {least}"));
         self.facts().tally.reads += 1;
         match answer {
@@ -229,21 +268,21 @@ impl Plot {
                 self.wrong(format!("node {node} read {value} of key {key}, after {least}"));
             }
             Ok(_) => {}
-            Err(error) => {
-                if !self.facts().failing {
-                    self.wrong(format!("node {node} read key {key} and was told: {error}"));
-                }
-            }
+            Err(error) => self.wrong(format!("node {node} read key {key} and was told: {error}")),
         }
+    }
+
+    fn judge_wait(&self, node: usize, began: u64) {
+        let took = self.world.millis() - began;
         if took > 8_000 {
-            self.wrong(format!("node {node} waited {took} ms for key {key}"));
+            self.wrong(format!("node {node} waited {took} ms"));
         }
     }
 
     /// A read that is given up.
     async fn read_and_leave(&self, node: usize, key: Key) {
         let Some(cache) = self.at(node) else { return };
-        let read = async { drop(cache.get_or_load(&key, self.loader(key)).await) };
+        let read = async { drop(cache.get_or_load_with(&key, self.loader(key)).await) };
         self.leave(read, 80).await;
     }
 
@@ -265,100 +304,26 @@ impl Plot {
         (ended, sent == Some(true))
     }
 
-    fn loader(
-        &self,
-        key: Key,
-    ) -> impl FnOnce() -> core::pin::Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>
-    + Send
-    + 'static
-    + use<> {
+    fn loader(&self, key: Key) -> impl FnOnce(Previous<Value>) -> Answer + Send + 'static + use<> {
         let plot = self.clone();
-        move || {
+        move |_| {
             Box::pin(async move {
-                plot.facts().tally.loads += 1;
-                let most = if plot.world.percent(5) { 800 } else { 40 };
-                plot.world.sleep_ms(plot.world.below(most)).await;
-                let value = plot.facts().origin[usize::from(key)];
-                plot.world.sleep_ms(plot.world.below(most)).await;
-                Ok(value)
+                let answer = plot.origin(vec![key]).await.pop();
+                answer.map(|(_, loaded)| loaded).ok_or_else(|| "no answer".to_owned())
             })
         }
     }
 
-    /// What a mutation that has returned says.
-    fn returned(&self, node: usize, key: Key, value: Value, reach: Reach) {
-        let (now, at) = (self.world.millis(), usize::from(key));
-        let mut facts = self.facts();
-        facts.tally.mutations += 1;
-        facts.here[node][at] = facts.here[node][at].max(value);
-        if reach == Reach::Everywhere {
-            facts.everywhere[at].push((now, value));
-        }
-        drop(facts);
-        self.world.note(|| format!("node {node}: {value} of {key} has reached {reach:?}"));
-    }
-
-    /// A new version in the origin, unless somebody holds it.
-    fn write(&self, key: Key, holds: bool) -> Option<Value> {
-        let mut facts = self.facts();
-        let key = usize::from(key);
-        if facts.putting[key] {
-            return None;
-        }
-        facts.putting[key] = holds;
-        facts.origin[key] += 1;
-        Some(facts.origin[key])
-    }
-
-    async fn change(&self, node: usize, key: Key) {
-        let Some(cache) = self.at(node) else { return };
-        let Some(value) = self.write(key, false) else { return };
-        self.world.note(|| format!("node {node}: the origin has {value} of {key}"));
-        let leaves = self.profile != Profile::Restarts && self.world.percent(15);
-        if leaves {
-            let gone = async {
-                cache.invalidate(&key).await;
-            };
-            let (ended, sent) = self.leave(gone, 20).await;
-            if !ended {
-                self.world.note(|| format!("node {node}: left an invalidation of {key}"));
-                // What was sent is enough, whatever becomes of it.
-                if sent && self.world.percent(50) {
-                    return;
-                }
-            }
-        }
-        let reach = cache.invalidate(&key).await.reach;
-        self.returned(node, key, value, reach);
-    }
-
-    /// Only one at a time may, or what is put is not what the origin has.
-    async fn change_and_put(&self, node: usize, key: Key) {
-        let Some(cache) = self.at(node) else { return };
-        let Some(value) = self.write(key, true) else { return };
-        self.world.note(|| format!("node {node}: puts {value} of {key}"));
-        let _ = cache.put(key, value).await;
-        self.facts().putting[usize::from(key)] = false;
-        self.returned(node, key, value, Reach::Queued); // who else knows is not told
-    }
-
-    async fn make_stale(&self, node: usize, key: Key) {
-        let Some(cache) = self.at(node) else { return };
-        let Some(value) = self.write(key, false) else { return };
-        let reach = cache.expire(&key).await.reach;
-        self.returned(node, key, value, reach);
-    }
-
-    async fn clear(&self, node: usize) {
-        let Some(cache) = self.at(node) else { return };
-        let before = self.facts().origin;
-        let reach = cache.clear().await;
-        for (key, value) in (0..).zip(before) {
-            // What is being put meanwhile may come after.
-            if !self.facts().putting[usize::from(key)] {
-                self.returned(node, key, value, reach);
-            }
-        }
+    /// What the origin answers.
+    async fn origin(&self, keys: Vec<Key>) -> Vec<(Key, Loaded<Value>)> {
+        self.facts().tally.loads += keys.len() as u64;
+        let most = if self.world.percent(5) { 800 } else { 40 };
+        self.world.sleep_ms(self.world.below(most)).await;
+        let origin = self.facts().origin;
+        let answer = |key| (key, tags::tagged(key, origin[usize::from(key)]));
+        let answers = keys.into_iter().map(answer).collect();
+        self.world.sleep_ms(self.world.below(most)).await;
+        answers
     }
 
     /// What goes wrong.
@@ -392,8 +357,10 @@ impl Plot {
         for cut in cuts {
             poll_fn(|context| cut.poll(context)).await;
         }
-        if self.world.percent(20) {
-            self.server.forget();
+        match self.world.below(10) {
+            0..2 => self.server.forget(),
+            2 => self.server.forget_tags(),
+            _ => {}
         }
         self.server.set_health(Health::Up);
         self.world.sleep_ms(self.world.below(300)).await;
@@ -426,18 +393,28 @@ impl Plot {
     /// When nothing goes wrong any more, all read what the origin has.
     async fn quiet(&self) {
         self.world.sleep_ms(8_000).await;
+        let mut read = [const { vec![] }; KEYS];
         for node in 0..NODES {
             let Some(cache) = self.at(node) else { continue };
             let stats = cache.stats();
             self.facts().tally.refused += stats.store_refusals;
             self.facts().tally.errors += stats.store_errors;
             for key in 0..KEYS as Key {
-                let answer = cache.get_or_load(&key, self.loader(key)).await;
-                let origin = self.facts().origin[usize::from(key)];
-                if answer.as_ref().ok() != Some(&origin) {
-                    let what = format!("in the end, node {node} reads {answer:?} of key {key}");
-                    self.wrong(format!("{what}, and the origin has {origin}"));
-                }
+                let answer = cache.get_or_load_with(&key, self.loader(key)).await;
+                let all = &mut read[usize::from(key)];
+                all.push(answer.map_err(|error| error.to_string()));
+            }
+        }
+        for (key, all) in (0..).zip(read) {
+            let at = usize::from(key);
+            let facts = self.facts();
+            let (origin, torn) = (facts.origin[at], facts.torn[at]);
+            drop(facts);
+            // What was on its way is read where the store has it: where it does not, that came first.
+            let torn = torn.filter(|_| self.server.may_have(key, torn));
+            if all.iter().any(|read| *read != Ok(origin) && read.as_ref().ok() != torn.as_ref()) {
+                let what = format!("in the end, nodes read {all:?} of key {key}");
+                self.wrong(format!("{what}, and the origin has {origin}, or {torn:?}"));
             }
         }
     }

@@ -2,42 +2,56 @@
 
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_std::store::{
-    AsyncLeases, AsyncSharedStore, AsyncStore, Backplane, HeldLease, Mutation, Receiver, Station,
-    StoreError, Stored,
+    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Mutation, Station, StoreError, Stored,
+    TagChange,
 };
 use cache_std::{Clock, Instant, Lifetime};
 
+use super::lines::{Line, Message};
+use super::tags::{Tags, Verdict};
 use super::world::World;
 
 pub(super) type Key = u8;
 pub(super) type Value = u64;
 
-/// How long it takes until the loss of a wire is noticed, at most, in milliseconds.
-pub(super) const NOTICED: u64 = 700;
-
 /// The server.
 #[derive(Clone)]
 pub(super) struct Server {
-    world: World,
+    pub(super) world: World,
     state: Arc<Mutex<State>>,
+    /// Entries are kept with their tags.
+    keeps_tags: bool,
 }
 
 #[derive(Default)]
-struct State {
-    entries: BTreeMap<Key, (Value, Lifetime, Instant)>,
+pub(super) struct State {
+    entries: BTreeMap<Key, Entry>,
+    /// Values that were put, until something changes them; to fill is no change.
+    put_last: BTreeMap<Key, Value>,
+    tags: Tags,
     leases: BTreeMap<Key, ([u8; 16], Instant)>,
     last_fence: u64,
     health: Health,
     /// What came while it hung, in its order.
     waiting: Vec<Box<dyn FnOnce() + Send>>,
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// Requests and answers in a hundred that are lost.
     lossy: u64,
     /// Requests that were sent.
     asked: u64,
+}
+
+struct Entry {
+    value: Value,
+    lifetime: Lifetime,
+    /// Since when it has this lifetime.
+    at: Instant,
+    tags: Vec<u64>,
+    /// The last change of tags that came before the value.
+    seen: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,28 +64,20 @@ pub(super) enum Health {
     Hangs,
 }
 
-/// The wire by which one node hears.
-struct Line {
-    receiver: Weak<dyn Receiver<Key>>,
-    cut: bool,
-    waiting: Vec<Message>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Message {
-    Changed(Key),
-    Filled(Key),
-    Expired(Key),
-    Cleared,
-}
-
 impl Server {
     pub(super) fn new(world: &World) -> Self {
-        Self { world: world.clone(), state: Arc::default() }
+        let keeps_tags = !world.percent(20);
+        Self { world: world.clone(), state: Arc::default(), keeps_tags }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nodes may have this value of a key, because it was put, and nothing has changed it since. What has
+    /// tags may be in memory alone, if the store keeps none.
+    pub(super) fn may_have(&self, key: Key, value: Option<Value>) -> bool {
+        !self.keeps_tags || self.state().put_last.get(&key) == value.as_ref()
     }
 
     /// How many requests were sent so far.
@@ -99,82 +105,19 @@ impl Server {
         let mut state = self.state();
         state.entries.clear();
         state.leases.clear();
+        state.tags.lose();
     }
 
-    /// Cuts a node's line, which it notices after a while.
-    pub(super) async fn cut(&self, line: usize) {
-        let receiver = {
-            let mut state = self.state();
-            let Some(line) = state.lines.get_mut(line) else { return };
-            line.cut = true;
-            line.waiting.clear();
-            line.receiver.clone()
-        };
-        self.world.note(|| format!("line {line} is cut"));
-        self.world.sleep_ms(self.world.below(NOTICED)).await;
-        if let Some(receiver) = receiver.upgrade() {
-            self.world.note(|| format!("line {line} is closed"));
-            receiver.closed();
-        }
-    }
-
-    pub(super) fn mend(&self, line: usize) {
-        let receiver = {
-            let mut state = self.state();
-            let Some(line) = state.lines.get_mut(line) else { return };
-            if !core::mem::take(&mut line.cut) {
-                return;
-            }
-            line.receiver.clone()
-        };
-        self.world.note(|| format!("line {line} is open"));
-        receiver.upgrade().into_iter().for_each(|receiver| receiver.opened());
+    /// It forgets what has happened to tags.
+    pub(super) fn forget_tags(&self) {
+        self.world.note(|| "the store forgets its tags".into());
+        self.state().tags.lose();
     }
 
     /// How long something is on its way: not long, as a rule.
-    fn delay(&self) -> Duration {
+    pub(super) fn delay(&self) -> Duration {
         let most = if self.world.percent(10) { 40_000 } else { 2_000 };
         Duration::from_micros(self.world.below(most))
-    }
-
-    fn tell(&self, by: Station, message: Message) {
-        let lines = self.state().lines.len();
-        for line in 0..lines {
-            if by.number() == line as u128 + 1 {
-                continue;
-            }
-            let mut state = self.state();
-            if state.lines[line].cut {
-                continue;
-            }
-            state.lines[line].waiting.push(message);
-            drop(state);
-            let (server, delay) = (self.clone(), self.delay());
-            self.world.spawn(async move {
-                server.world.sleep(delay).await;
-                server.deliver(line);
-            });
-        }
-    }
-
-    /// Delivers the oldest message.
-    fn deliver(&self, number: usize) {
-        let (receiver, message) = {
-            let mut state = self.state();
-            let line = &mut state.lines[number];
-            if line.waiting.is_empty() {
-                return;
-            }
-            (line.receiver.upgrade(), line.waiting.remove(0))
-        };
-        self.world.note(|| format!("line {number}: {message:?}"));
-        let Some(receiver) = receiver else { return };
-        match message {
-            Message::Changed(key) => receiver.changed(key),
-            Message::Filled(key) => receiver.filled(key),
-            Message::Expired(key) => receiver.expired(key),
-            Message::Cleared => receiver.cleared(),
-        }
     }
 
     /// Sends work to the server, which does it whether or not anybody still waits for the answer.
@@ -242,10 +185,20 @@ impl<T> Answer<T> {
 }
 
 impl State {
+    /// What is there, as its tags allow.
     fn get(&self, key: Key, now: Instant) -> Option<Stored<Value>> {
-        let (value, lifetime, at) = self.entries.get(&key)?;
-        let lifetime = lifetime.aged(lifetime.age + now.saturating_since(*at));
-        (!lifetime.remaining().is_zero()).then(|| Stored::new(*value, lifetime))
+        let Entry { value, lifetime, at, tags, seen } = self.entries.get(&key)?;
+        let mut lifetime = lifetime.aged(lifetime.age + now.saturating_since(*at));
+        match self.tags.verdict(tags, *seen) {
+            Verdict::Untouched => {}
+            Verdict::StaleFrom(from) => {
+                let age = lifetime.age.saturating_sub(now.saturating_since(from));
+                lifetime.ttl = lifetime.ttl.min(age);
+            }
+            Verdict::Gone => return None,
+        }
+        let stored = Stored::new(*value, lifetime).tagged(tags.iter().copied());
+        (!lifetime.remaining().is_zero()).then_some(stored)
     }
 
     fn is_held(&self, key: Key, token: &[u8; 16], now: Instant) -> bool {
@@ -255,49 +208,94 @@ impl State {
 
 /// A mutation that owns what it needs.
 enum Does {
-    Put(Value, Lifetime, Option<[u8; 16]>),
-    Remove(Option<[u8; 16]>),
+    Put(Value, Lifetime, Vec<u64>),
+    Fill(Value, Lifetime, Vec<u64>, HeldLease),
+    Vacate(HeldLease),
+    Remove,
     Expire,
 }
 
 impl Does {
-    const fn lease(&self) -> Option<&[u8; 16]> {
+    fn new(mutation: Mutation<'_, Value>) -> Self {
+        match mutation {
+            Mutation::Put { value, lifetime, tags, .. } => {
+                Self::Put(*value, lifetime, tags.to_vec())
+            }
+            Mutation::Fill { value, lifetime, tags, lease, .. } => {
+                Self::Fill(*value, lifetime, tags.to_vec(), lease)
+            }
+            Mutation::Vacate { lease, .. } => Self::Vacate(lease),
+            Mutation::Expire => Self::Expire,
+            _ => Self::Remove,
+        }
+    }
+
+    const fn name(&self) -> &'static str {
         match self {
-            Self::Put(_, _, lease) | Self::Remove(lease) => lease.as_ref(),
-            Self::Expire => None,
+            Self::Put(..) => "put",
+            Self::Fill(..) => "fill",
+            Self::Vacate(_) => "vacate",
+            Self::Expire => "expire",
+            Self::Remove => "remove",
+        }
+    }
+
+    const fn lease(&self) -> Option<&HeldLease> {
+        match self {
+            Self::Fill(.., lease) | Self::Vacate(lease) => Some(lease),
+            _ => None,
         }
     }
 }
 
-impl Server {
-    fn mutate_now(&self, key: Key, does: &Does, by: Station) -> bool {
-        let now = self.world.now();
-        let mut state = self.state();
-        if does.lease().is_some_and(|token| !state.is_held(key, token, now)) {
-            return false;
+impl State {
+    /// Whether the value was put; not where one of its tags has ended since the change `seen`.
+    fn put(&mut self, key: Key, mut entry: Entry) -> bool {
+        self.tags.used(&entry.tags);
+        entry.seen = entry.seen.min(self.tags.last());
+        let put = self.tags.verdict(&entry.tags, entry.seen) != Verdict::Gone;
+        if put {
+            self.entries.insert(key, entry);
         }
-        state.leases.remove(&key);
-        let found = state.get(key, now);
-        let message = match does {
-            Does::Put(value, lifetime, lease) => {
-                state.entries.insert(key, (*value, *lifetime, now));
-                if lease.is_some() { Message::Filled(key) } else { Message::Changed(key) }
+        put
+    }
+
+    /// Whether anything was there, and what is to be told.
+    fn mutate(&mut self, key: Key, does: Does, now: Instant) -> (bool, Option<Message>) {
+        if does.lease().is_some_and(|lease| !self.is_held(key, lease.token(), now)) {
+            return (false, None);
+        }
+        self.leases.remove(&key);
+        if !matches!(does, Does::Fill(..)) {
+            self.put_last.remove(&key);
+        }
+        let found = self.get(key, now);
+        let entry = |value, lifetime, tags, seen| Entry { value, lifetime, at: now, tags, seen };
+        match does {
+            Does::Put(value, lifetime, tags) => {
+                self.put_last.insert(key, value);
+                self.put(key, entry(value, lifetime, tags, u64::MAX));
+                (true, Some(Message::Changed(key)))
             }
-            Does::Remove(_) => {
-                state.entries.remove(&key);
-                Message::Changed(key)
+            Does::Fill(value, lifetime, tags, lease) => {
+                let put = self.put(key, entry(value, lifetime, tags, lease.tags_seen()));
+                (put, put.then_some(Message::Filled(key)))
+            }
+            Does::Vacate(_) | Does::Remove => {
+                self.entries.remove(&key);
+                (found.is_some(), Some(Message::Changed(key)))
             }
             Does::Expire => {
-                if let Some(Stored { value, mut lifetime, .. }) = found {
+                if let (Some(Stored { mut lifetime, .. }), Some(there)) =
+                    (found, self.entries.get_mut(&key))
+                {
                     lifetime.ttl = lifetime.ttl.min(lifetime.age);
-                    state.entries.insert(key, (value, lifetime, now));
+                    (there.lifetime, there.at) = (lifetime, now);
+                    return (true, Some(Message::Expired(key)));
                 }
-                Message::Expired(key)
+                (false, Some(Message::Expired(key)))
             }
-        };
-        drop(state);
-        self.tell(by, message);
-        found.is_some() || matches!(does, Does::Put(..))
+        }
     }
 }
 
@@ -305,6 +303,23 @@ impl AsyncStore<Key, Value> for Server {
     async fn get(&self, key: &Key, _: Instant) -> Result<Option<Stored<Value>>, StoreError> {
         let key = *key;
         self.ask("get", move |server| server.state().get(key, server.world.now())).await
+    }
+
+    async fn get_many(
+        &self,
+        keys: &[&Key],
+        _: Instant,
+        found: &mut (dyn FnMut(usize, Stored<Value>) + Send),
+    ) -> Result<(), StoreError> {
+        let keys: Vec<Key> = keys.iter().map(|key| **key).collect();
+        let get = move |server: &Self| {
+            let (state, now) = (server.state(), server.world.now());
+            keys.iter().map(|key| state.get(*key, now)).collect::<Vec<_>>()
+        };
+        for (at, stored) in self.ask("get_many", get).await?.into_iter().enumerate() {
+            stored.into_iter().for_each(|stored| found(at, stored));
+        }
+        Ok(())
     }
 
     async fn put(
@@ -335,28 +350,48 @@ impl AsyncSharedStore<Key, Value> for Server {
         by: Station,
         _: Instant,
     ) -> Result<bool, StoreError> {
-        let key = *key;
-        let (what, does) = match mutation {
-            Mutation::Put { value, lifetime, .. } => ("put", Does::Put(*value, lifetime, None)),
-            Mutation::Fill { value, lifetime, lease, .. } => {
-                ("fill", Does::Put(*value, lifetime, Some(*lease.token())))
-            }
-            Mutation::Vacate { lease, .. } => ("vacate", Does::Remove(Some(*lease.token()))),
-            Mutation::Expire => ("expire", Does::Expire),
-            _ => ("remove", Does::Remove(None)),
+        let (key, does) = (*key, Does::new(mutation));
+        let name = does.name();
+        let mutate = move |server: &Self| {
+            let (done, message) = server.state().mutate(key, does, server.world.now());
+            message.into_iter().for_each(|message| server.tell(by, message));
+            done
         };
-        self.ask(what, move |server| server.mutate_now(key, &does, by)).await
+        self.ask(name, mutate).await
     }
 
     async fn clear_all(&self, by: Station, _: Instant) -> Result<(), StoreError> {
         let clear = move |server: &Self| {
             let mut state = server.state();
             state.entries.clear();
+            state.put_last.clear();
             state.leases.clear();
             drop(state);
             server.tell(by, Message::Cleared);
         };
         self.ask("clear", clear).await
+    }
+
+    fn keeps_tags(&self) -> bool {
+        self.keeps_tags
+    }
+
+    async fn change_tag(
+        &self,
+        tag: &str,
+        change: TagChange,
+        by: Station,
+        _: Instant,
+    ) -> Result<(), StoreError> {
+        let tag = super::tags::named(tag).ok_or(StoreError::unsupported("another tag"))?;
+        let change_tag = move |server: &Self| {
+            let mut state = server.state();
+            state.tags.change(tag, change, server.world.now());
+            state.put_last.retain(|key, _| !super::tags::of(*key).contains(&tag));
+            drop(state);
+            server.tell(by, Message::Tag(tag, change));
+        };
+        self.ask("change_tag", change_tag).await
     }
 }
 
@@ -378,7 +413,7 @@ impl AsyncLeases<Key> for Server {
             let fence = state.last_fence;
             let token = u128::from(fence).to_be_bytes();
             state.leases.insert(key, (token, now + ttl));
-            Some(HeldLease::new(token, fence))
+            Some(HeldLease::new(token, fence).after_tags(state.tags.last()))
         };
         self.ask("acquire", acquire).await
     }
@@ -415,16 +450,5 @@ impl AsyncLeases<Key> for Server {
             held
         };
         self.ask("release", release).await
-    }
-}
-
-impl Backplane<Key> for Server {
-    fn attach(&self, receiver: Weak<dyn Receiver<Key>>) -> Station {
-        let mut state = self.state();
-        state.lines.push(Line { receiver: receiver.clone(), cut: false, waiting: vec![] });
-        let station = Station::new(state.lines.len() as u128);
-        drop(state);
-        receiver.upgrade().into_iter().for_each(|receiver| receiver.opened());
-        station
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use advanced_caching::future::LoadError;
+use advanced_caching::future::{LoadError, Reach};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -78,5 +78,25 @@ fn without_the_store_a_batch_is_loaded_all_the_same() {
             assert_eq!(found, keys.map(|key| Some(u32::from(key) * 10)));
             assert_eq!(keys.map(|key| cache.get(&key)), [found[0], found[1]]);
         }
+    });
+}
+
+/// The simulation found this one: the store is asked before the value is removed, and answers after.
+#[test]
+fn what_was_in_doubt_when_a_batch_asked_for_it_is_not_taken_though_it_was_removed_meanwhile() {
+    on_paused_time(async {
+        let (far, origin) = (Far::new(), Asked::default());
+        let cache = far.process().build().unwrap();
+        assert!(cache.put(1, 1).await.is_stored());
+        far.is(State::Down);
+        assert_eq!(cache.invalidate(&1).await.reach, Reach::Queued);
+        far.is(State::Up);
+        sleep(ms(10)).await;
+        far.takes(ms(28));
+        let reading = many(&cache, &[1, 2], &origin);
+        sleep(ms(5)).await;
+        far.takes(ms(2));
+        assert_eq!(reading.await.unwrap().unwrap(), [Some(10), Some(20)]);
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(10), None));
     });
 }

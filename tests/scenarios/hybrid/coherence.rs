@@ -1,17 +1,15 @@
 //! PG, PH, R7: what one process changes, and another has in memory.
 
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use advanced_caching::future::{Cache, Reach, TokioTime};
 use advanced_caching::store::{Backplane, Receiver, Station, Store};
-use advanced_caching::{Freshness, Lifetime, Loaded};
-use tokio::task::JoinHandle;
+use advanced_caching::{Freshness, Lifetime};
 use tokio::time::{advance, sleep};
 
 use super::far::{Far, State};
-use crate::tasks::calls::{Answer, Calls, Users, ask, told};
-use crate::world::{Origin, Told, ms, on_paused_time, secs, settled};
+use crate::tasks::calls::{Calls, Users, ask, told};
+use crate::world::{Told, ms, on_paused_time, secs, settled};
 
 #[test]
 fn pg_an_invalidation_elsewhere_refuses_the_load_that_it_interrupted() {
@@ -294,135 +292,5 @@ fn ph_what_was_read_from_the_store_before_a_put_does_not_stay_though_the_backpla
         assert!(putting.await.unwrap().is_stored());
         assert_eq!(cache.get(&1), None);
         assert_eq!(told(ask(&cache, 1, calls.never())).await, Told::Value(2));
-    });
-}
-
-/// A caller whose loader takes its time, and answers a value of the team's.
-fn ask_team(cache: &Users, key: u8, takes: Duration, value: u32) -> JoinHandle<Answer> {
-    let cache = cache.clone();
-    let load = move |_| async move {
-        sleep(takes).await;
-        Ok::<_, Origin>(Loaded::value(value).tag("team"))
-    };
-    tokio::spawn(async move { cache.get_or_load_with(&key, load).await })
-}
-
-#[test]
-fn s10_what_has_tags_is_stored_with_them_and_their_changes_travel() {
-    on_paused_time(async {
-        let (far, calls) = (Far::new(), Calls::new());
-        let process = || far.process().stale_if_error(secs(60)).build().unwrap();
-        let (one, two) = (process(), process());
-        let tagged = |value| Loaded::value(value).tag("team");
-        assert!(one.put(1, tagged(1)).await.is_stored());
-        assert_eq!(told(ask(&two, 1, calls.never())).await, Told::Value(1));
-        assert_eq!(told(ask_team(&one, 2, ms(1), 2)).await, Told::Value(2));
-        assert_eq!(told(ask(&two, 2, calls.never())).await, Told::Value(2), "what was loaded too");
-        assert_eq!(one.expire_tag("team").await, Reach::Everywhere);
-        for cache in [&one, &two, &process()] {
-            assert!(cache.freshness(&1).is_none_or(|freshness| freshness == Freshness::Expired));
-            let failed = told(ask(cache, 1, calls.load(ms(1), Err(Origin("down"))))).await;
-            assert_eq!(failed, Told::Value(1), "kept as fallback");
-        }
-        assert_eq!(two.invalidate_tag("team").await, Reach::Everywhere);
-        for cache in [&one, &two, &process()] {
-            assert_eq!((cache.freshness(&1), far.value(cache, 1)), (None, None));
-            let failed = told(ask(cache, 1, calls.load(ms(1), Err(Origin("down"))))).await;
-            assert!(matches!(failed, Told::Failed(_)), "{failed:?}");
-        }
-    });
-}
-
-#[test]
-fn s10_what_has_a_tag_is_not_taken_from_the_store_before_that_has_ended_it() {
-    on_paused_time(async {
-        let far = Far::new();
-        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
-        let tagged = |value| Loaded::value(value).tag("team");
-        assert!(one.put(1, tagged(1)).await.is_stored());
-        far.is(State::Down);
-        assert_eq!(one.invalidate_tag("team").await, Reach::Queued);
-        assert_eq!(one.get(&1), None);
-        assert_eq!(told(ask_team(&one, 1, ms(0), 2)).await, Told::Value(2));
-        far.is(State::Up);
-        sleep(secs(2)).await;
-        assert_eq!((two.get(&1), far.value(&two, 1)), (None, None), "told as soon as it could be");
-    });
-}
-
-/// Between the two the store is asked; what it answers is of before the change.
-#[test]
-fn pg_what_was_read_while_its_tag_ended_is_not_kept() {
-    on_paused_time(async {
-        let far = Far::new();
-        let one = far.process().build().unwrap();
-        let tagged = |value| Loaded::value(value).tag("team");
-        assert!(far.process().build().unwrap().put(1, tagged(1)).await.is_stored());
-        far.takes(ms(20));
-        let ending = tokio::spawn({
-            let one = one.clone();
-            async move { one.invalidate_tag("team").await }
-        });
-        sleep(ms(1)).await;
-        far.takes(ms(2));
-        assert_eq!(told(ask_team(&one, 1, ms(0), 2)).await, Told::Value(2));
-        assert_eq!(ending.await.unwrap(), Reach::Everywhere);
-        assert_ne!(one.get(&1), Some(1));
-    });
-}
-
-#[test]
-fn pg_a_load_whose_tag_was_ended_by_another_process_lands_nowhere() {
-    on_paused_time(async {
-        let far = Far::new();
-        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
-        let loading = ask_team(&one, 1, ms(50), 1);
-        sleep(ms(10)).await;
-        assert_eq!(two.invalidate_tag("team").await, Reach::Everywhere);
-        assert_eq!(told(loading).await, Told::Value(1), "its callers are answered");
-        sleep(ms(10)).await;
-        assert_eq!((one.get(&1), far.value(&two, 1)), (None, None));
-    });
-}
-
-#[test]
-fn tags_that_change_at_the_same_time_are_all_told() {
-    on_paused_time(async {
-        let far = Far::new();
-        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
-        for (key, tag) in [(1, "a"), (2, "b")] {
-            assert!(two.put(key, Loaded::value(1).tag(tag)).await.is_stored());
-        }
-        far.takes(ms(20));
-        let change = |tag: &'static str| {
-            let one = one.clone();
-            tokio::spawn(async move { one.invalidate_tag(tag).await })
-        };
-        let first = change("a");
-        sleep(ms(1)).await;
-        let second = change("b");
-        sleep(ms(18)).await;
-        far.is(State::Down);
-        assert_eq!(first.await.unwrap(), Reach::Everywhere);
-        assert_eq!((second.await.unwrap(), two.get(&2)), (Reach::Queued, Some(1)));
-        far.is(State::Up);
-        sleep(secs(2)).await;
-        assert_eq!((two.get(&1), two.get(&2)), (None, None));
-    });
-}
-
-#[test]
-fn a_store_that_cannot_tell_of_tags_says_so_and_is_mended_all_the_same() {
-    on_paused_time(async {
-        let far = Far::mute();
-        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
-        assert!(two.put(1, 1).await.is_stored());
-        assert_eq!(one.expire_tag("team").await, Reach::Here);
-        far.is(State::Down);
-        assert_eq!(one.invalidate(&1).await.reach, Reach::Queued);
-        assert_eq!(one.expire_tag("team").await, Reach::Here);
-        far.is(State::Up);
-        sleep(secs(2)).await;
-        assert_eq!((two.get(&1), far.value(&two, 1)), (None, None));
     });
 }

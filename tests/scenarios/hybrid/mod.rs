@@ -7,3 +7,4 @@ mod faults;
 mod leases;
 mod mutations;
 mod promotion;
+mod tags;

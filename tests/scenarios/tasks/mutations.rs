@@ -50,6 +50,30 @@ fn pg_an_invalidated_tag_and_a_clear_refuse_the_loads_that_began_before() {
     });
 }
 
+/// The simulation found this one. The cache learns only with the answer that the tag concerns this key.
+#[test]
+fn pg_who_asks_after_the_end_of_a_tag_is_not_told_what_was_loaded_before_it() {
+    on_paused_time(async {
+        let (cache, calls) = (builder().build().unwrap(), Calls::new());
+        let ask_team = |value: u32| -> JoinHandle<Answer> {
+            let load = move |_| async move {
+                sleep(ms(100)).await;
+                Ok(Loaded::value(value).tag("team"))
+            };
+            let reader = cache.clone();
+            tokio::spawn(async move { reader.get_or_load_with(&1, load).await })
+        };
+        let (first, second) = (ask_team(1), ask_team(0));
+        sleep(ms(50)).await;
+        cache.invalidate_tag("team").await;
+        let (third, fourth) = (ask_team(3), ask_team(3));
+        assert_eq!((told(first).await, told(second).await), (Told::Value(1), Told::Value(1)));
+        assert_eq!((told(third).await, told(fourth).await), (Told::Value(3), Told::Value(3)));
+        assert_eq!((calls.now(), cache.get(&1)), (200, Some(3)));
+        assert_eq!((cache.stats().superseded, cache.stats().landed), (1, 1));
+    });
+}
+
 #[test]
 fn ph_after_a_put_nobody_sees_the_load_that_it_interrupted() {
     on_paused_time(async {

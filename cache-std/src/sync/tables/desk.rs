@@ -268,6 +268,16 @@ impl<K: Eq, V> Desk<'_, K, V> {
         each!(self, desk => desk.view().is_suspect(desk.hash, key, ticket))
     }
 
+    /// How many changes of tags there were.
+    pub(in crate::sync) fn tag_changes(&self) -> u64 {
+        each!(self, desk => desk.ledger.book.tag_changes())
+    }
+
+    /// Whether one of the tags with these hashes may have changed since.
+    pub(in crate::sync) fn has_changed(&self, tags: &[u64], since: u64) -> bool {
+        each!(self, desk => desk.ledger.book.has_changed(tags, since))
+    }
+
     pub(in crate::sync) fn previous<Q>(&self, key: &Q) -> Option<Previous<'_, V>>
     where
         K: Borrow<Q>,
