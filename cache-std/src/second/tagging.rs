@@ -75,7 +75,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
                 Err(Trouble::Unsupported) => all = Err(Trouble::Unsupported),
                 told => told?,
             }
-            self.untold.told(number);
+            self.untold.told(number, &tag);
         }
         all
     }

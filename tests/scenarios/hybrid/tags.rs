@@ -234,3 +234,18 @@ fn pg_who_comes_after_the_end_of_a_tag_is_not_told_what_a_load_of_before_it_brin
         }
     });
 }
+
+#[test]
+fn s10_a_change_of_another_tag_costs_who_reads_no_load() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        assert!(one.put(1, Loaded::value(1).tag("team")).await.is_stored());
+        far.takes(ms(20));
+        let caller = ask(&two, 1, calls.never());
+        sleep(ms(10)).await;
+        far.takes(ms(2));
+        assert_eq!(two.invalidate_tag("another").await, Reach::Everywhere);
+        assert_eq!(told(caller).await, Told::Value(1));
+    });
+}
