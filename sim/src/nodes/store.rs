@@ -216,13 +216,12 @@ enum Does {
 }
 
 impl Does {
-    fn new(mutation: Mutation<'_, Value>) -> Self {
+    fn new(mutation: Mutation<'_, Value>, keeps_tags: bool) -> Self {
+        let kept = |tags: &[u64]| if keeps_tags { tags.to_vec() } else { vec![] };
         match mutation {
-            Mutation::Put { value, lifetime, tags, .. } => {
-                Self::Put(*value, lifetime, tags.to_vec())
-            }
+            Mutation::Put { value, lifetime, tags, .. } => Self::Put(*value, lifetime, kept(tags)),
             Mutation::Fill { value, lifetime, tags, lease, .. } => {
-                Self::Fill(*value, lifetime, tags.to_vec(), lease)
+                Self::Fill(*value, lifetime, kept(tags), lease)
             }
             Mutation::Vacate { lease, .. } => Self::Vacate(lease),
             Mutation::Expire => Self::Expire,
@@ -350,7 +349,7 @@ impl AsyncSharedStore<Key, Value> for Server {
         by: Station,
         _: Instant,
     ) -> Result<bool, StoreError> {
-        let (key, does) = (*key, Does::new(mutation));
+        let (key, does) = (*key, Does::new(mutation, self.keeps_tags));
         let name = does.name();
         let mutate = move |server: &Self| {
             let (done, message) = server.state().mutate(key, does, server.world.now());
