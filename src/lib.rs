@@ -16,9 +16,9 @@ pub mod local {
 
 #[cfg(feature = "conformance")]
 pub use cache_core::conformance;
-#[cfg(feature = "alloc")]
-pub use cache_core::schedule;
 pub use cache_core::store;
+#[cfg(feature = "alloc")]
+pub use cache_core::{schedule, tag_hash};
 
 /// The cache for threads.
 #[cfg(feature = "std")]

@@ -33,7 +33,7 @@ pub mod __private {
 pub use cache_core::store;
 pub use cache_core::{
     Cause, Clock, Contract, Entry, Explanation, Freshness, Instant, Lifetime, Loaded, Policy,
-    PolicyBuilder, PolicyError, Put, Stats,
+    PolicyBuilder, PolicyError, Put, Stats, tag_hash,
 };
 pub use dir::{DirStats, DirStore};
 pub use locks::{MemoryLock, MemoryLocks};

@@ -145,20 +145,33 @@ where
         let (hash, now) = (inner.hash(&entry.key), inner.now());
         let timer = ThreadTimer::new(&*inner.time);
         timer.block_on(async {
-            let _turn = second.turn(&timer, hash).await;
+            let turn = second.turn(&timer, hash).await;
             if self.knows_better(&entry) {
                 return None;
             }
+            let (key, before) = (entry.key.clone(), inner.tables.desk(hash).tag_changes());
+            // Others may have changed it meanwhile, or one of its tags; after this, they change memory themselves.
+            let unless_overtaken = |tags: &[u64]| {
+                let void = turn.unless_void(|| ()).is_none();
+                if void || inner.tables.desk(hash).has_changed(tags, before) {
+                    inner.tables.invalidate(hash, &key, inner.now());
+                }
+            };
             if let Found::Stored(found) = second.get(&timer, &entry.key, now, false).await
                 && found.lifetime.outdoes(entry.age)
             {
+                let tags = found.tags().to_vec();
                 let (age, loaded) = (found.lifetime.age, second::loaded(found));
                 self.keep(Entry { age, loaded, ..entry });
+                unless_overtaken(&tags);
                 return None;
             }
             let change = second.change_by(&entry.loaded, &inner.policy.load());
             second.change(&timer, (hash, &entry.key), &change, now).await;
-            self.keep(entry)
+            let tags = entry.loaded.tag_hashes().to_vec();
+            let put = self.keep(entry);
+            unless_overtaken(&tags);
+            put
         })
     }
 
