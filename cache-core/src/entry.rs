@@ -179,6 +179,15 @@ impl Lifetime {
         Self { age: Duration::ZERO, ttl, swr: Duration::ZERO, sie: Duration::ZERO }
     }
 
+    /// The same life, whose freshness ended at this age if it had not ended before: its windows count from
+    /// there. An age from before that moves up to it.
+    #[must_use]
+    pub fn stale_since(mut self, age: Duration) -> Self {
+        self.ttl = self.ttl.min(age);
+        self.age = self.age.max(self.ttl);
+        self
+    }
+
     /// The same life with another age.
     #[must_use]
     pub const fn aged(mut self, age: Duration) -> Self {

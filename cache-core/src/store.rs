@@ -45,6 +45,8 @@ pub use self::shared::{AsyncSharedStore, Mutation, SharedStore, Station, TagChan
 #[cfg(all(feature = "alloc", target_has_atomic = "ptr"))]
 pub use self::shared::{Backplane, Receiver};
 use crate::entry::{Entry, Lifetime};
+#[cfg(feature = "alloc")]
+use crate::loaded::Loaded;
 use crate::time::Instant;
 
 /// A value with what is known of its life, as a store hands it out.
@@ -82,6 +84,14 @@ impl<V> Stored<V> {
     #[cfg(feature = "alloc")]
     pub fn tags(&self) -> &[u64] {
         &self.tags
+    }
+
+    /// The same as a loader's answer, with all windows said, so that none is the policy's, and with its tags.
+    #[cfg(feature = "alloc")]
+    pub fn into_loaded(self) -> Loaded<V> {
+        let Lifetime { age, ttl, swr, sie } = self.lifetime;
+        let loaded = Loaded::value(self.value).ttl(ttl).stale_while_revalidate(swr);
+        self.tags.into_iter().fold(loaded.stale_if_error(sie).age(age), Loaded::tag_hash)
     }
 
     /// The same as an entry of a cache whose clock reads `now`.

@@ -11,11 +11,14 @@ pub fn tag_hash(tag: &str) -> u64 {
 
 /// What the log says about an entry's tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+#[allow(clippy::exhaustive_enums)] // nothing else can have happened
+pub enum Verdict {
+    /// None of them has changed.
     Untouched,
     /// Stale since then.
     #[cfg_attr(not(feature = "alloc"), allow(dead_code))]
     Expired(Instant),
+    /// One was invalidated, or may have been.
     #[cfg_attr(not(feature = "alloc"), allow(dead_code))]
     Invalidated,
 }

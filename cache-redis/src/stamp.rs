@@ -64,10 +64,7 @@ impl Stamp {
         let Some(end) = decreed.or_else(|| misdated.then_some(lifetime.age)) else {
             return Aged { lifetime: lifetime.aged(age_at(now)), misdated };
         };
-        let ttl = lifetime.ttl.min(end);
-        let ends = Lifetime::fresh_for(ttl).stale_while_revalidate(lifetime.swr);
-        let lifetime = ends.stale_if_error(lifetime.sie).aged(age_at(now).max(ttl));
-        Aged { lifetime, misdated }
+        Aged { lifetime: lifetime.aged(age_at(now)).stale_since(end), misdated }
     }
 }
 

@@ -214,15 +214,15 @@ async fn the_question_for_tags_makes_an_entry_no_younger() {
     let far = Texts::new(&builder.build().unwrap(), "app", Plain).unwrap().namespace("users");
     eventually("it is connected", async || far.get("none", NOW).await.is_ok()).await;
     put(&near, "key", "value", &["a"]).await;
-    let began = std::time::Instant::now();
     proxy.set(Way::Open(ms(100)));
     let many: [&str; 1] = ["key"];
     let mut age = Duration::ZERO;
     let mut note = |_, stored: cache_core::store::Stored<String>| age = stored.lifetime.age;
     far.clone().version_check(Duration::ZERO).get_many(&many, NOW, &mut note).await.unwrap();
-    assert!(age + ms(10) >= began.elapsed() - ms(100), "{age:?}");
+    // Two trips of two ways each, and then two more.
+    assert!(age >= ms(390), "{age:?}");
     let age = far.get("key", NOW).await.unwrap().unwrap().lifetime.age;
-    assert!(age + ms(10) >= began.elapsed() - ms(100), "{age:?}");
+    assert!(age >= ms(790), "{age:?}");
 }
 
 /// Without a backplane: within the time that the store was told.

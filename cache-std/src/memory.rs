@@ -5,17 +5,17 @@ use core::borrow::Borrow;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
-use cache_core::shard::{At, Book, Limits, Shard, Spare, View};
+use cache_core::shard::{At, Book, Limits, Shard, Spare, TagVerdict, View};
 use cache_core::store::{
     Backplane, HeldLease, Leases, Mutation, Receiver, SharedStore, Station, Store, StoreError,
     Stored, TagChange,
 };
 use cache_core::table::{Bound, HashPlaces, HashTable, LocalTable, Table};
-use cache_core::{Contract, Instant, Lifetime, Loaded, Policy, Put, Record, tag_hash};
+use cache_core::{Contract, Instant, Lifetime, Policy, Put, Record};
 
 use crate::receivers::Receivers;
 
@@ -69,7 +69,7 @@ impl<K: Clone + Eq, V> Kept<K, V> {
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let loaded = loaded(stored);
+        let loaded = stored.into_loaded();
         let mut spare = Spare::storing(at.key.to_owned(), &loaded);
         let out = &mut |_, key, value| gone.push((key, value));
         matches!(self.shard().put(at, &mut spare, loaded, 1, out), Put::Stored)
@@ -80,43 +80,6 @@ impl<K: Clone + Eq, V> Kept<K, V> {
 struct Held<K> {
     by_key: HashMap<K, Lease>,
     last_fence: u64,
-    past: Past,
-}
-
-/// The last changes of tags, each with its number, and the time of an expiration.
-#[derive(Default)]
-struct Past {
-    changes: VecDeque<(u64, u64, Option<Instant>)>,
-    last: u64,
-}
-
-/// Most of them that are remembered.
-const PAST: usize = 1_024;
-
-impl Past {
-    fn add(&mut self, hash: u64, expired: Option<Instant>) {
-        self.last += 1;
-        self.changes.push_back((self.last, hash, expired));
-        if self.changes.len() > PAST {
-            self.changes.pop_front();
-        }
-    }
-
-    /// Whether one of these tags may have been invalidated after `seen`.
-    fn has_ended(&self, tags: &[u64], seen: u64) -> bool {
-        let forgotten = self.changes.front().is_some_and(|(first, ..)| *first > seen + 1);
-        !tags.is_empty() && (forgotten || self.since(tags, seen).any(|expired| expired.is_none()))
-    }
-
-    /// When one of these tags was expired first after `seen`.
-    fn expired(&self, tags: &[u64], seen: u64) -> Option<Instant> {
-        self.since(tags, seen).flatten().next()
-    }
-
-    fn since(&self, tags: &[u64], seen: u64) -> impl Iterator<Item = Option<Instant>> {
-        let later = self.changes.iter().filter(move |(number, ..)| *number > seen);
-        later.filter(|(_, hash, _)| tags.contains(hash)).map(|(.., expired)| *expired)
-    }
 }
 
 struct Lease {
@@ -135,11 +98,7 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
         let book = Book::new(table.records(), policy, Limits::default(), 0);
         Self {
             kept: Mutex::new(Kept { table, book }),
-            leases: Mutex::new(Held {
-                by_key: HashMap::new(),
-                last_fence: 0,
-                past: Past::default(),
-            }),
+            leases: Mutex::new(Held { by_key: HashMap::new(), last_fence: 0 }),
             hasher,
             capacity,
             receivers: Receivers::default(),
@@ -167,22 +126,6 @@ impl<K: Eq + Hash, V> MemoryStore<K, V> {
     fn held(&self) -> MutexGuard<'_, Held<K>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A life as of now that was made stale at an earlier time.
-fn stale_from(mut lifetime: Lifetime, at: Instant, now: Instant) -> Lifetime {
-    let age = lifetime.age.saturating_sub(now.saturating_since(at));
-    lifetime.ttl = lifetime.ttl.min(age);
-    lifetime
-}
-
-/// A value with all its windows said, so that none is the policy's.
-fn loaded<V>(stored: Stored<V>) -> Loaded<V> {
-    let Lifetime { age, ttl, swr, sie, .. } = stored.lifetime;
-    let tags = stored.tags().to_vec();
-    let loaded = Loaded::value(stored.value).ttl(ttl).stale_while_revalidate(swr);
-    let loaded = loaded.stale_if_error(sie).age(age);
-    tags.into_iter().fold(loaded, Loaded::tag_hash)
 }
 
 impl<K, V, Q> Store<Q, V> for MemoryStore<K, V>
@@ -272,15 +215,14 @@ where
         {
             return Ok(false);
         }
-        let mut expired = None;
-        if let Mutation::Fill { tags, lease, .. } = &mutation {
-            if held.past.has_ended(tags, lease.tags_seen()) {
-                held.by_key.remove(key);
-                return Ok(false);
-            }
-            expired = held.past.expired(tags, lease.tags_seen());
-        }
         held.by_key.remove(key);
+        let since_lease = match &mutation {
+            Mutation::Fill { tags, lease, .. } => kept.book.tags_since(tags, lease.tags_seen()),
+            _ => TagVerdict::Untouched,
+        };
+        if since_lease == TagVerdict::Invalidated {
+            return Ok(false);
+        }
         let tell: fn(&dyn Receiver<K>, K) = match mutation {
             Mutation::Expire => |to, key| to.expired(key),
             Mutation::Fill { .. } => |to, key| to.filled(key),
@@ -289,7 +231,13 @@ where
         let done = match mutation {
             Mutation::Put { value, lifetime, tags, .. }
             | Mutation::Fill { value, lifetime, tags, .. } => {
-                let lifetime = expired.map_or(lifetime, |at| stale_from(lifetime, at, now));
+                let lifetime = match since_lease {
+                    TagVerdict::Expired(at) => {
+                        let passed = now.saturating_since(at);
+                        lifetime.stale_since(lifetime.age.saturating_sub(passed))
+                    }
+                    _ => lifetime,
+                };
                 let stored = Stored::new(value.clone(), lifetime);
                 kept.put(at, stored.tagged(tags.iter().copied()), &mut gone);
                 true
@@ -329,18 +277,10 @@ where
         by: Station,
         now: Instant,
     ) -> Result<(), StoreError> {
-        let mut held = self.held();
         match change {
-            TagChange::Expire => {
-                held.past.add(tag_hash(tag), Some(now));
-                self.lock().book.expire_tag(tag, now);
-            }
-            TagChange::Invalidate => {
-                held.past.add(tag_hash(tag), None);
-                self.lock().book.invalidate_tag(tag);
-            }
+            TagChange::Expire => self.lock().book.expire_tag(tag, now),
+            TagChange::Invalidate => self.lock().book.invalidate_tag(tag),
         }
-        drop(held);
         self.receivers.tell(by, |to| match change {
             TagChange::Expire => to.tag_expired(tag),
             TagChange::Invalidate => to.tag_invalidated(tag),
@@ -381,7 +321,7 @@ where
         held.last_fence += 1;
         let (token, fence) = (self.token(held.last_fence), held.last_fence);
         held.by_key.insert(owned, Lease { token, until: now + ttl });
-        Ok(Some(HeldLease::new(token, fence).after_tags(held.past.last)))
+        Ok(Some(HeldLease::new(token, fence).after_tags(self.lock().book.tag_changes())))
     }
 
     fn renew(

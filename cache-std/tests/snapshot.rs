@@ -7,14 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use cache_core::store::{
-    Codec, CodecError, HeldLease, Leases, Mutation, Plain, SharedStore, Station, Store, StoreError,
-    Stored, TagChange,
-};
+use cache_core::store::{Codec, CodecError, Plain};
 use cache_std::sync::{Builder, Cache, ExportError, Exported, ImportError, Imported, Snapshot};
-use cache_std::{
-    Clock, Entry, Freshness, Instant, Lifetime, Loaded, ManualTime, MemoryStore, Put, tag_hash,
-};
+use cache_std::{Clock, Entry, Freshness, Instant, Loaded, ManualTime, MemoryStore, Put};
 use twox_hash::XxHash3_64;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -481,114 +476,4 @@ fn a_value_and_its_tags_are_of_one_instant() {
         good
     });
     assert!(good);
-}
-
-/// What another process does to a store.
-type Deed = fn(&MemoryStore<String, String>, Instant);
-
-/// A store in which another process does something just when a value was put.
-struct Meddled(Arc<MemoryStore<String, String>>, Deed);
-
-impl Store<String, String> for Meddled {
-    fn get(&self, key: &String, now: Instant) -> Result<Option<Stored<String>>, StoreError> {
-        self.0.get(key, now)
-    }
-
-    fn put(
-        &self,
-        key: &String,
-        value: &String,
-        life: Lifetime,
-        now: Instant,
-    ) -> Result<(), StoreError> {
-        self.0.put(key, value, life, now)
-    }
-
-    fn remove(&self, key: &String, now: Instant) -> Result<bool, StoreError> {
-        Store::<String, String>::remove(&*self.0, key, now)
-    }
-
-    fn shared(&self) -> Option<&(dyn SharedStore<String, String> + Sync)> {
-        Some(self)
-    }
-}
-
-impl SharedStore<String, String> for Meddled {
-    fn mutate(
-        &self,
-        key: &String,
-        mutation: Mutation<'_, String>,
-        by: Station,
-        now: Instant,
-    ) -> Result<bool, StoreError> {
-        let done = self.0.mutate(key, mutation, by, now);
-        (self.1)(&self.0, now);
-        done
-    }
-
-    fn clear_all(&self, by: Station, now: Instant) -> Result<(), StoreError> {
-        SharedStore::<String, String>::clear_all(&*self.0, by, now)
-    }
-
-    fn keeps_tags(&self) -> bool {
-        true
-    }
-}
-
-impl Leases<String> for Meddled {
-    fn acquire(
-        &self,
-        key: &String,
-        ttl: Duration,
-        now: Instant,
-    ) -> Result<Option<HeldLease>, StoreError> {
-        Leases::<String>::acquire(&*self.0, key, ttl, now)
-    }
-
-    fn renew(
-        &self,
-        key: &String,
-        lease: &HeldLease,
-        ttl: Duration,
-        now: Instant,
-    ) -> Result<bool, StoreError> {
-        Leases::<String>::renew(&*self.0, key, lease, ttl, now)
-    }
-
-    fn release(&self, key: &String, lease: HeldLease, now: Instant) -> Result<bool, StoreError> {
-        Leases::<String>::release(&*self.0, key, lease, now)
-    }
-}
-
-#[test]
-fn what_others_end_while_it_is_imported_does_not_stay_in_memory() {
-    let time = ManualTime::new();
-    let (whole, tagged) = (texts(&time), texts(&time));
-    put(&whole, "key", "value".to_owned());
-    put(&tagged, "key", Loaded::value("value".to_owned()).tag("team"));
-    assert_eq!(tagged.explain("key").tag_hashes(), [tag_hash("team")]);
-    let nothing: Deed = |_, _| {};
-    let removes: Deed = |store, now| {
-        Store::<String, String>::remove(store, &"key".to_owned(), now).unwrap();
-    };
-    let ends_tag: Deed = |store, now| {
-        let change = TagChange::Invalidate;
-        let by = Station::NOBODY;
-        SharedStore::<String, String>::change_tag(store, "team", change, by, now).unwrap();
-    };
-    for (from, deed, stays) in [
-        (&whole, nothing, true),
-        (&whole, removes, false),
-        (&whole, ends_tag, true),
-        (&tagged, nothing, true),
-        (&tagged, ends_tag, false),
-    ] {
-        let (bytes, _) = export(from, &time);
-        let store = Arc::new(MemoryStore::new(100));
-        let meddled = Meddled(Arc::clone(&store), deed);
-        let cache = builder(&time).l2(meddled).backplane(Arc::clone(&store)).build().unwrap();
-        import(&cache, &time, &bytes);
-        assert_eq!(cache.get("key").is_some(), stays);
-        assert_eq!(store.get("key", time.now()).unwrap().is_some(), stays);
-    }
 }

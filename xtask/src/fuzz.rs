@@ -41,6 +41,19 @@ fn request<'a>(words: &[&'a str]) -> Result<(Vec<&'a str>, u32), String> {
     }
 }
 
+/// The decoder of entries, for a minute, where cargo-fuzz is there. Elsewhere that is said: the same target runs on
+/// bytes of a fixed generator there.
+pub(crate) fn of_entries() -> Option<Step> {
+    let there =
+        succeeds("rustc", &["+nightly", "--version"]) && succeeds("cargo", &["fuzz", "--version"]);
+    if !there {
+        eprintln!(
+            "xtask: cargo-fuzz is not here, so entries are not fuzzed; `cargo xtask fuzz` installs it"
+        );
+    }
+    there.then(|| step("entries", 60))
+}
+
 /// The nightly toolchain and cargo-fuzz, which is installed if it is missing.
 fn needs() -> Result<(), String> {
     if !succeeds("rustc", &["+nightly", "--version"]) {

@@ -236,10 +236,12 @@ fn examples() -> Vec<Step> {
 /// The targets on bytes of a fixed generator; `cargo xtask fuzz` looks for worse ones.
 fn fuzz() -> Vec<Step> {
     let lint = "cargo clippy --locked -p cache-fuzz --lib --tests -- -D warnings";
-    vec![
+    let mut steps = vec![
         command("fuzz", "clippy cache-fuzz", lint),
         command("fuzz", "cache-fuzz tests", "cargo test --locked -p cache-fuzz --lib"),
-    ]
+    ];
+    steps.extend(crate::fuzz::of_entries());
+    steps
 }
 
 /// Without the feature that brings other people's caches: they take long to build.

@@ -38,6 +38,8 @@ pub use read::{Hit, Previous};
 pub use reform::carry_over;
 pub use rules::{Rest, Rules, Timing};
 
+pub use crate::tags::Verdict as TagVerdict;
+
 /// Where values that leave a shard go: why, the key if it left too, and the value.
 pub type Out<'a, K, V> = &'a mut dyn FnMut(Cause, Option<K>, V);
 

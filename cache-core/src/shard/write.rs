@@ -369,10 +369,10 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         self.tags.sequence()
     }
 
-    /// Whether one of the tags with these hashes has changed after the first `since` changes, or may have. O(tags).
+    /// What happened to any of the tags with these hashes after the first `since` changes: the worst of it. O(tags).
     #[cfg(feature = "alloc")]
-    pub fn has_changed(&self, tags: &[u64], since: u64) -> bool {
-        self.tags.verdict(tags, since) != Verdict::Untouched
+    pub fn tags_since(&self, tags: &[u64], since: u64) -> Verdict {
+        self.tags.verdict(tags, since)
     }
 
     /// Forgets all records, and voids all flights. O(records).

@@ -131,14 +131,6 @@ impl<V> Change<V> {
     }
 }
 
-/// An entry of the store as a loader's answer, with all of its windows.
-pub(crate) fn loaded<V>(stored: Stored<V>) -> Loaded<V> {
-    let Lifetime { age, ttl, swr, sie, .. } = stored.lifetime;
-    let tags = stored.tags().to_vec();
-    let loaded = Loaded::value(stored.value).ttl(ttl).stale_while_revalidate(swr);
-    tags.into_iter().fold(loaded.stale_if_error(sie).age(age), Loaded::tag_hash)
-}
-
 /// Whether what a store has is as good as what the origin would answer.
 pub(crate) fn is_fresh<V>(stored: &Stored<V>) -> bool {
     stored.lifetime.freshness() == Freshness::Fresh

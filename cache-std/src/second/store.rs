@@ -6,11 +6,11 @@ use core::task::Poll;
 use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use cache_core::Instant;
 use cache_core::store::{
     AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Mutation, Ready, Station, StoreError,
     Stored, TagChange,
 };
-use cache_core::{Instant, Lifetime};
 
 /// What a store answers, later.
 pub(crate) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -77,12 +77,6 @@ pub(crate) trait Behind<K, V>: Send + Sync {
 
 fn unshared<T>() -> Result<T, StoreError> {
     Err(StoreError::unsupported("shared"))
-}
-
-/// A lifetime that is stale now.
-fn stale(mut lifetime: Lifetime) -> Lifetime {
-    lifetime.ttl = lifetime.ttl.min(lifetime.age);
-    lifetime
 }
 
 fn finder<V>(finds: &mut Finds<V>) -> impl FnMut(usize, Stored<V>) {
@@ -154,9 +148,11 @@ where
                     self.store.put(key, value, lifetime, now).await.map(|()| true)
                 }
                 Mutation::Expire => match self.store.get(key, now).await? {
-                    Some(Stored { value, lifetime, .. }) => {
-                        self.store.put(key, &value, stale(lifetime), now).await.map(|()| true)
-                    }
+                    Some(Stored { value, lifetime, .. }) => self
+                        .store
+                        .put(key, &value, lifetime.stale_since(lifetime.age), now)
+                        .await
+                        .map(|()| true),
                     None => Ok(false),
                 },
                 Mutation::Remove | Mutation::Vacate { .. } => self.store.remove(key, now).await,

@@ -146,7 +146,7 @@ where
                 && second::is_fresh(&found)
             {
                 let value = value.clone();
-                let found = near(second::loaded(found));
+                let found = near(found.into_loaded());
                 let weight = inner.weigh(&key, &found);
                 let terms = (weight, true);
                 own = Some((key, found));

@@ -193,7 +193,7 @@ impl State {
             Verdict::Untouched => {}
             Verdict::StaleFrom(from) => {
                 let age = lifetime.age.saturating_sub(now.saturating_since(from));
-                lifetime.ttl = lifetime.ttl.min(age);
+                lifetime = lifetime.stale_since(age);
             }
             Verdict::Gone => return None,
         }
@@ -288,7 +288,7 @@ impl State {
                 if let (Some(Stored { mut lifetime, .. }), Some(there)) =
                     (found, self.entries.get_mut(&key))
                 {
-                    lifetime.ttl = lifetime.ttl.min(lifetime.age);
+                    lifetime = lifetime.stale_since(lifetime.age);
                     (there.lifetime, there.at) = (lifetime, now);
                     return (true, Some(Message::Expired(key)));
                 }

@@ -105,7 +105,7 @@ where
             Found::Stored(stored) if self.has_as_good(&stored) => Looked::Nothing,
             Found::Stored(stored) if second::is_fresh(&stored) => {
                 // Or as a failure: the value's own code has panicked.
-                drop(self.land_from(Source::Store, second::loaded(stored)));
+                drop(self.land_from(Source::Store, stored.into_loaded()));
                 Looked::Landed
             }
             Found::Stored(stored) => self.adopt(stored),
@@ -133,7 +133,7 @@ where
         };
         let (value, age) = (stored.value.clone(), stored.lifetime.age);
         let tags = stored.tags().into();
-        let loaded = second::loaded(stored);
+        let loaded = stored.into_loaded();
         let weight = inner.weigh(&self.key, &loaded);
         let (now, next) = (inner.now(), self.flight.next());
         let mut spare = Spare::storing(self.key.clone(), &loaded);

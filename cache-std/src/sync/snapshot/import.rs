@@ -12,7 +12,7 @@ use cache_core::{Contract, Lifetime, Loaded, Put};
 use super::format::{self, Frame, HEAD, Head, Kind};
 use super::stream::Stream;
 use super::{ImportError, Imported, Snapshot};
-use crate::second::{self, Found, Second, ThreadTimer};
+use crate::second::{Found, Second, ThreadTimer};
 
 impl<K, V, C, S> Snapshot<'_, K, V, C, S>
 where
@@ -114,7 +114,7 @@ where
         }
         let key = K::key_from_bytes(key).ok_or(Unread::Foreign)?;
         let value = self.codec.decode(value).map_err(|_| Unread::Foreign)?;
-        let loaded = second::loaded(Stored::new(value, lifetime));
+        let loaded = Stored::new(value, lifetime).into_loaded();
         let loaded = format::labelled(loaded, label).ok_or(Unread::Foreign)?;
         Ok(Entry { key, loaded, age: lifetime.age })
     }
@@ -161,7 +161,7 @@ where
                 && found.lifetime.outdoes(entry.age)
             {
                 let tags = found.tags().to_vec();
-                let (age, loaded) = (found.lifetime.age, second::loaded(found));
+                let (age, loaded) = (found.lifetime.age, found.into_loaded());
                 self.keep(Entry { age, loaded, ..entry });
                 unless_overtaken(&tags);
                 return None;

@@ -5,7 +5,7 @@ use core::fmt;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cache_core::shard::{At, Previous, Spare};
+use cache_core::shard::{At, Previous, Spare, TagVerdict};
 use cache_core::table::{HeapSet, WAYS};
 use cache_core::{
     Action, Cause, Completion, Contract, Entry, Explanation, FlightId, Instant, Loaded, Put, Ticket,
@@ -275,7 +275,7 @@ impl<K: Eq, V> Desk<'_, K, V> {
 
     /// Whether one of the tags with these hashes may have changed since.
     pub(in crate::sync) fn has_changed(&self, tags: &[u64], since: u64) -> bool {
-        each!(self, desk => desk.ledger.book.has_changed(tags, since))
+        each!(self, desk => desk.ledger.book.tags_since(tags, since) != TagVerdict::Untouched)
     }
 
     pub(in crate::sync) fn previous<Q>(&self, key: &Q) -> Option<Previous<'_, V>>
