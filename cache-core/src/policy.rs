@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::entry::{Windows, early_part};
-use crate::time::{Instant, nanos};
+use crate::time::{Instant, STEP_MASK, nanos};
 
 mod builder;
 pub use builder::{PolicyBuilder, PolicyError};
@@ -284,16 +284,18 @@ impl Spans {
     }
 }
 
-/// The deadline of a value stored at `now` with a ttl and nothing else to it.
+/// The deadline of a value stored at `now` with a ttl and nothing else to it; to be rounded down to a
+/// step. `longest_cut` is less than the ttl.
 #[inline]
 pub(crate) const fn deadline(now: Instant, ttl: u64, longest_cut: u64, hash: u64) -> Instant {
-    let at = now.floor().as_nanos().saturating_add(ttl.saturating_sub(cut(longest_cut, hash)));
-    Instant::from_nanos(at).floor()
+    // In steps, as `Windows::new` counts. No clock reads the end of time, which has no step.
+    let now = now.as_nanos() & !STEP_MASK;
+    Instant::from_nanos(now.saturating_add(ttl.wrapping_sub(cut(longest_cut, hash))))
 }
 
-/// The part of the longest cut that falls to a key, by the upper half of its spread hash.
+/// The part of the longest cut that falls to a key, by its spread hash, the upper bits first.
 const fn cut(longest: u64, hash: u64) -> u64 {
-    ((longest as u128 * (hash >> 32) as u128) >> 32) as u64
+    ((longest as u128 * hash as u128) >> 64) as u64
 }
 
 /// `span` in the steps of resting deadlines.

@@ -15,7 +15,7 @@ use core::time::Duration;
 pub struct Instant(u64);
 
 /// Resting entries keep their deadline in steps of this many nanoseconds (see `resting`).
-const STEP_MASK: u64 = 63;
+pub(crate) const STEP_MASK: u64 = 63;
 
 impl Instant {
     /// The clock's origin.
@@ -50,7 +50,7 @@ impl Instant {
 
     /// Whether a clock that reads `self` has come to `at`; never for [`Instant::FAR_FUTURE`].
     pub const fn has_reached(self, at: Self) -> bool {
-        at.0 != u64::MAX && self.0 >= at.0
+        self.0 >= at.0 && at.0 != u64::MAX
     }
 
     /// The time since `earlier`, zero when `earlier` lies ahead.

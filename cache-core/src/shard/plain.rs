@@ -9,7 +9,7 @@ use core::borrow::Borrow;
 use super::{At, Hit, Out, Rest, Timing};
 use crate::action::Cause;
 use crate::entry::Freshness;
-use crate::resting::{Mark, Resting};
+use crate::resting::Resting;
 use crate::table::Table;
 use crate::time::Instant;
 
@@ -152,33 +152,36 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
 ) -> Placed<K, V> {
     let Newcomer { hash, key, rest, value, weight } = newcomer;
     let found = table.find(hash, &key);
-    match replace(table, found, rest, value, weight) {
+    match replace(table, found, rest, value, weight, |_| ()) {
         Ok(old) => Placed::Replaced(old),
         Err(value) => insert(table, found, Newcomer { hash, key, rest, value, weight }, out),
     }
 }
 
 /// Gives the entry that was found, if there is one of the same weight, another value and new times.
-/// Returns the old value, or else the new one.
+/// Returns the old value, or else the new one. Tells `sooner` when the entry may have to go, if that
+/// is earlier than it was.
 ///
 /// # Errors
 /// The value, where it must be [inserted](insert).
-#[inline]
+#[inline(always)]
 pub fn replace<K, V, T: Table<K, V>>(
     table: &mut T,
     found: Option<usize>,
     rest: Rest,
     value: V,
     weight: u32,
+    sooner: impl FnOnce(Instant),
 ) -> Result<V, V> {
     let Some(at) = found.filter(|at| table.weight_at(*at) == weight) else { return Err(value) };
     let Some(entry) = table.get_mut(at) else { return Err(value) };
     // What the sweep expects of the old value is early enough for one that stays longer.
-    let sooner = rest.deadline < entry.mark.deadline() || entry.mark.has_own_times();
-    entry.mark = entry.mark.moved(rest.deadline, false, false);
+    let is_sooner = rest.is_sooner_than(entry.mark) || entry.mark.has_own_times();
+    entry.mark = entry.mark.moved(rest.deadline(), false, false);
     let old = core::mem::replace(&mut entry.value, value);
-    if sooner {
-        table.house_mut().sweep.expect(rest.gone_at);
+    if is_sooner {
+        table.house_mut().sweep.expect(rest.gone_at());
+        sooner(rest.gone_at());
     }
     Ok(old)
 }
@@ -195,9 +198,9 @@ pub fn insert<K: Eq, V, T: Table<K, V>>(
     if let Some((key, entry)) = found.and_then(|at| table.remove(at)) {
         out(Cause::Replaced, Some(key), entry.value);
     }
-    table.house_mut().sweep.expect(rest.gone_at);
+    table.house_mut().sweep.expect(rest.gone_at());
     let evicted = &mut |_, key, entry: Resting<V>| out(Cause::Capacity, Some(key), entry.value);
-    let entry = Resting::new(value, Mark::new(rest.deadline));
+    let entry = Resting::new(value, rest.mark());
     match table.insert(hash, key, entry, weight, evicted) {
         Ok(_) => Placed::Stored,
         Err((key, entry)) => Placed::NotKept(key, entry.value),

@@ -108,33 +108,38 @@ impl Timing {
     }
 
     /// How a plain value stored at `now` rests; `None` where nothing would be kept.
-    #[inline]
+    #[inline(always)]
     pub fn rest(&self, now: Instant, hash: u64) -> Option<Rest> {
-        let rest = self.rest_of(now, self.spread(hash))?;
-        (!now.has_reached(rest.gone_at)).then_some(rest)
-    }
-
-    #[inline]
-    fn rest_of(&self, now: Instant, hash: u64) -> Option<Rest> {
-        if !self.is_plain() {
-            return self.rest_slowly(now, hash);
-        }
+        let hash = self.spread(hash);
         let [ttl, longest_cut, kept] = self.spans;
-        let deadline = deadline(now, ttl, longest_cut, hash);
-        Some(Rest { deadline, gone_at: deadline.saturating_add_nanos(kept) })
+        let rest = if self.is_plain() {
+            Rest { until: deadline(now, ttl, longest_cut, hash), kept }
+        } else {
+            Self::rest_slowly(ttl, longest_cut, kept, self.kind, now, hash)?
+        };
+        // Mostly the first says it.
+        let is_kept = rest.mark().covers(now) || !now.has_reached(rest.gone_at());
+        is_kept.then_some(rest)
     }
 
-    /// For values that stay for ever, or are refreshed early.
+    /// For values that stay for ever, or are refreshed early. (Of a whole timing, every put would make
+    /// a copy in memory, to lend it here.)
     #[cold]
     #[inline(never)]
-    fn rest_slowly(&self, now: Instant, hash: u64) -> Option<Rest> {
-        let spans = self.spans();
+    fn rest_slowly(
+        ttl: u64,
+        longest_cut: u64,
+        kept: u64,
+        kind: u64,
+        now: Instant,
+        hash: u64,
+    ) -> Option<Rest> {
+        let spans = Self { spans: [ttl, longest_cut, kept], seed: 0, kind }.spans();
         if spans.life == SpansOf::Nothing {
             return None;
         }
         let windows = spans.windows(now, hash);
-        let deadline = spans.resting_deadline(&windows);
-        Some(Rest { deadline, gone_at: windows.gone_at() })
+        Some(Rest::new(spans.resting_deadline(&windows), windows.gone_at()))
     }
 
     /// When nothing may serve an entry without a record any more.
@@ -164,14 +169,41 @@ impl Timing {
 /// The instants of a plain value: its next decision, and when nothing may serve it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
-    pub(super) deadline: Instant,
-    pub(super) gone_at: Instant,
+    /// The next decision, not yet in the steps of a mark.
+    until: Instant,
+    /// How long after that it is kept, in nanoseconds.
+    kept: u64,
 }
 
 impl Rest {
+    const fn new(deadline: Instant, gone_at: Instant) -> Self {
+        let never = gone_at.as_nanos() == Instant::FAR_FUTURE.as_nanos();
+        let kept = gone_at.as_nanos().saturating_sub(deadline.as_nanos());
+        Self { until: deadline, kept: if never { u64::MAX } else { kept } }
+    }
+
+    /// The mark of a value that begins so.
+    #[inline]
+    pub(super) const fn mark(self) -> Mark {
+        Mark::new(self.until)
+    }
+
+    /// The next decision.
+    #[inline]
+    pub(super) const fn deadline(self) -> Instant {
+        self.until.floor()
+    }
+
     /// When nothing may serve the value any more.
+    #[inline]
     pub const fn gone_at(self) -> Instant {
-        self.gone_at
+        self.deadline().saturating_add_nanos(self.kept)
+    }
+
+    /// Whether a mark's deadline lies behind this one's.
+    #[inline]
+    pub(super) const fn is_sooner_than(self, mark: Mark) -> bool {
+        mark.covers(self.until)
     }
 }
 
@@ -197,8 +229,8 @@ mod tests {
             prop_assert_eq!(timing, rules.timing());
             let windows = policy.windows(now, rules.spread(hash)).unwrap();
             let deadline = policy.resting_deadline(&windows);
-            let rest = Rest { deadline, gone_at: windows.gone_at() };
-            prop_assert_eq!(timing.rest(now, hash), Some(rest));
+            let rest = timing.rest(now, hash).map(|rest| (rest.deadline(), rest.gone_at()));
+            prop_assert_eq!(rest, Some((deadline, windows.gone_at())));
             let mark = Mark::new(deadline);
             prop_assert_eq!(timing.gone_at(mark, None, hash), rules.windows(mark, None, hash).gone_at());
         }

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use cache_core::shard::Spare;
-use cache_core::shard::plain::Placed;
 use cache_core::store::TagChange;
 use cache_core::{Contract, Entry, Explanation, Freshness, Instant, Loaded, Policy, Put, Stats};
 
@@ -184,6 +183,14 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
         found
     }
 
+    /// What became of a value that a table stored, or handed back.
+    #[inline]
+    fn put_of(&self, refused: Option<V>) -> Put<V> {
+        let Some(value) = refused else { return Put::Stored };
+        self.not_kept.fetch_add(1, Ordering::Relaxed);
+        Put::NotKept(value)
+    }
+
     pub(crate) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
         let weigher = self.weigher.as_ref().zip(loaded.as_value());
         weigher.map_or(1, |(weigher, value)| weigher(key, value))
@@ -284,18 +291,21 @@ where
     fn store_plain(&self, key: K, value: V) -> Put<V> {
         let inner = &*self.inner;
         let (hash, now) = (inner.hash(&key), inner.now());
+        match inner.tables.put((hash, key), value, now) {
+            Ok(refused) => inner.put_of(refused),
+            Err((key, value)) => self.store_elsewhere((hash, key), value, now),
+        }
+    }
+
+    /// The same where values are weighed, tables are arranged otherwise, or a record is concerned: out
+    /// of the way of what needs only one look.
+    #[inline(never)]
+    fn store_elsewhere(&self, (hash, key): (u64, K), value: V, now: Instant) -> Put<V> {
+        let inner = &*self.inner;
         let weight = inner.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
-        let placed = match inner.tables.put((hash, key), (value, weight), now) {
-            Ok(placed) => placed,
-            Err((key, value)) => return self.store(key, Loaded::value(value), false),
-        };
-        inner.tables.sweep_now_and_then(now);
-        match placed {
-            Placed::Stored | Placed::Replaced(_) => Put::Stored,
-            Placed::NotKept(_, value) => {
-                inner.not_kept.fetch_add(1, Ordering::Relaxed);
-                Put::NotKept(value)
-            }
+        match inner.tables.put_elsewhere((hash, key), (value, weight), now) {
+            Ok(refused) => inner.put_of(refused),
+            Err((key, value)) => self.store(key, Loaded::value(value), false),
         }
     }
 

@@ -237,15 +237,15 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         plain::look(&mut *table, At { hash, key, now }).cloned()
     }
 
-    /// Stores a plain value under the table's lock alone, or gives it back: then the book is to be
-    /// asked.
+    /// Stores a plain value under the table's lock alone, and hands it out if there was no room for it.
+    /// Or gives both back: then the book is to be asked.
     #[inline(always)]
     pub(super) fn put<T>(
         &self,
         (hash, key): (u64, K),
         (value, weight): (V, u32),
         now: Instant,
-    ) -> Result<Placed<K, V>, (K, V)>
+    ) -> Result<Option<V>, (K, V)>
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
@@ -256,25 +256,30 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             return Err((key, value));
         }
         let Some(rest) = self.timing.read().rest(now, hash) else { return Err((key, value)) };
-        self.due.note(rest.gone_at());
         let found = table.find(hash, &key);
-        match plain::replace(&mut *table, found, rest, value, weight) {
+        let sooner = |at| self.due.note(at);
+        let refused = match plain::replace(&mut *table, found, rest, value, weight, sooner) {
             Ok(old) => {
                 drop(table);
-                match self.listener() {
-                    Some(listener) => Ok(replaced(listener, key, old)),
-                    None => Ok(Placed::Replaced(old)),
+                if let Some(listener) = self.listener() {
+                    replaced(listener, key, old);
                 }
+                None
             }
             Err(value) => {
                 let newcomer = plain::Newcomer { hash, key, rest, value, weight };
                 self.fit(number, &mut *table, weight);
-                Ok(self.insert(table, found, newcomer, now))
+                self.insert(table, found, newcomer, now)
             }
+        };
+        if self.is_due(now) {
+            self.sweep_now_and_then(now);
         }
+        Ok(refused.map(|(_, value)| value))
     }
 
-    /// The longer part of [`put`](Self::put), out of the way of the shorter one.
+    /// The longer part of [`put`](Self::put), out of the way of the shorter one. Gives back what there
+    /// was no room for.
     #[inline(never)]
     fn insert<'a, T>(
         &'a self,
@@ -282,11 +287,12 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         found: Option<usize>,
         newcomer: plain::Newcomer<K, V>,
         now: Instant,
-    ) -> Placed<K, V>
+    ) -> Option<(K, V)>
     where
         T: Table<K, V> + Numbered + 'a,
         L: Lock<T>,
     {
+        self.due.note(newcomer.rest.gone_at());
         if const { !core::mem::needs_drop::<(K, V)>() } && self.listener.is_none() {
             return self.insert_into(&mut *table, found, newcomer, now, &mut |_, _, _| {});
         }
@@ -305,15 +311,17 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         newcomer: plain::Newcomer<K, V>,
         now: Instant,
         out: &mut impl FnMut(Cause, Option<K>, V),
-    ) -> Placed<K, V>
+    ) -> Option<(K, V)>
     where
         T: Table<K, V> + Numbered,
     {
-        let placed = plain::insert(table, found, newcomer, out);
-        if matches!(placed, Placed::Stored) && table.house().is_due(now) {
+        if let Placed::NotKept(key, value) = plain::insert(table, found, newcomer, out) {
+            return Some((key, value));
+        }
+        if table.house().is_due(now) {
             plain::sweep(table, &self.timing.read(), now, T::SWEEP, out);
         }
-        placed
+        None
     }
 
     /// Removes an entry under the table's lock alone.
@@ -425,9 +433,8 @@ impl<K: Eq, V, L> Cells<K, V, L> {
 
 /// Tells of a value whose place was taken.
 #[cold]
-fn replaced<K, V>(listener: &Listener<K, V>, key: K, value: V) -> Placed<K, V> {
+fn replaced<K, V>(listener: &Listener<K, V>, key: K, value: V) {
     listener.tell(Event { key, value, cause: Cause::Replaced });
-    Placed::Stored
 }
 
 /// The table alone cannot answer.

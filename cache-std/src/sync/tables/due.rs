@@ -29,7 +29,9 @@ impl Due {
     /// Whether something may have to go at `now`.
     #[inline]
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        now.has_reached(Instant::from_nanos(self.at.load(Ordering::Relaxed)))
+        let at = self.at.load(Ordering::Relaxed);
+        // Asked by every write, and mostly told by the first.
+        now.as_nanos() >= at && is_ever(at)
     }
 
     /// Something may have to go at `at`.
@@ -51,6 +53,12 @@ impl Due {
         let late = self.next.load(Ordering::SeqCst);
         self.at.fetch_min(late, Ordering::SeqCst);
     }
+}
+
+#[cold]
+#[inline(never)] // for who is not there yet, one comparison less
+const fn is_ever(at: u64) -> bool {
+    at != NEVER
 }
 
 #[cfg(all(test, not(shuttle), not(loom)))]

@@ -7,11 +7,10 @@
 //! grow, under mutexes.
 
 use core::borrow::Borrow;
-use core::cell::Cell;
 use core::hash::BuildHasherDefault;
 use std::hash::DefaultHasher;
 
-use cache_core::shard::plain::{Look, Placed};
+use cache_core::shard::plain::Look;
 use cache_core::shard::{At, Limits, Spare};
 use cache_core::table::{Bound, HashTable, HeapSet, Table, WAYS};
 use cache_core::{Contract, Entry, Instant, Policy, Stats};
@@ -87,13 +86,6 @@ pub(super) enum Tables<K, V> {
     ParkedSets(Cells<K, V, ParkSet<K, V>>),
     One(Cells<K, V, SpinGrowing<K, V>>),
     Growing(Cells<K, V, ParkGrowing<K, V>>),
-}
-
-/// Every so many writes of a thread, one sweeps a table that is not its own.
-const WRITES: u8 = 8;
-
-thread_local! {
-    static WRITTEN: Cell<u8> = const { Cell::new(0) };
 }
 
 /// Fewer entries than this are kept in one table.
@@ -296,40 +288,30 @@ impl<K: Eq, V> Tables<K, V> {
         each!(self, cells => cells.fresh_hit(hash, key, now))
     }
 
-    /// Stores a plain value under one lock, or gives it back: then both are needed.
-    #[inline]
-    pub(super) fn put(
-        &self,
-        key: (u64, K),
-        value: (V, u32),
-        now: Instant,
-    ) -> Result<Placed<K, V>, (K, V)> {
+    /// Stores a plain value that is not weighed under one lock, and hands it out if there was no room
+    /// for it. Or gives both back: then [`put_elsewhere`](Self::put_elsewhere) is to be asked, and then
+    /// the book.
+    #[inline(always)]
+    pub(super) fn put(&self, key: (u64, K), value: V, now: Instant) -> Result<Option<V>, (K, V)> {
         match self {
-            Self::Plain(cells) if Plain::<K, V>::MAY_BE => cells.put(key, value, now),
-            Self::Sets(cells) if !Plain::<K, V>::MAY_BE => cells.put(key, value, now),
-            _ => self.put_elsewhere(key, value, now),
+            Self::Plain(cells) if Plain::<K, V>::MAY_BE => cells.put(key, (value, 1), now),
+            Self::Sets(cells) if !Plain::<K, V>::MAY_BE => cells.put(key, (value, 1), now),
+            _ => Err((key.1, value)),
         }
     }
 
-    #[inline(never)]
-    fn put_elsewhere(
+    /// The same for what [`put`](Self::put) gave back: out of the way of what it did not.
+    pub(super) fn put_elsewhere(
         &self,
         key: (u64, K),
-        value: (V, u32),
+        (value, weight): (V, u32),
         now: Instant,
-    ) -> Result<Placed<K, V>, (K, V)> {
-        each!(self, cells => cells.put(key, value, now))
-    }
-
-    /// Sweeps another table with every eighth call of a thread, if that may find something.
-    #[inline]
-    pub(super) fn sweep_now_and_then(&self, now: Instant) {
-        if each!(self, cells => cells.is_due(now)) {
-            let written = WRITTEN.get().wrapping_add(1);
-            WRITTEN.set(written);
-            if written.is_multiple_of(WRITES) {
-                self.sweep_next(now);
-            }
+    ) -> Result<Option<V>, (K, V)> {
+        match self {
+            // These have been asked just now.
+            Self::Plain(_) if Plain::<K, V>::MAY_BE => Err((key.1, value)),
+            Self::Sets(_) if !Plain::<K, V>::MAY_BE => Err((key.1, value)),
+            _ => each!(self, cells => cells.put(key, (value, weight), now)),
         }
     }
 

@@ -1,12 +1,37 @@
 //! Housekeeping of all tables: what has passed goes, whether anybody asks for it or not.
 
+use core::cell::Cell;
+
 use super::*;
+
+/// Every so many writes of a thread, one sweeps a table that is not its own.
+const WRITES: u8 = 8;
+
+thread_local! {
+    static WRITTEN: Cell<u8> = const { Cell::new(0) };
+}
 
 impl<K: Eq, V, L> Cells<K, V, L> {
     /// Whether a sweep of other tables may find something.
     #[inline]
     pub(in super::super) fn is_due(&self, now: Instant) -> bool {
         self.due.is_due(now)
+    }
+
+    /// Sweeps another table with every eighth call of a thread. To be called by writes, when that may
+    /// find something.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn sweep_now_and_then<T>(&self, now: Instant)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        let written = WRITTEN.get().wrapping_add(1);
+        WRITTEN.set(written);
+        if written.is_multiple_of(WRITES) {
+            self.sweep_next(now, &mut Leaving::new(self.listener()));
+        }
     }
 
     /// Sweeps the next table, whoever reads or writes it.
