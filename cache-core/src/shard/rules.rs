@@ -3,7 +3,7 @@
 use crate::entry::Windows;
 use crate::policy::{Policy, Spans, SpansOf, deadline};
 use crate::resting::{Mark, Times};
-use crate::time::Instant;
+use crate::time::{Instant, STEP_MASK};
 
 /// What gives an entry without a record its windows: the policy, and the seed that decides which
 /// keys' ttls jitter shortens by how much.
@@ -67,18 +67,20 @@ pub struct Timing {
     kind: u64,
 }
 
-/// Kinds of timing: nothing is kept; a ttl; for ever. To a ttl, a percentage is added for early
-/// refreshes.
+/// Kinds of timing: nothing is kept; for ever; a ttl; one that may be less than two steps of a
+/// deadline; one with a percentage, to be added, for early refreshes.
 const NOTHING: u64 = 0;
 const FOREVER: u64 = 1;
 const TTL: u64 = 2;
-const EARLY: u64 = 3;
+const SHORT_TTL: u64 = 3;
+const EARLY: u64 = 4;
 
 impl Timing {
     fn new(spans: &Spans, seed: u64) -> Self {
         let kind = match (spans.life, spans.early_percent) {
             (SpansOf::Nothing, _) => NOTHING,
             (SpansOf::Forever, _) => FOREVER,
+            (SpansOf::Ttl, None) if spans.ttl - spans.longest_cut <= 2 * STEP_MASK => SHORT_TTL,
             (SpansOf::Ttl, None) => TTL,
             (SpansOf::Ttl, Some(percent)) => EARLY + u64::from(percent),
         };
@@ -112,18 +114,14 @@ impl Timing {
     pub fn rest(&self, now: Instant, hash: u64) -> Option<Rest> {
         let hash = self.spread(hash);
         let [ttl, longest_cut, kept] = self.spans;
-        let rest = if self.is_plain() {
-            Rest { until: deadline(now, ttl, longest_cut, hash), kept }
-        } else {
-            Self::rest_slowly(ttl, longest_cut, kept, self.kind, now, hash)?
-        };
-        // Mostly the first says it.
-        let is_kept = rest.mark().covers(now) || !now.has_reached(rest.gone_at());
-        is_kept.then_some(rest)
+        if self.is_plain() {
+            return Some(Rest { until: deadline(now, ttl, longest_cut, hash), kept });
+        }
+        Self::rest_slowly(ttl, longest_cut, kept, self.kind, now, hash)
     }
 
-    /// For values that stay for ever, or are refreshed early. (Of a whole timing, every put would make
-    /// a copy in memory, to lend it here.)
+    /// For values that stay for ever, are refreshed early, or may be gone at once. (Of a whole timing,
+    /// every put would make a copy in memory, to lend it here.)
     #[cold]
     #[inline(never)]
     fn rest_slowly(
@@ -139,7 +137,8 @@ impl Timing {
             return None;
         }
         let windows = spans.windows(now, hash);
-        Some(Rest::new(spans.resting_deadline(&windows), windows.gone_at()))
+        let rest = Rest::new(spans.resting_deadline(&windows), windows.gone_at());
+        (!now.has_reached(rest.gone_at())).then_some(rest)
     }
 
     /// When nothing may serve an entry without a record any more.
@@ -217,7 +216,7 @@ mod tests {
         /// The short way to an entry's instants and the long one agree.
         #[test]
         fn what_rests_without_a_record_rests_as_its_windows_say(
-            now in 0..u64::MAX / 2, ttl in 1..u64::MAX / 4, kept in any::<u64>(),
+            now in 0..u64::MAX / 2, ttl in prop_oneof![1..u64::MAX / 4, 1..500u64], kept in any::<u64>(),
             percent in 0..=50u8, hash in any::<u64>(), early in prop::option::of(1..100u8),
         ) {
             let policy = Policy::ttl(Duration::from_nanos(ttl));
@@ -230,7 +229,8 @@ mod tests {
             let windows = policy.windows(now, rules.spread(hash)).unwrap();
             let deadline = policy.resting_deadline(&windows);
             let rest = timing.rest(now, hash).map(|rest| (rest.deadline(), rest.gone_at()));
-            prop_assert_eq!(rest, Some((deadline, windows.gone_at())));
+            let is_kept = !now.has_reached(windows.gone_at());
+            prop_assert_eq!(rest, is_kept.then_some((deadline, windows.gone_at())));
             let mark = Mark::new(deadline);
             prop_assert_eq!(timing.gone_at(mark, None, hash), rules.windows(mark, None, hash).gone_at());
         }

@@ -258,24 +258,23 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         let Some(rest) = self.timing.read().rest(now, hash) else { return Err((key, value)) };
         let found = table.find(hash, &key);
         let sooner = |at| self.due.note(at);
-        let refused = match plain::replace(&mut *table, found, rest, value, weight, sooner) {
+        match plain::replace(&mut *table, found, rest, value, weight, sooner) {
             Ok(old) => {
                 drop(table);
                 if let Some(listener) = self.listener() {
                     replaced(listener, key, old);
                 }
-                None
+                self.sweep_if_due(now);
+                Ok(None)
             }
             Err(value) => {
                 let newcomer = plain::Newcomer { hash, key, rest, value, weight };
                 self.fit(number, &mut *table, weight);
-                self.insert(table, found, newcomer, now)
+                let refused = self.insert(table, found, newcomer, now);
+                self.sweep_if_due(now);
+                Ok(refused.map(|(_, value)| value))
             }
-        };
-        if self.is_due(now) {
-            self.sweep_now_and_then(now);
         }
-        Ok(refused.map(|(_, value)| value))
     }
 
     /// The longer part of [`put`](Self::put), out of the way of the shorter one. Gives back what there

@@ -18,11 +18,21 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         self.due.is_due(now)
     }
 
-    /// Sweeps another table with every eighth call of a thread. To be called by writes, when that may
-    /// find something.
+    /// For writes: sweeps another table with every eighth call of a thread, if that may find something.
+    #[inline(always)]
+    pub(super) fn sweep_if_due<T>(&self, now: Instant)
+    where
+        T: Table<K, V> + Numbered,
+        L: Lock<T>,
+    {
+        if self.due.is_due(now) {
+            self.sweep_now_and_then(now);
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    pub(super) fn sweep_now_and_then<T>(&self, now: Instant)
+    fn sweep_now_and_then<T>(&self, now: Instant)
     where
         T: Table<K, V> + Numbered,
         L: Lock<T>,
