@@ -103,7 +103,7 @@ where
     Q: Eq + ?Sized,
 {
     let Some(at) = table.find(here.hash, here.key) else {
-        table.house_mut().tally.misses += 1;
+        table.count_miss();
         return Look::Absent;
     };
     fresh(table, at, here.now).map_or(Look::Ask, Look::Fresh)

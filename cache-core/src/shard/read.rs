@@ -71,7 +71,7 @@ where
         let At { hash, key, now } = here;
         let Some(at) = self.table.find(hash, key) else {
             // A key known to be missing has no entry and answers as any other miss.
-            self.table.house_mut().tally.misses += 1;
+            self.table.count_miss();
             return None;
         };
         if self.is_plain_hit(at, now) && !contract.bypass {
@@ -84,7 +84,7 @@ where
         let at = self.close_read(open, &mut Spare::none(), out);
         let at = at.filter(|_| matches!(decision, Decision::Serve));
         let Some(at) = at else {
-            self.table.house_mut().tally.misses += 1;
+            self.table.count_miss();
             return None;
         };
         plain::count_hit(self.table, freshness != Some(Freshness::Fresh));
@@ -156,7 +156,7 @@ where
                 let stale = matches!(freshness, Some(Freshness::Stale | Freshness::Expired));
                 plain::count_hit(self.table, stale);
             }
-            _ => self.table.house_mut().tally.misses += 1,
+            _ => self.table.count_miss(),
         }
         let stats = &mut self.book.stats;
         let granted = matches!(decision, Decision::ServeAndRefresh(_) | Decision::Load { .. });

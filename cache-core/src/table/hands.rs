@@ -147,6 +147,7 @@ impl Hands {
 
     /// The position among the `live` that has to go next; it still belongs to its queue. `None` where
     /// nobody lives. O(entries), and mostly O(1).
+    #[inline(always)] // the uses would have to lie in memory for a call
     pub(super) fn victim(&mut self, live: u32, uses: &mut Uses) -> Option<Victim> {
         loop {
             let small = live & !self.main;

@@ -219,6 +219,12 @@ pub trait Table<K, V> {
         self.house_mut().tally.hits += 1;
     }
 
+    /// Counts a miss; as [`count_hit`](Self::count_hit).
+    #[inline]
+    fn count_miss(&mut self) {
+        self.house_mut().tally.misses += 1;
+    }
+
     /// What happened to the entries so far.
     fn tally(&self) -> Tally {
         self.house().tally

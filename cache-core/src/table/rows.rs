@@ -21,9 +21,11 @@ pub trait Rows<P> {
     fn get<'a>(&'a self, far: &'a Self::Far, at: usize) -> Option<&'a P>;
     /// The same, to be changed.
     fn get_mut<'a>(&'a mut self, far: &'a mut Self::Far, at: usize) -> Option<&'a mut P>;
-    /// Puts something at a position, and gives back what was there. The set will hold `most` in the
-    /// end.
-    fn put(&mut self, far: &mut Self::Far, at: usize, place: P, most: usize) -> Option<P>;
+    /// Makes room at a position. The set will hold `most` in the end.
+    fn make_room(&mut self, at: usize, most: usize);
+    /// Puts something at a position that there is room at, and gives back what was there. (Must not
+    /// panic: for what would then have to be dropped, the compiler would copy it once more.)
+    fn put(&mut self, far: &mut Self::Far, at: usize, place: P) -> Option<P>;
     /// Takes out what is at a position.
     fn take(&mut self, far: &mut Self::Far, at: usize) -> Option<P>;
     /// Gives back what has not been needed for a while: so many entries are left, all below `end`.
@@ -88,8 +90,13 @@ impl<P> Rows<P> for Inline {
         far.get_mut(at)?.as_mut()
     }
 
-    fn put(&mut self, far: &mut Self::Far, at: usize, place: P, _most: usize) -> Option<P> {
-        far[at].replace(place)
+    fn make_room(&mut self, _at: usize, _most: usize) {}
+
+    fn put(&mut self, far: &mut Self::Far, at: usize, place: P) -> Option<P> {
+        match far.get_mut(at) {
+            Some(slot) => slot.replace(place),
+            None => Some(place),
+        }
     }
 
     fn take(&mut self, far: &mut Self::Far, at: usize) -> Option<P> {
@@ -148,11 +155,18 @@ impl<P> Rows<P> for Boxed<P> {
     }
 
     #[inline]
-    fn put(&mut self, (): &mut (), at: usize, place: P, most: usize) -> Option<P> {
+    fn make_room(&mut self, at: usize, most: usize) {
         if at >= self.places.len() {
             self.resize((2 * at).clamp(4, most.max(4)).min(most).max(at + 1));
         }
-        self.places[at].replace(place)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, (): &mut (), at: usize, place: P) -> Option<P> {
+        match self.places.get_mut(at) {
+            Some(slot) => slot.replace(place),
+            None => Some(place),
+        }
     }
 
     fn take(&mut self, (): &mut (), at: usize) -> Option<P> {

@@ -47,13 +47,16 @@ impl<K, V> Place<K, V> {
 pub struct Set<K, V, R: Rows<Place<K, V>>> {
     rows: R,
     tags: [u8; WAYS],
-    /// Hits that the tally does not count yet.
+    /// Hits that the tally does not count.
     hits: u32,
     house: House,
     number: u32,
     /// The positions that are in use, and how many.
     live: u32,
     hands: Hands,
+    /// As `hits`; here, a miss brings up what is needed to store what was missed.
+    misses: u32,
+    evictions: u32,
     len: u8,
     capacity: u8,
     ghosts: Ghosts,
@@ -107,6 +110,8 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
             number,
             live: 0,
             hands: Hands::new(),
+            misses: 0,
+            evictions: 0,
             len: 0,
             capacity: capacity_of(capacity),
             ghosts: Ghosts::new(),
@@ -155,7 +160,7 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
             self.ghosts.remember(self.hash_at(victim.at));
         }
         self.hands.supplant(victim.at);
-        self.house.tally.evictions += 1;
+        count(&mut self.evictions, &mut self.house.tally.evictions);
         Some(victim.at)
     }
 
@@ -216,12 +221,12 @@ fn note_one<P>(rows: &impl Rows<P>, uses: Uses, at: usize) {
     rows.set_uses(uses.noted(at));
 }
 
-/// Counts a hit near to what it reads, and in the tally what does not fit there.
+/// Counts near to what is read anyway, and in the tally what does not fit there.
 #[inline(always)]
-fn count_hit(hits: &mut u32, tally: &mut Tally) {
-    *hits = hits.wrapping_add(1);
-    if *hits == 0 {
-        tally.hits += 1 << u32::BITS;
+fn count(near: &mut u32, tally: &mut u64) {
+    *near = near.wrapping_add(1);
+    if *near == 0 {
+        *tally += 1 << u32::BITS;
     }
 }
 
@@ -276,7 +281,7 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
         if mark.is_stale() {
             self.house.tally.stale_hits += 1;
         } else {
-            count_hit(&mut self.hits, &mut self.house.tally);
+            count(&mut self.hits, &mut self.house.tally.hits);
         }
         Some(entry)
     }
@@ -295,12 +300,12 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
         evicted: &mut impl FnMut(u64, K, Resting<V>),
     ) -> Result<usize, (K, Resting<V>)> {
         let Some((at, main)) = self.position_for(hash) else { return Err((key, entry)) };
+        self.rows.make_room(at, usize::from(self.capacity));
         self.live |= 1 << at;
         self.hands.admit(at, main);
         let old_hash = self.hash_at(at);
         [self.tags[at], self.more[at], ..] = hash.to_le_bytes();
-        let (place, most) = (Place { key, entry }, usize::from(self.capacity));
-        if let Some(old) = self.rows.put(&mut self.far, at, place, most) {
+        if let Some(old) = self.rows.put(&mut self.far, at, Place { key, entry }) {
             evicted(old_hash, old.key, old.entry);
         }
         Ok(at)
@@ -368,12 +373,19 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
 
     #[inline]
     fn count_hit(&mut self) {
-        count_hit(&mut self.hits, &mut self.house.tally);
+        count(&mut self.hits, &mut self.house.tally.hits);
+    }
+
+    #[inline]
+    fn count_miss(&mut self) {
+        count(&mut self.misses, &mut self.house.tally.misses);
     }
 
     fn tally(&self) -> Tally {
         let mut tally = self.house.tally;
         tally.hits += u64::from(self.hits);
+        tally.misses += u64::from(self.misses);
+        tally.evictions += u64::from(self.evictions);
         tally
     }
 
@@ -398,9 +410,12 @@ mod tests {
     /// With a lock of eight bytes before it, a set takes four cache lines, and what a hit reads and
     /// writes of it takes the first.
     #[test]
-    fn a_set_takes_four_lines_and_a_hit_reads_one() {
+    fn a_set_takes_four_lines_and_a_hit_reads_one_and_who_is_chosen_to_go_stands_in_one() {
         assert!(size_of::<HeapSet<u64, u64>>() + 8 <= 4 * 64);
         assert_eq!(offset_of!(HeapSet<u64, u64>, house) + 8, 64);
+        let third = 2 * 64..3 * 64;
+        assert!(third.contains(&(offset_of!(HeapSet<u64, u64>, number) + 8)));
+        assert!(third.contains(&(offset_of!(HeapSet<u64, u64>, ghosts) + size_of::<Ghosts>() + 7)));
     }
 
     #[test]

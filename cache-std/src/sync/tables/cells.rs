@@ -272,7 +272,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
                 self.fit(number, &mut *table, weight);
                 let refused = self.insert(table, found, newcomer, now);
                 self.sweep_if_due(now);
-                Ok(refused.map(|(_, value)| value))
+                Ok(refused)
             }
         }
     }
@@ -286,20 +286,21 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         found: Option<usize>,
         newcomer: plain::Newcomer<K, V>,
         now: Instant,
-    ) -> Option<(K, V)>
+    ) -> Option<V>
     where
         T: Table<K, V> + Numbered + 'a,
         L: Lock<T>,
     {
         self.due.note(newcomer.rest.gone_at());
         if const { !core::mem::needs_drop::<(K, V)>() } && self.listener.is_none() {
-            return self.insert_into(&mut *table, found, newcomer, now, &mut |_, _, _| {});
+            let refused = self.insert_into(&mut *table, found, newcomer, now, &mut |_, _, _| {});
+            return refused.map(|(_, value)| value);
         }
         let mut leaving = Leaving::new(self.listener());
         let out = &mut |cause, key, value| leaving.take(cause, key, value);
-        let placed = self.insert_into(&mut *table, found, newcomer, now, out);
+        let refused = self.insert_into(&mut *table, found, newcomer, now, out);
         drop(table);
-        placed
+        refused.map(|(_, value)| value)
     }
 
     #[inline(always)]

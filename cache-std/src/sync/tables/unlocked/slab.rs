@@ -113,15 +113,18 @@ impl<K, V> Rows<Place<K, V>> for Slab<K, V> {
     }
 
     #[inline]
+    fn make_room(&mut self, _at: usize, _most: usize) {}
+
+    #[inline]
     fn put(
         &mut self,
         entries: &mut Entries<K, V>,
         at: usize,
         place: Place<K, V>,
-        _most: usize,
     ) -> Option<Place<K, V>> {
+        let Some(entry) = entries.get_mut(at) else { return Some(place) };
         let was_live = self.used.is_live(at);
-        let old = core::mem::replace(&mut entries[at], MaybeUninit::new(place));
+        let old = core::mem::replace(entry, MaybeUninit::new(place));
         if was_live {
             // SAFETY: what was at a live position was written.
             return Some(unsafe { old.assume_init() });
