@@ -50,10 +50,10 @@ struct Work<V> {
 }
 
 impl<V> Work<V> {
-    /// Where a small cache happens to lie in memory moves its figures by a third, so several of each
-    /// take turns. Large ones lie everywhere.
+    /// Where a small cache happens to lie in memory moves its figures by a third, so many of each take
+    /// turns, one in a round. Large ones lie everywhere.
     const fn copies(&self) -> usize {
-        if self.entries > 1_000 { 1 } else { 7 }
+        if self.entries > 1_000 { 1 } else { 15 }
     }
 }
 
@@ -63,10 +63,11 @@ fn hot<K: Key, V: Value>(setup: &Setup, bench: &'static str, work: Work<V>) -> V
     let pool: Vec<K> = (0..work.asked).map(K::nth).collect();
     let order = |thread| Order::new(&pool, reads, thread as u64);
     let orders: Vec<Order<'_, K>> = (0..THREADS).map(order).collect();
+    let rounds = setup.request.rounds(work.copies().max(11), 5);
     let mut hot = Hot { work, orders: &orders, contestants: vec![], hits: vec![] };
     peers::everyone(&setup.request, &mut hot);
     let Hot { mut contestants, hits, .. } = hot;
-    let rows = setup.play(bench, &mut contestants, setup.request.rounds(11, 5));
+    let rows = setup.play(bench, &mut contestants, rounds);
     let with_hits = |row: Row| {
         let found = hits.iter().find(|(peer, _)| *peer == row.peer).map(|(_, hits)| *hits);
         row.with_hits(found.as_slice())
