@@ -147,6 +147,11 @@ impl Mark {
         self.0 & OWN != 0
     }
 
+    /// Whether its deadline alone does not tell when it goes: its times stand elsewhere.
+    pub(crate) const fn has_more_to_it(self) -> bool {
+        self.0 & (OWN | RECORD) != 0
+    }
+
     pub(crate) const fn has_record(self) -> bool {
         self.0 & RECORD != 0
     }

@@ -159,8 +159,8 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
 }
 
 /// Gives the entry that was found, if there is one of the same weight, another value and new times.
-/// Returns the old value, or else the new one. Tells `sooner` when the entry may have to go, if that
-/// is earlier than it was.
+/// Returns the old value, or else the new one. Tells `sooner` when the entry may have to go, unless
+/// that is no earlier than what was told of the old value.
 ///
 /// # Errors
 /// The value, where it must be [inserted](insert).
@@ -176,7 +176,7 @@ pub fn replace<K, V, T: Table<K, V>>(
     let Some(at) = found.filter(|at| table.weight_at(*at) == weight) else { return Err(value) };
     let Some(entry) = table.get_mut(at) else { return Err(value) };
     // What the sweep expects of the old value is early enough for one that stays longer.
-    let is_sooner = rest.is_sooner_than(entry.mark) || entry.mark.has_own_times();
+    let is_sooner = rest.is_sooner_than(entry.mark) || entry.mark.has_more_to_it();
     entry.mark = entry.mark.moved(rest.deadline(), false, false);
     let old = core::mem::replace(&mut entry.value, value);
     if is_sooner {

@@ -67,8 +67,8 @@ pub struct Timing {
     kind: u64,
 }
 
-/// Kinds of timing: nothing is kept; for ever; a ttl; one that may be less than two steps of a
-/// deadline; one with a percentage, to be added, for early refreshes.
+/// Kinds of timing: nothing is kept; for ever; a ttl; one so short that a value may be gone at once, as
+/// deadlines are counted in steps; one with a percentage, to be added, for early refreshes.
 const NOTHING: u64 = 0;
 const FOREVER: u64 = 1;
 const TTL: u64 = 2;
@@ -98,12 +98,13 @@ impl Timing {
         Spans { life, ttl, longest_cut, kept, early_percent: early }
     }
 
-    /// Whether a resting entry's instants follow from its deadline by additions alone.
+    /// Whether a value is kept for certain, and a resting entry's instants follow from its deadline by
+    /// additions alone.
     const fn is_plain(&self) -> bool {
         self.kind == TTL
     }
 
-    /// What jitter goes by: only the upper half counts, and a multiplication spreads hashes over it.
+    /// What jitter goes by: the upper bits count most, and a multiplication spreads hashes over them.
     /// (Multiplier: the first of `policy::mix`.)
     const fn spread(&self, hash: u64) -> u64 {
         (hash ^ self.seed).wrapping_mul(0xbf58_476d_1ce4_e5b9)
@@ -166,7 +167,7 @@ impl Timing {
 }
 
 /// The instants of a plain value: its next decision, and when nothing may serve it any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rest {
     /// The next decision, not yet in the steps of a mark.
     until: Instant,

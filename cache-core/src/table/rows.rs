@@ -23,8 +23,9 @@ pub trait Rows<P> {
     fn get_mut<'a>(&'a mut self, far: &'a mut Self::Far, at: usize) -> Option<&'a mut P>;
     /// Makes room at a position. The set will hold `most` in the end.
     fn make_room(&mut self, at: usize, most: usize);
-    /// Puts something at a position that there is room at, and gives back what was there. (Must not
-    /// panic: for what would then have to be dropped, the compiler would copy it once more.)
+    /// Puts something at a position that there is room at, and gives back what was there; without room,
+    /// what was to be put. (Must not panic: for what would then have to be dropped, the compiler
+    /// would copy it once more.)
     fn put(&mut self, far: &mut Self::Far, at: usize, place: P) -> Option<P>;
     /// Takes out what is at a position.
     fn take(&mut self, far: &mut Self::Far, at: usize) -> Option<P>;

@@ -20,7 +20,7 @@ use cache_core::{Cause, Entry, FlightId, Instant, Policy, Stats};
 
 use super::Leaving;
 use super::counted::{Counted, Counts};
-use super::due::Due;
+use super::due::{Due, Watch};
 use super::limit::Limit;
 use super::live::LiveTiming;
 use super::lock::Lock;
@@ -119,6 +119,7 @@ where
     cells: &'a Cells<K, V, L>,
     /// The hash by which the table knows the key.
     pub(crate) hash: u64,
+    _watch: Watch<'a>,
 }
 
 impl<K, V, L> Cells<K, V, L> {
@@ -361,7 +362,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         L: Lock<T>,
     {
         let ledger = self.ledger(number);
-        Desk { ledger, table: self.table(number), cells: self, hash }
+        Desk { ledger, table: self.table(number), cells: self, hash, _watch: Watch(&self.due) }
     }
 
     /// Copies of all entries of one table that may still be served.

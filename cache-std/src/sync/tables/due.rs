@@ -55,6 +55,18 @@ impl Due {
     }
 }
 
+/// Where a panic passes, whoever had a table can no longer say when something in it may have to go:
+/// then that is at once.
+pub(super) struct Watch<'a>(pub(super) &'a Due);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.note(Instant::ORIGIN);
+        }
+    }
+}
+
 #[cold]
 #[inline(never)] // for who is not there yet, one comparison less
 const fn is_ever(at: u64) -> bool {

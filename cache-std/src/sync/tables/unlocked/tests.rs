@@ -176,3 +176,16 @@ fn nothing_torn_and_nobody_elses_is_ever_seen() {
     });
     plain::clear(&mut *sets.table::<PlainSet<_, _>>(0), &mut |_, _, _| {});
 }
+
+#[test]
+fn a_table_that_was_held_in_a_panic_is_swept() {
+    let sets = sets(3, 28);
+    put(&sets, 1, 7);
+    sets.purge::<PlainSet<_, _>>(NOW);
+    assert!(!sets.is_due(NOW));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _desk = sets.desk::<PlainSet<_, _>>(hash(1));
+        std::panic::resume_unwind(Box::new(()));
+    }));
+    assert!(panicked.is_err() && sets.is_due(NOW));
+}
