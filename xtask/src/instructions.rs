@@ -14,12 +14,13 @@ use crate::needs;
 const LOOPS: &[(&str, &str, &str)] = &[
     ("u64", "hot_u64_loop", "hit, u64 to u64"),
     ("str", "hot_str_loop", "hit, String to Arc<str>"),
+    ("put", "put_loop", "put of a key that is there, u64 to u64"),
     ("raw-u64", "raw_u64_loop", "the same of a raw std map, u64 to u64"),
     ("raw-str", "raw_str_loop", "the same of a raw std map, String to Arc<str>"),
 ];
 
-/// Reads in a run. Two runs are taken, one twice as long: what differs is the reads alone.
-const READS: u64 = 50_000;
+/// Hits or puts in a run. Two runs are taken, one twice as long: what differs is those alone.
+const TIMES: u64 = 50_000;
 
 const BUILD: &[&str] = &[
     "build",
@@ -58,9 +59,9 @@ fn executable(message: &str) -> Option<PathBuf> {
 
 fn count_in(program: &PathBuf) -> Result<(), String> {
     for (kind, function, what) in LOOPS {
-        let one = collected(program, kind, function, READS)?;
-        let two = collected(program, kind, function, 2 * READS)?;
-        println!("{:>7.1}  {what}", two.saturating_sub(one) as f64 / READS as f64);
+        let one = collected(program, kind, function, TIMES)?;
+        let two = collected(program, kind, function, 2 * TIMES)?;
+        println!("{:>7.1}  {what}", two.saturating_sub(one) as f64 / TIMES as f64);
     }
     Ok(())
 }

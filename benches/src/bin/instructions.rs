@@ -1,4 +1,4 @@
-//! What `cargo xtask instructions` counts: loops of hits, each in a function of its own.
+//! What `cargo xtask instructions` counts: loops of hits and of puts, each in a function of its own.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     match kind.as_str() {
         "u64" => hot_u64_loop(&cache(), &asked(reads)),
         "str" => hot_str_loop(&cache(), &asked(reads)),
+        "put" => put_loop(&cache(), &asked(reads)),
         "raw-u64" => raw_u64_loop(&raw(), &asked(reads)),
         "raw-str" => raw_str_loop(&raw(), &asked(reads)),
         _ => return wrong(),
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn wrong() -> ExitCode {
-    eprintln!("instructions: say u64, str, raw-u64 or raw-str, and the number of reads");
+    eprintln!("instructions: say u64, str, put, raw-u64 or raw-str, and how many");
     ExitCode::from(2)
 }
 
@@ -43,6 +44,14 @@ fn hot_u64_loop(cache: &Cache<u64, u64>, keys: &[u64]) {
 fn hot_str_loop(cache: &Cache<String, Arc<str>>, keys: &[String]) {
     for key in keys {
         black_box(cache.get(key.as_str()));
+    }
+}
+
+/// Of keys that are there.
+#[inline(never)]
+fn put_loop(cache: &Cache<u64, u64>, keys: &[u64]) {
+    for key in keys {
+        let _ = black_box(cache.put(*key, *key));
     }
 }
 
