@@ -285,7 +285,7 @@ impl Spans {
 }
 
 /// The deadline of a value stored at `now` with a ttl and nothing else to it; to be rounded down to a
-/// step. `longest_cut` is less than the ttl.
+/// step. `longest_cut` is at most the ttl.
 #[inline]
 pub(crate) const fn deadline(now: Instant, ttl: u64, longest_cut: u64, hash: u64) -> Instant {
     // In steps, as `Windows::new` counts. No clock reads the end of time, which has no step.

@@ -148,7 +148,7 @@ impl Mark {
     }
 
     /// Whether its deadline alone does not tell when it goes: its times stand elsewhere.
-    pub(crate) const fn has_more_to_it(self) -> bool {
+    pub(crate) const fn has_times_elsewhere(self) -> bool {
         self.0 & (OWN | RECORD) != 0
     }
 

@@ -25,6 +25,15 @@ async fn put(store: &Texts, key: &[u8], value: &str) {
     store.put(key, &value.to_owned(), Lifetime::fresh_for(MINUTE), NOW).await.unwrap();
 }
 
+/// A server with an entry that is fresh for ten minutes and may be served for one more.
+async fn with_an_entry() -> (RedisServer, Texts) {
+    let redis = RedisServer::start();
+    let store = process(&redis);
+    let life = Lifetime::fresh_for(MINUTE * 10).stale_while_revalidate(MINUTE);
+    store.put("key", &"value".to_owned(), life, NOW).await.unwrap();
+    (redis, store)
+}
+
 /// The name of the only entry.
 fn only(redis: &RedisServer) -> String {
     let names = redis.names();
@@ -41,10 +50,7 @@ fn backdate(redis: &RedisServer, name: &str, seconds: i64) {
 
 #[tokio::test]
 async fn an_age_is_told_by_the_servers_clock_whatever_becomes_of_the_expiry() {
-    let redis = RedisServer::start();
-    let store = process(&redis);
-    let life = Lifetime::fresh_for(MINUTE * 10).stale_while_revalidate(MINUTE);
-    store.put("key", &"value".to_owned(), life, NOW).await.unwrap();
+    let (redis, store) = with_an_entry().await;
     let name = only(&redis);
     let age = async || store.get("key", NOW).await.unwrap().map(|found| found.lifetime.age);
     for expiry in [&["PEXPIRE", &name, "360000"][..], &["PERSIST", &name]] {
@@ -63,10 +69,7 @@ async fn an_age_is_told_by_the_servers_clock_whatever_becomes_of_the_expiry() {
 
 #[tokio::test]
 async fn an_entry_of_a_clock_that_was_set_back_is_stale_and_counted() {
-    let redis = RedisServer::start();
-    let store = process(&redis);
-    let life = Lifetime::fresh_for(MINUTE * 10).stale_while_revalidate(MINUTE);
-    store.put("key", &"value".to_owned(), life, NOW).await.unwrap();
+    let (redis, store) = with_an_entry().await;
     backdate(&redis, &only(&redis), -3_600);
     let found = store.get("key", NOW).await.unwrap().unwrap();
     assert_eq!((found.lifetime.freshness(), store.stats().misdated), (Freshness::Stale, 1));

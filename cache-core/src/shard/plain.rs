@@ -176,7 +176,7 @@ pub fn replace<K, V, T: Table<K, V>>(
     let Some(at) = found.filter(|at| table.weight_at(*at) == weight) else { return Err(value) };
     let Some(entry) = table.get_mut(at) else { return Err(value) };
     // What the sweep expects of the old value is early enough for one that stays longer.
-    let is_sooner = rest.is_sooner_than(entry.mark) || entry.mark.has_more_to_it();
+    let is_sooner = rest.is_sooner_than(entry.mark) || entry.mark.has_times_elsewhere();
     entry.mark = entry.mark.moved(rest.deadline(), false, false);
     let old = core::mem::replace(&mut entry.value, value);
     if is_sooner {

@@ -410,12 +410,25 @@ mod tests {
     /// With a lock of eight bytes before it, a set takes four cache lines, and what a hit reads and
     /// writes of it takes the first.
     #[test]
-    fn a_set_takes_four_lines_and_a_hit_reads_one_and_who_is_chosen_to_go_stands_in_one() {
+    fn a_set_takes_four_lines_a_hit_reads_one_and_a_victim_is_found_in_one() {
         assert!(size_of::<HeapSet<u64, u64>>() + 8 <= 4 * 64);
         assert_eq!(offset_of!(HeapSet<u64, u64>, house) + 8, 64);
         let third = 2 * 64..3 * 64;
         assert!(third.contains(&(offset_of!(HeapSet<u64, u64>, number) + 8)));
         assert!(third.contains(&(offset_of!(HeapSet<u64, u64>, ghosts) + size_of::<Ghosts>() + 7)));
+    }
+
+    #[test]
+    fn what_is_counted_near_is_carried_into_the_tally() {
+        let mut set = HeapSet::<u8, ()>::new(3, 9);
+        (set.misses, set.hits, set.evictions) = (u32::MAX, u32::MAX, 7);
+        for _ in 0..3 {
+            Table::<u8, ()>::count_miss(&mut set);
+            Table::<u8, ()>::count_hit(&mut set);
+        }
+        let tally = Table::<u8, ()>::tally(&set);
+        let carried = (1 << 32) + 2;
+        assert_eq!((tally.misses, tally.hits, tally.evictions), (carried, carried, 7));
     }
 
     #[test]

@@ -29,9 +29,7 @@ impl Due {
     /// Whether something may have to go at `now`.
     #[inline]
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        let at = self.at.load(Ordering::Relaxed);
-        // Asked by every write, and mostly told by the first.
-        now.as_nanos() >= at && is_ever(at)
+        now.has_reached(Instant::from_nanos(self.at.load(Ordering::Relaxed)))
     }
 
     /// Something may have to go at `at`.
@@ -65,12 +63,6 @@ impl Drop for Watch<'_> {
             self.0.note(Instant::ORIGIN);
         }
     }
-}
-
-#[cold]
-#[inline(never)] // for who is not there yet, one comparison less
-const fn is_ever(at: u64) -> bool {
-    at != NEVER
 }
 
 #[cfg(all(test, not(shuttle), not(loom)))]

@@ -189,3 +189,15 @@ fn a_table_that_was_held_in_a_panic_is_swept() {
     }));
     assert!(panicked.is_err() && sets.is_due(NOW));
 }
+
+#[test]
+fn who_goes_sooner_than_the_value_before_it_is_swept_in_time() {
+    let sets = sets(3, 28);
+    let put = |now| sets.put::<PlainSet<_, _>>((hash(1), [1; 2]), ([7; 8], 1), now);
+    assert_eq!(put(NOW + Duration::from_secs(100)), Ok(None));
+    let over = NOW + Duration::from_secs(61);
+    assert!(!sets.is_due(over) && sets.is_due(NOW + Duration::from_secs(161)));
+    assert_eq!(put(NOW), Ok(None));
+    assert!(sets.is_due(over));
+    assert_eq!(sets.maintain::<PlainSet<_, _>>(over, 100), 1);
+}
