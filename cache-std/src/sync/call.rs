@@ -252,6 +252,9 @@ where
             Some(Previous { value, age, etag, tags })
         };
         let previous = if pins { catch_unwind(AssertUnwindSafe(pin)).ok().flatten() } else { None };
+        let is_fresh = || Some(desk.entry(self.key, now)?.freshness(now) == Freshness::Fresh);
+        let is_early = self.inner.second.is_some()
+            && catch_unwind(AssertUnwindSafe(is_fresh)).ok().flatten() == Some(true);
         Lead {
             inner: Arc::downgrade(self.inner),
             hash: self.hash,
@@ -265,6 +268,7 @@ where
                 && !self.contract.refresh
                 && !self.contract.bypass,
             has_old,
+            is_early,
             lease: None,
             degraded: false,
         }

@@ -72,6 +72,8 @@ where
     pub(crate) asks_store: bool,
     /// An old value is at hand that may serve if the load takes too long.
     pub(crate) has_old: bool,
+    /// Memory had a fresh value when the flight began.
+    pub(crate) is_early: bool,
     /// The right to leave in the store what is loaded, where others share it.
     pub(crate) lease: Option<(K, HeldLease)>,
     /// The store is in trouble.

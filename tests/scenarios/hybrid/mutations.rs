@@ -204,6 +204,25 @@ fn an_early_refresh_asks_the_origin_though_the_store_has_the_value() {
 }
 
 #[test]
+fn a_read_that_another_has_overtaken_answers_what_the_store_had_and_asks_no_origin() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        assert!(two.put(1, 1).await.is_stored());
+        advance(secs(1)).await;
+        far.takes(ms(20));
+        let slow = ask(&one, 1, calls.never());
+        sleep(ms(15)).await;
+        far.takes(ms(0));
+        assert!(two.put(1, 2).await.is_stored());
+        assert_eq!(told(ask(&one, 1, calls.never())).await, Told::Value(2));
+        assert_eq!(calls.now(), 1_015, "it waits for nobody");
+        assert_eq!(told(slow).await, Told::Value(1));
+        assert_eq!((calls.now(), calls.count(), one.get(&1)), (1_020, 0, Some(2)));
+    });
+}
+
+#[test]
 fn s20_a_load_that_nobody_waits_for_any_more_gives_its_lease_back() {
     on_paused_time(async {
         let (far, calls) = (Far::new(), Calls::new());

@@ -117,9 +117,10 @@ where
         }
     }
 
-    /// Whether memory has a fresh value that is no older: it is refreshed before its time.
+    /// Whether what memory has is refreshed before its time, and is no older than this. What has come to memory since
+    /// the flight began is an answer all the same.
     fn has_as_good(&self, stored: &Stored<V>) -> bool {
-        let Some(inner) = self.inner.upgrade() else { return false };
+        let Some(inner) = self.inner.upgrade().filter(|_| self.is_early) else { return false };
         let now = inner.now();
         let desk = inner.tables.desk(self.hash);
         let own = desk.entry(&self.key, now).map(|entry| entry.lifetime(now));
