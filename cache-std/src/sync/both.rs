@@ -13,6 +13,9 @@ use crate::second::{self, Change, Found, Reach, Second, Timer, Turn, shortened};
 /// What is to be dropped when no lock is held.
 type Left<'a, K, V> = (Leaving<'a, K, V>, Spare<K>);
 
+/// What memory has taken of the store, or has not: likewise.
+type Brought<'a, K, V> = (Option<(K, Loaded<V>)>, Option<(Option<Put<V>>, Option<Left<'a, K, V>>)>);
+
 /// What a mutation found, and how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -133,40 +136,28 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(&key);
         // Dropped after the turn, as all that may run any code of values.
-        let (change, mut own);
+        let (change, mut own, _brought);
         let turn = second.turn(timer, hash).await;
-        let now = inner.now();
         let policy = inner.policy.load_full();
         // From before the store is asked: what it has, or was given, may be of before what happens to a tag then.
         let (told, changes) = (second.tags_told(), inner.tables.desk(hash).tag_changes());
         let near = |loaded| shortened(loaded, second.near_ttl(), &policy);
-        if if_absent && inner.tables.desk(hash).peek(&key, now).is_none() {
-            let found = second.get(timer, &key, now, false).await;
-            if let (Found::Stored(found), Some(value)) = (found, loaded.as_value())
-                && second::is_fresh(&found)
-            {
-                let value = value.clone();
-                let found = near(found.into_loaded());
-                let weight = inner.weigh(&key, &found);
-                let terms = (weight, true);
-                own = Some((key, found));
-                let kept = turn.unless_void(|| self.keep(&mut own, terms, changes));
-                drop(turn);
-                drop(kept); // which may run any code of values
-                return Put::Present(value);
+        let ends = (second, timer);
+        if if_absent {
+            let is_present;
+            (is_present, _brought) = self.has_fresh(ends, &turn, (hash, &key), changes).await;
+            if is_present {
+                return loaded.as_value().cloned().map_or(Put::Missing, Put::Present);
             }
         }
-        let present = if_absent && inner.tables.desk(hash).peek(&key, now).is_some();
-        let mut outdated = false;
-        if !present {
-            change = second.change_by(&loaded, &policy);
-            let reach = inner.change((second, timer), &turn, (hash, &key), &change, now).await;
-            outdated = reach == Reach::Everywhere && second.is_outdated(&change, told);
-        }
+        change = second.change_by(&loaded, &policy);
+        let reach = inner.change(ends, &turn, (hash, &key), &change, inner.now()).await;
+        let outdated = reach == Reach::Everywhere && second.is_outdated(&change, told);
         let loaded = near(loaded);
         let weight = inner.weigh(&key, &loaded);
         own = Some((key, loaded));
-        let keep = || (!outdated).then(|| self.keep(&mut own, (weight, if_absent), changes));
+        // Whatever has landed meanwhile: the store has this one.
+        let keep = || (!outdated).then(|| self.keep(&mut own, (weight, false), changes));
         let kept = turn.unless_void(keep).flatten();
         if let Some((key, _)) = &own {
             // Others have changed it since in the store, or a tag of it, which knows what is the newest. What was
@@ -177,6 +168,36 @@ where
         let (put, left) = kept.unzip();
         drop(left); // which may run any code of values
         put.flatten().unwrap_or(Put::Stored)
+    }
+
+    /// Whether memory or the store has a fresh value. What the store has comes to memory. What is answered besides
+    /// is to be dropped without the turn, as it may run any code of values.
+    async fn has_fresh(
+        &self,
+        (second, timer): (&Second<K, V>, &impl Timer),
+        turn: &Turn<'_>,
+        (hash, key): (u64, &K),
+        since: u64,
+    ) -> (bool, Brought<'_, K, V>) {
+        let inner = &*self.inner;
+        let is_here = || inner.tables.desk(hash).peek(key, inner.now()).is_some();
+        let (mut own, mut kept) = (None, None);
+        if is_here() {
+            return (true, (own, kept));
+        }
+        let found = second.get(timer, key, inner.now(), false).await;
+        let mut is_fresh = false;
+        if let Found::Stored(found) = found {
+            is_fresh = second::is_fresh(&found);
+            let loaded = shortened(found.into_loaded(), second.near_ttl(), &inner.policy.load());
+            let weight = inner.weigh(key, &loaded);
+            own = Some((key.clone(), loaded));
+            if is_fresh {
+                kept = turn.unless_void(|| self.keep(&mut own, (weight, true), since));
+            }
+        }
+        // A load may have landed meanwhile.
+        (is_fresh || is_here(), (own, kept))
     }
 
     /// Stores a value of this weight, unless one of its tags has changed after the first `since` changes: then it is

@@ -8,7 +8,7 @@ use advanced_caching::Put;
 use advanced_caching::future::Reach;
 use tokio::time::{advance, sleep};
 
-use super::far::Far;
+use super::far::{Far, State};
 use crate::tasks::calls::{Calls, Users, ask, told};
 use crate::world::{Told, ms, on_paused_time, secs, settled};
 
@@ -177,6 +177,26 @@ fn a_mutation_that_is_not_polled_any_more_holds_up_nobody() {
             let seen = cache.get(&1);
             assert!(seen.is_none() || seen == far.value(&cache, 1), "{seen:?}");
         }
+    });
+}
+
+#[test]
+fn a_put_that_finds_a_value_says_so_whatever_others_did_meanwhile() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        far.is(State::Hangs);
+        let late = tokio::spawn({
+            let one = one.clone();
+            async move { one.put_if_absent(1, 1).await }
+        });
+        settled().await;
+        far.is(State::Up);
+        assert!(two.put(1, 2).await.is_stored());
+        assert_eq!(told(ask(&one, 1, calls.never())).await, Told::Value(2));
+        // It gives up asking the store, and finds what the read has brought.
+        assert_eq!(late.await.unwrap(), Put::Present(1));
+        assert_eq!((one.get(&1), far.value(&one, 1)), (Some(2), Some(2)));
     });
 }
 
