@@ -146,7 +146,7 @@ impl BackgroundBuilder {
     /// A run, one by `refresh_now` or `valid_for` too, takes what the store has, if that was loaded within the
     /// last three quarters of the interval, by whichever process. Else it loads, or waits for the one that does. When that one ends, another
     /// takes its place within the time of a lease, 5 s. A process that starts while the origin is down has
-    /// the last value that was loaded. Where the store is down, each process loads for itself.
+    /// the last value that was loaded. Where the store is down, or has not answered within 5 s, each process loads for itself.
     ///
     /// # Errors
     /// As [`start`](Self::start).

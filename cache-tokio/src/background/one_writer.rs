@@ -10,6 +10,10 @@ use cache_std::store::AsyncStore;
 use crate::TokioTime;
 use crate::future::{Cache, LoadError};
 
+/// Longest that a run waits for one answer of the store: as long as for a process that has ended while it held the
+/// lease. Nobody waits for the run, and to go on without the store is a load of each process.
+const STORE: Duration = Duration::from_secs(5);
+
 /// Loads a value where no other process has lately: a cache of one entry in front of the store, which
 /// knows how to wait for others and what to do without the store.
 pub(super) struct OneWriter<T, F> {
@@ -42,6 +46,8 @@ where
             .hard_timeout(Duration::MAX)
             .soft_timeout(Duration::MAX)
             .load_limit(Duration::MAX)
+            .l2_soft_timeout(STORE)
+            .l2_hard_timeout(STORE)
             .l1_ttl(Duration::from_millis(1))
             .time(TokioTime::new())
             .l2(store)

@@ -150,3 +150,38 @@ async fn without_the_store_each_process_loads_for_itself() {
     sleep(secs(350)).await;
     assert_eq!((*value.get().unwrap(), origin.asked().len()), (4, 4));
 }
+
+/// It answers, and takes its time for it.
+struct Slow(Store);
+
+impl AsyncStore<String, u32> for Slow {
+    async fn get(&self, key: &String, now: At) -> Result<Option<Stored<u32>>, StoreError> {
+        sleep(Duration::from_millis(300)).await;
+        AsyncStore::get(&*self.0, key, now).await
+    }
+
+    async fn put(&self, key: &String, v: &u32, life: Lifetime, now: At) -> Result<(), StoreError> {
+        AsyncStore::put(&*self.0, key, v, life, now).await
+    }
+
+    async fn remove(&self, key: &String, now: At) -> Result<bool, StoreError> {
+        AsyncStore::remove(&*self.0, key, now).await
+    }
+
+    fn shared(&self) -> Option<impl AsyncSharedStore<String, u32> + Send + Sync> {
+        AsyncStore::shared(&*self.0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_is_waited_for_as_nobody_waits_for_the_run() {
+    let (store, origin) = (store(), Origin::new());
+    let process = |who| {
+        let store = Slow(Arc::clone(&store));
+        job("prices", secs(100)).start_shared(store, origin.load(who)).unwrap()
+    };
+    let both = [process("first"), process("second")];
+    sleep(secs(350)).await;
+    assert_eq!(both.map(|value| *value.get().unwrap()), [4, 4]);
+    assert_eq!(origin.asked().len(), 4, "{:?}", origin.asked());
+}
