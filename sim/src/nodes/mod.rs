@@ -8,6 +8,7 @@
 //! - A read that begins after a mutation has returned on the same node never sees what was before it.
 //! - On other nodes, the same once messages had their time, and the loss of a wire its time to be noticed.
 //! - The trouble of store and wires is no caller's error.
+//! - What the store has had for a while is not asked of the origin, as long as the store works.
 //! - In the end, every node reads what the origin has.
 //!
 //! A seed that fails is run again by `cache-sim nodes --seed N --count 1 --verbose`.

@@ -4,15 +4,17 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cache_core::tag_hash;
 use cache_std::store::{
-    AsyncLeases, AsyncSharedStore, AsyncStore, HeldLease, Mutation, Station, StoreError, Stored,
-    TagChange,
+    AsyncSharedStore, AsyncStore, HeldLease, Mutation, Station, StoreError, Stored, TagChange,
 };
-use cache_std::{Clock, Instant, Lifetime};
+use cache_std::{Clock, Freshness, Instant, Lifetime};
 
 use super::lines::{Line, Message};
 use super::tags::{Tags, Verdict};
 use super::world::World;
+
+mod leases;
 
 pub(super) type Key = u8;
 pub(super) type Value = u64;
@@ -42,6 +44,10 @@ pub(super) struct State {
     lossy: u64,
     /// Requests that were sent.
     asked: u64,
+    /// When somebody last set out to change a key, or did, in milliseconds.
+    stirred: BTreeMap<Key, u64>,
+    /// The same for all keys.
+    all_stirred: u64,
 }
 
 struct Entry {
@@ -52,6 +58,8 @@ struct Entry {
     tags: Vec<u64>,
     /// The last change of tags that came before the value.
     seen: u64,
+    /// Since when there has been a fresh value, this one or others before it.
+    fresh_since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,9 +88,41 @@ impl Server {
         !self.keeps_tags || self.state().put_last.get(&key) == value.as_ref()
     }
 
+    /// Since when, in milliseconds, a fresh value of a key has been there, and nobody was about to change it; none
+    /// where there is none.
+    pub(super) fn offered_since(&self, key: Key) -> Option<u64> {
+        let state = self.state();
+        let since = state.fresh_since(key, self.world.now())?.as_nanos() / 1_000_000;
+        let stirred = state.stirred.get(&key).copied().unwrap_or(0);
+        Some(since.max(stirred).max(state.all_stirred))
+    }
+
+    fn stir(&self, key: Key) {
+        let now = self.world.millis();
+        self.state().stirred.insert(key, now);
+    }
+
+    fn stir_all(&self) {
+        let now = self.world.millis();
+        self.state().all_stirred = now;
+    }
+
     /// How many requests were sent so far.
     pub(super) fn asked(&self) -> u64 {
         self.state().asked
+    }
+
+    /// Whether who is no cache can put a value that all will know to be outdated one day.
+    pub(super) fn takes_of_others(&self, key: Key) -> bool {
+        self.state().health == Health::Up && (self.keeps_tags || super::tags::of(key).is_empty())
+    }
+
+    /// What is put there without a cache: all hear that something has happened to the key.
+    pub(super) fn put_by_others(&self, key: Key, value: Value) {
+        let tags = super::tags::of(key).iter().map(|tag| tag_hash(tag)).collect();
+        let put = Does::Put(value, Lifetime::fresh_for(Duration::from_secs(60)), tags);
+        let _ = self.state().mutate(key, put, self.world.now());
+        self.tell(Station::NOBODY, Message::Expired(key));
     }
 
     pub(super) fn lossy(&self, percent: u64) {
@@ -102,6 +142,7 @@ impl Server {
     /// It forgets everything.
     pub(super) fn forget(&self) {
         self.world.note(|| "the store forgets".into());
+        self.stir_all();
         let mut state = self.state();
         state.entries.clear();
         state.leases.clear();
@@ -111,6 +152,7 @@ impl Server {
     /// It forgets what has happened to tags.
     pub(super) fn forget_tags(&self) {
         self.world.note(|| "the store forgets its tags".into());
+        self.stir_all();
         self.state().tags.lose();
     }
 
@@ -187,7 +229,7 @@ impl<T> Answer<T> {
 impl State {
     /// What is there, as its tags allow.
     fn get(&self, key: Key, now: Instant) -> Option<Stored<Value>> {
-        let Entry { value, lifetime, at, tags, seen } = self.entries.get(&key)?;
+        let Entry { value, lifetime, at, tags, seen, .. } = self.entries.get(&key)?;
         let mut lifetime = lifetime.aged(lifetime.age + now.saturating_since(*at));
         match self.tags.verdict(tags, *seen) {
             Verdict::Untouched => {}
@@ -199,6 +241,11 @@ impl State {
         }
         let stored = Stored::new(*value, lifetime).tagged(tags.iter().copied());
         (!lifetime.remaining().is_zero()).then_some(stored)
+    }
+
+    fn fresh_since(&self, key: Key, now: Instant) -> Option<Instant> {
+        let fresh = self.get(key, now)?.lifetime.freshness() == Freshness::Fresh;
+        self.entries.get(&key).filter(|_| fresh).map(|entry| entry.fresh_since)
     }
 
     fn is_held(&self, key: Key, token: &[u8; 16], now: Instant) -> bool {
@@ -250,6 +297,7 @@ impl Does {
 impl State {
     /// Whether the value was put; not where one of its tags has ended since the change `seen`.
     fn put(&mut self, key: Key, mut entry: Entry) -> bool {
+        entry.fresh_since = self.fresh_since(key, entry.at).unwrap_or(entry.at);
         self.tags.used(&entry.tags);
         entry.seen = entry.seen.min(self.tags.last());
         let put = self.tags.verdict(&entry.tags, entry.seen) != Verdict::Gone;
@@ -269,7 +317,14 @@ impl State {
             self.put_last.remove(&key);
         }
         let found = self.get(key, now);
-        let entry = |value, lifetime, tags, seen| Entry { value, lifetime, at: now, tags, seen };
+        let entry = |value, lifetime, tags, seen| Entry {
+            value,
+            lifetime,
+            at: now,
+            tags,
+            seen,
+            fresh_since: now,
+        };
         match does {
             Does::Put(value, lifetime, tags) => {
                 self.put_last.insert(key, value);
@@ -351,7 +406,9 @@ impl AsyncSharedStore<Key, Value> for Server {
     ) -> Result<bool, StoreError> {
         let (key, does) = (*key, Does::new(mutation, self.keeps_tags));
         let name = does.name();
+        self.stir(key);
         let mutate = move |server: &Self| {
+            server.stir(key);
             let (done, message) = server.state().mutate(key, does, server.world.now());
             message.into_iter().for_each(|message| server.tell(by, message));
             done
@@ -360,7 +417,9 @@ impl AsyncSharedStore<Key, Value> for Server {
     }
 
     async fn clear_all(&self, by: Station, _: Instant) -> Result<(), StoreError> {
+        self.stir_all();
         let clear = move |server: &Self| {
+            server.stir_all();
             let mut state = server.state();
             state.entries.clear();
             state.put_last.clear();
@@ -383,7 +442,9 @@ impl AsyncSharedStore<Key, Value> for Server {
         _: Instant,
     ) -> Result<(), StoreError> {
         let tag = super::tags::named(tag).ok_or(StoreError::unsupported("another tag"))?;
+        self.stir_all();
         let change_tag = move |server: &Self| {
+            server.stir_all();
             let mut state = server.state();
             state.tags.change(tag, change, server.world.now());
             state.put_last.retain(|key, _| !super::tags::of(*key).contains(&tag));
@@ -391,63 +452,5 @@ impl AsyncSharedStore<Key, Value> for Server {
             server.tell(by, Message::Tag(tag, change));
         };
         self.ask("change_tag", change_tag).await
-    }
-}
-
-impl AsyncLeases<Key> for Server {
-    async fn acquire(
-        &self,
-        key: &Key,
-        ttl: Duration,
-        _: Instant,
-    ) -> Result<Option<HeldLease>, StoreError> {
-        let key = *key;
-        let acquire = move |server: &Self| {
-            let now = server.world.now();
-            let mut state = server.state();
-            if state.leases.get(&key).is_some_and(|(_, until)| !now.has_reached(*until)) {
-                return None;
-            }
-            state.last_fence += 1;
-            let fence = state.last_fence;
-            let token = u128::from(fence).to_be_bytes();
-            state.leases.insert(key, (token, now + ttl));
-            Some(HeldLease::new(token, fence).after_tags(state.tags.last()))
-        };
-        self.ask("acquire", acquire).await
-    }
-
-    async fn renew(
-        &self,
-        key: &Key,
-        lease: &HeldLease,
-        ttl: Duration,
-        _: Instant,
-    ) -> Result<bool, StoreError> {
-        let (key, token) = (*key, *lease.token());
-        let renew = move |server: &Self| {
-            let now = server.world.now();
-            let mut state = server.state();
-            let held = state.is_held(key, &token, now);
-            if held {
-                state.leases.insert(key, (token, now + ttl));
-            }
-            held
-        };
-        self.ask("renew", renew).await
-    }
-
-    async fn release(&self, key: &Key, lease: HeldLease, _: Instant) -> Result<bool, StoreError> {
-        let (key, token) = (*key, *lease.token());
-        let release = move |server: &Self| {
-            let now = server.world.now();
-            let mut state = server.state();
-            let held = state.is_held(key, &token, now);
-            if held {
-                state.leases.remove(&key);
-            }
-            held
-        };
-        self.ask("release", release).await
     }
 }

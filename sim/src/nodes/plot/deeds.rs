@@ -64,6 +64,19 @@ impl Plot {
         self.returned(node, key, value, Reach::Queued); // who else knows is not told
     }
 
+    /// A program that is none of the nodes puts a new version into the store, where all hear that something has
+    /// happened to the key.
+    pub(super) fn others_put(&self, key: Key) {
+        if !self.server.takes_of_others(key) {
+            return;
+        }
+        let Some(value) = self.write(key, false) else { return };
+        self.world.note(|| format!("others put {value} of {key}"));
+        self.server.put_by_others(key, value);
+        let now = self.world.millis();
+        self.facts().everywhere[usize::from(key)].push((now, value));
+    }
+
     pub(super) async fn make_stale(&self, node: usize, key: Key) {
         let Some(cache) = self.at(node) else { return };
         let Some(value) = self.write(key, false) else { return };
