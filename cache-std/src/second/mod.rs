@@ -30,6 +30,7 @@ mod timer;
 mod turns;
 mod untold;
 
+pub(crate) use doubts::Mark;
 use doubts::{Doubted, Doubts};
 use left::Left;
 use line::Line;
@@ -305,13 +306,18 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         Reach::Queued
     }
 
-    /// Follows a load that has landed in memory, or is about to.
+    /// A moment, for who changes memory now and the store later.
+    pub(crate) fn mark(&self) -> Mark {
+        self.doubts.mark()
+    }
+
+    /// Follows a load that has landed in memory after the moment `as_of`.
     pub(crate) async fn follow(
         &self,
         timer: &impl Timer,
-        key: &K,
-        change: &Change<V>,
+        (key, change): (&K, &Change<V>),
         lease: Option<HeldLease>,
+        as_of: Mark,
         now: Instant,
     ) -> Filled {
         let mutation = match (change, lease) {
@@ -332,7 +338,6 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             },
         };
         let must_be_held = mutation.lease().is_some();
-        let as_of = self.doubts.mark();
         match self.mutate(timer, key, mutation, now).await {
             Ok(false) if must_be_held => {
                 add_one(&self.counts.refused);

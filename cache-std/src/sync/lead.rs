@@ -18,7 +18,7 @@ use super::place::Place;
 use super::tables::{Desk, Leaving};
 use crate::error::Failure;
 use crate::flight::{Arrival, End, Flight};
-use crate::second::{Change, Second, ThreadTimer, shortened};
+use crate::second::{Change, Mark, Second, ThreadTimer, shortened};
 
 mod behind;
 
@@ -92,7 +92,12 @@ struct Answer<V> {
 }
 
 /// What is to become of the entry in the store behind the cache, as of then.
-type Follows<V> = (Change<V>, Instant);
+struct Follows<V> {
+    change: Change<V>,
+    now: Instant,
+    /// From before it was done in memory: what comes into doubt later does so for what came later.
+    as_of: Mark,
+}
 
 /// A flight has ended in memory.
 struct Completed<'a, K, V> {
@@ -295,6 +300,7 @@ where
         let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
         let mut ending = Ending::of(inner, self.hash, &ticket, self.place.take());
+        let as_of = inner.second.as_ref().map(|second| second.mark());
         let now = inner.now();
         let mut spare = Spare::storing(self.key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&self.key);
@@ -328,7 +334,7 @@ where
         desk.close(&mut leaving);
         self.flight.finish(end(arrival));
         inner.tables.sweep_next(now);
-        let follows = counts.then_some((change, now));
+        let follows = as_of.filter(|_| counts).map(|as_of| Follows { change, now, as_of });
         Completed { follows, _left: Some((spare, leaving, handed_back)) }
     }
 

@@ -58,6 +58,7 @@ trait Expires {
 fn reclaim<P: Expires>(make: impl FnOnce() -> P, entries: u64) -> Row {
     let none = heap::held();
     let mut peer = make();
+    let bytes_built = heap::held() - none;
     (0..entries).for_each(|key| peer.put(key));
     let (bytes_before, held_before) = (heap::held() - none, peer.held());
     peer.lapse();
@@ -77,6 +78,7 @@ fn reclaim<P: Expires>(make: impl FnOnce() -> P, entries: u64) -> Row {
     row.with("max_call_ns", longest.as_nanos() as f64)
         .with("held_before", held_before as f64)
         .with("held_after", peer.held() as f64)
+        .with("heap_built", bytes_built as f64)
         .with("heap_before", bytes_before as f64)
         .with("heap_after", (heap::held() - none) as f64)
 }

@@ -74,7 +74,7 @@ fn zipf<K: Key, V: Value>(setup: &Setup, bench: &'static str, asks: &Asks<K>) ->
         Visitor { asks, reads, contestants: vec![], value: core::marker::PhantomData::<V> };
     peers::caches(&setup.request, &mut visitor);
     let mut contestants = visitor.contestants;
-    let rows = setup.play(bench, &mut contestants, setup.request.rounds(11, 5));
+    let rows = setup.play(bench, &mut contestants, setup.request.rounds(20, 5));
     let played = contestants.iter().map(|contestant| contestant.rounds.as_slice());
     rows.into_iter().zip(played).map(|(row, rounds)| row.with_hits(rounds)).collect()
 }

@@ -197,12 +197,12 @@ where
         second: &Second<K, V>,
         follows: Option<Follows<V>>,
     ) -> Option<Change<V>> {
-        let Some((change, now)) = follows else {
+        let Some(Follows { change, now, as_of }) = follows else {
             self.give_lease_back(timer).await;
             return None;
         };
         let lease = self.lease.take().map(|(_, lease)| lease);
-        let filled = second.follow(timer, &self.key, &change, lease, now).await;
+        let filled = second.follow(timer, (&self.key, &change), lease, as_of, now).await;
         // Who began later here, because this one is not kept in memory, waits for it like any other process.
         second.news.tell(self.hash);
         if let (Filled::Refused, Some(inner)) = (filled, self.inner.upgrade()) {
