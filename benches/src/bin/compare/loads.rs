@@ -21,15 +21,21 @@ pub(crate) fn hit(setup: &Setup, bench: &'static str) -> Vec<Row> {
     hits.visit::<Numbers>();
     if setup.request.wants("ours") {
         // The same reads without a loader, to compare within one run.
-        let cache: Numbers = whole();
-        let get = move |key| cache.get(&key).unwrap_or_default();
-        hits.contestants.push(contestant("ours_get", &keys, get));
+        let get = |cache: Numbers| move |key| cache.get(&key).unwrap_or_default();
+        hits.contestants.push(contestant("ours_get", &keys, copies().map(get).collect()));
     }
     hits.visit::<QuickCache<u64, u64>>();
     hits.visit::<Moka<u64, u64>>();
     hits.visit::<Cached<u64, u64>>();
     hits.visit::<LruMutex<u64, u64>>();
-    setup.play(bench, &mut hits.contestants, setup.request.rounds(11, 5))
+    setup.play(bench, &mut hits.contestants, setup.request.rounds(COPIES, 5))
+}
+
+/// Copies of each cache, which take turns: where one happens to lie in memory moves its figures.
+const COPIES: usize = 15;
+
+fn copies<P: Peer<u64, u64>>() -> impl Iterator<Item = P> {
+    (0..COPIES).map(|_| whole())
 }
 
 /// A peer that has a thousand keys. One of sets may lack some though it is only half full, with some seeds (2 in a
@@ -51,22 +57,25 @@ struct Hits<'a> {
 impl Hits<'_> {
     fn visit<P: Loads>(&mut self) {
         if self.setup.request.wants(P::NAME) {
-            let peer: P = whole();
-            let read = move |key| peer.get_or_load(key);
-            self.contestants.push(contestant(P::NAME, self.keys, read));
+            let read = |peer: P| move |key| peer.get_or_load(key);
+            self.contestants.push(contestant(P::NAME, self.keys, copies().map(read).collect()));
         }
     }
 }
 
-fn contestant<'a>(
+/// One who reads the keys, by one of these ways after another.
+fn contestant<'a, R: Fn(u64) -> u64 + 'a>(
     name: &'static str,
     keys: &'a [u64],
-    read: impl Fn(u64) -> u64 + 'a,
+    reads: Vec<R>,
 ) -> Contestant<'a> {
+    let mut turn = 0;
     let play = move || {
-        read_all(&keys[..keys.len() / 8], &read);
+        turn += 1;
+        let read = &reads[turn % reads.len()];
+        read_all(&keys[..keys.len() / 8], read);
         let start = Instant::now();
-        read_all(keys, &read);
+        read_all(keys, read);
         Round::alone(start.elapsed(), keys.len())
     };
     Contestant::new(name, 1, play)
@@ -124,8 +133,8 @@ pub(crate) fn stale(setup: &Setup, bench: &'static str) -> Vec<Row> {
     let keys = keys::random(STALE, setup.request.either(1 << 17, 1 << 15), 1);
     let (stale, fresh) = (HeldBack::stale(STALE), HeldBack::fresh(STALE));
     let mut contestants = [
-        contestant("ours", &keys, |key| stale.read(key)),
-        contestant("ours_fresh", &keys, |key| fresh.read(key)),
+        contestant("ours", &keys, vec![|key| stale.read(key)]),
+        contestant("ours_fresh", &keys, vec![|key| fresh.read(key)]),
     ];
     let rows = setup.play(bench, &mut contestants, setup.request.rounds(11, 5));
     let loads = [stale.loads(), fresh.loads()];
