@@ -144,7 +144,7 @@ fn a_dropped_cache_leaves_no_task_behind_whatever_its_store_does() {
         sleep(ms(10)).await;
         let waiting = ask(&two, 1, calls.never());
         sleep(ms(10)).await;
-        far.is(super::far::State::Down);
+        far.is(State::Down);
         assert_eq!(two.invalidate(&2).await.reach, Reach::Queued);
         waiting.abort();
         drop(two);
