@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use advanced_caching::Put;
 use advanced_caching::future::Reach;
+use advanced_caching::{Loaded, Put};
 use tokio::time::{advance, sleep};
 
 use super::far::{Far, State};
@@ -197,6 +197,17 @@ fn a_put_that_finds_a_value_says_so_whatever_others_did_meanwhile() {
         // It gives up asking the store, and finds what the read has brought.
         assert_eq!(late.await.unwrap(), Put::Present(1));
         assert_eq!((one.get(&1), far.value(&one, 1)), (Some(2), Some(2)));
+    });
+}
+
+#[test]
+fn that_a_key_is_missing_ends_no_value_of_the_store_if_it_was_to_be_absent() {
+    on_paused_time(async {
+        let far = Far::new();
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        assert!(two.put(1, 1).await.is_stored());
+        assert_eq!(one.put_if_absent(1, Loaded::missing()).await, Put::Missing);
+        assert_eq!((one.get(&1), far.value(&one, 1)), (Some(1), Some(1)));
     });
 }
 
