@@ -18,7 +18,7 @@ use crate::request::Request;
 pub use self::cached::{Cached, cached};
 pub use self::dashmap::DashMap;
 pub use self::foyer::{Foyer, Lfu, Policy, S3Fifo};
-pub use self::hashbrown::RawMap;
+pub use self::hashbrown::{KnownMap, RawMap};
 pub use self::lru_mutex::LruMutex;
 pub use self::mini_moka::MiniMoka;
 pub use self::moka::{Moka, moka};
@@ -97,6 +97,12 @@ pub fn caches<K: Key, V: Value>(request: &Request, visitor: &mut impl VisitTable
     visit_if::<K, V, Foyer<K, V, Lfu>>(request, visitor);
     visit_if::<K, V, Cached<K, V>>(request, visitor);
     visit_if::<K, V, LruMutex<K, V>>(request, visitor);
+}
+
+/// Caches, and a map that knows what will be asked for.
+pub fn readers_through<K: Key, V: Value>(request: &Request, visitor: &mut impl VisitTables<K, V>) {
+    caches(request, visitor);
+    visit_if::<K, V, KnownMap<K, V>>(request, visitor);
 }
 
 fn visit_if<K: Key, V: Value, P: Table<K, V>>(

@@ -72,7 +72,7 @@ fn zipf<K: Key, V: Value>(setup: &Setup, bench: &'static str, asks: &Asks<K>) ->
     let reads = 1 << 16;
     let mut visitor =
         Visitor { asks, reads, contestants: vec![], value: core::marker::PhantomData::<V> };
-    peers::caches(&setup.request, &mut visitor);
+    peers::readers_through(&setup.request, &mut visitor);
     let mut contestants = visitor.contestants;
     let rows = setup.play(bench, &mut contestants, setup.request.rounds(20, 5));
     let played = contestants.iter().map(|contestant| contestant.rounds.as_slice());
