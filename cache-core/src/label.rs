@@ -31,6 +31,14 @@ impl Label {
         self.etag.as_deref()
     }
 
+    /// Takes from the label of the same value what this one does not say.
+    pub(crate) fn complete_from(&mut self, old: Self) {
+        if self.tags.is_empty() {
+            self.tags = old.tags;
+        }
+        self.etag = self.etag.take().or(old.etag);
+    }
+
     /// Adds a tag; `false` when there are [`MAX_TAGS`] already.
     pub(crate) fn add_tag(&mut self, tag: u64) -> bool {
         let mut tags = core::mem::take(&mut self.tags).into_vec();
@@ -48,6 +56,8 @@ impl Label {
     pub(crate) const fn is_empty(&self) -> bool {
         true
     }
+
+    pub(crate) const fn complete_from(&mut self, _: Self) {}
 
     pub(crate) const fn tags(&self) -> &[u64] {
         &[]

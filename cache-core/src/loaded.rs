@@ -67,7 +67,8 @@ impl<V> Loaded<V> {
         Self { answer: Answer::Value(value), terms: Terms::default() }
     }
 
-    /// The old value still holds and gets new windows. Where there is no old value (any more) the
+    /// The old value still holds and gets new windows. It keeps its tags and its etag where the answer
+    /// has none. Where there is no old value (any more) the
     /// load counts as failed.
     pub fn not_modified() -> Self {
         Self { answer: Answer::NotModified, terms: Terms::default() }

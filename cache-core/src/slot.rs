@@ -227,10 +227,10 @@ impl Slot {
             return Landing::NotKept;
         };
         self.windows = Some(windows);
-        let keeps_label = kind == Kind::NotModified && terms.label.is_empty();
         let plain = terms.are_plain();
-        if !keeps_label {
-            self.record.label = terms.label;
+        let old = core::mem::replace(&mut self.record.label, terms.label);
+        if kind == Kind::NotModified {
+            self.record.label.complete_from(old);
         }
         self.record.own = !plain || !self.record.label.is_empty();
         if kind == Kind::NotModified { Landing::Renew } else { Landing::Store }

@@ -64,7 +64,7 @@ fn a_conditional_request_renews_the_value_and_keeps_its_name() {
 fn a_value_evicted_during_its_renewal_is_kept_by_the_flight() {
     let time = ManualTime::new();
     let cache = builder(&time).ttl(SECOND).capacity(1).build().unwrap();
-    cache.put(1, Loaded::value(Arc::from("page")).etag("v1"));
+    cache.put(1, Loaded::value(Arc::from("page")).etag("v1").tag("pages"));
     time.advance(SECOND * 2);
     let other = cache.clone();
     let renewed = cache.get_or_load_with(&1, move |_: &Previous<Arc<str>>| {
@@ -75,6 +75,46 @@ fn a_value_evicted_during_its_renewal_is_kept_by_the_flight() {
     assert_eq!(&*renewed.unwrap(), "page");
     assert_eq!(cache.get(&1).as_deref(), Some("page"));
     assert_eq!(cache.explain(&1).etag(), Some("v1"));
+    cache.invalidate_tag("pages");
+    assert_eq!(cache.get(&1), None);
+}
+
+#[test]
+fn a_value_evicted_during_its_renewal_comes_in_again_with_its_weight() {
+    let time = ManualTime::new();
+    let cache = Cache::builder()
+        .weight_limit(100)
+        .weigher(|_: &u64, page: &Arc<str>| page.len() as u32)
+        .ttl(SECOND)
+        .time(time.clone())
+        .build()
+        .unwrap();
+    let page: Arc<str> = "x".repeat(90).into();
+    cache.put(1, Arc::clone(&page));
+    time.advance(SECOND * 2);
+    let other = cache.clone();
+    let renewed = cache.get_or_load_with(&1, move |_: &Previous<Arc<str>>| {
+        other.put(2, page);
+        assert!(other.entry(&1).is_none());
+        Ok::<_, String>(Loaded::not_modified())
+    });
+    assert_eq!(renewed.unwrap().len(), 90);
+    let held: usize = cache.iter().map(|(_, page)| page.value.len()).sum();
+    assert!(held <= 100, "{held}");
+    assert_eq!(cache.weight(), held as u64);
+}
+
+#[test]
+fn a_renewal_that_names_the_value_anew_keeps_its_tags() {
+    let time = ManualTime::new();
+    let cache = builder(&time).ttl(SECOND).build().unwrap();
+    cache.put(1, Loaded::value(Arc::from("page")).etag("v1").tag("pages"));
+    time.advance(SECOND * 2);
+    let renew = |_: &Previous<Arc<str>>| Ok::<_, String>(Loaded::not_modified().etag("W/v1"));
+    cache.get_or_load_with(&1, renew).unwrap();
+    assert_eq!(cache.explain(&1).etag(), Some("W/v1"));
+    cache.invalidate_tag("pages");
+    assert_eq!(cache.get(&1), None);
 }
 
 #[test]

@@ -192,8 +192,11 @@ impl<K: Eq, V, S: BuildHasher> Inner<K, V, S> {
     }
 
     pub(crate) fn weigh(&self, key: &K, loaded: &Loaded<V>) -> u32 {
-        let weigher = self.weigher.as_ref().zip(loaded.as_value());
-        weigher.map_or(1, |(weigher, value)| weigher(key, value))
+        loaded.as_value().map_or(1, |value| self.weigh_value(key, value))
+    }
+
+    pub(crate) fn weigh_value(&self, key: &K, value: &V) -> u32 {
+        self.weigher.as_ref().map_or(1, |weigher| weigher(key, value))
     }
 }
 

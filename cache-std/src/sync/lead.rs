@@ -227,10 +227,13 @@ where
             None => loaded,
         };
         let unmodified = self.previous.value().filter(|_| loaded.is_not_modified());
-        let copy = loaded.as_value().or(unmodified).cloned();
+        // The old value may have been evicted by then, and come in again.
+        let value = loaded.as_value().or(unmodified);
+        let copy = value.cloned();
         // Only now: a load that hangs must not keep a cache alive that everybody else has dropped.
         let inner = self.inner.upgrade();
-        let weight = inner.as_ref().map_or(1, |inner| inner.weigh(&self.key, &loaded));
+        let weighed = inner.as_ref().zip(value);
+        let weight = weighed.map_or(1, |(inner, value)| inner.weigh_value(&self.key, value));
         let Some((inner, second)) = inner.as_ref().and_then(|i| Some((i, i.second.as_ref()?)))
         else {
             return Answer { loaded, copy, weight, change: Change::Keep, source };
@@ -297,7 +300,7 @@ where
             self.flight.finish(end(arrival));
             return Completed { follows: None, _left: None };
         };
-        let Previous { value, etag, .. } = core::mem::replace(&mut self.previous, Previous::none());
+        let Previous { value, etag, tags, .. } = core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
         let mut ending = Ending::of(inner, self.hash, &ticket, self.place.take());
         let as_of = inner.second.as_ref().map(|second| second.mark());
@@ -306,9 +309,12 @@ where
         let mut leaving = inner.tables.leaving_of(&self.key);
         let mut desk = inner.tables.desk(self.hash);
         if pinned.is_some() && desk.previous(&self.key).is_none() {
-            // The entry was evicted meanwhile, but the flight kept its value and its name.
+            // The entry was evicted meanwhile, but the flight kept its value, its name and its tags.
             loaded = loaded.or_unmodified(pinned);
             loaded = etag.iter().fold(loaded, |loaded, etag| loaded.or_etag(etag));
+            if loaded.tag_hashes().is_empty() {
+                loaded = tags.iter().fold(loaded, |loaded, tag| loaded.tag_hash(*tag));
+            }
         }
         // Messages may have been missed meanwhile, and none of them concerned this key as far as is known here. If
         // one did, its change has ended the lease.
