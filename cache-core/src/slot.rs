@@ -67,7 +67,7 @@ impl Slot {
             return Standing::Gone;
         }
         if self.is_missing(site.now) {
-            return Standing::Fresh;
+            return if contract.refresh { Standing::Gone } else { Standing::Fresh };
         }
         let Some(windows) = &self.windows else { return Standing::Gone };
         let standing = match stand(windows, site) {

@@ -28,11 +28,11 @@ pub struct Stats {
     pub busy: u64,
     /// Entries removed to make room.
     pub evictions: u64,
-    /// Entries removed because their windows had passed or their tag was invalidated.
+    /// Entries removed because their windows had passed.
     pub expirations: u64,
     /// Values that were not kept: too heavy, no room, or the origin said so.
     pub not_kept: u64,
-    /// Records of failures or missing keys dropped to make room for others.
+    /// Records of failures, missing keys or lapsed loads dropped to make room for others.
     pub forgotten: u64,
     /// Events that no listener was told, because too many waited for it.
     pub lost_events: u64,

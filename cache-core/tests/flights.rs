@@ -326,3 +326,50 @@ fn when_all_is_made_stale_no_flight_lands_and_old_values_stay_as_fallback() {
     cache.put(1, "new", at(500));
     assert_eq!(cache.get(&1, at(1_400)), Some(&"new"));
 }
+
+#[test]
+fn tickets_that_were_dropped_keep_no_other_key_from_loading_for_longer_than_their_lease() {
+    let mut limits = Limits::default();
+    limits.flights = 4;
+    let table = HashTable::new(Bound::Entries(100), Hasher::default());
+    let policy = Policy::ttl(SECOND).build().unwrap();
+    let mut cache: Flown = Cache::with_limits(policy, table, limits, 0);
+    let mut dropped = (1..=4).map(|key| ticket(cache.lookup(&key, at(0)))).collect::<Vec<_>>();
+    assert!(matches!(cache.lookup(&5, at(1)), Action::Busy));
+    let later = at(3_600_000);
+    let fifth = ticket(cache.lookup(&5, later));
+    assert_eq!((cache.flights(), cache.stats().forgotten), (4, 1));
+    assert_eq!(cache.complete(&5, fifth, "five", later), Completion::Applied(&"five"));
+    // Three of the four may still land.
+    let ends = dropped.drain(..).zip(1..).map(|(ticket, key)| {
+        matches!(cache.complete(&key, ticket, "late", later), Completion::Applied(_))
+    });
+    assert_eq!(ends.filter(|landed| *landed).count(), 3);
+}
+
+#[test]
+fn a_missing_key_is_refreshed_when_asked_to_be() {
+    let mut cache = cache(Policy::ttl(SECOND).missing_ttl(SECOND * 60));
+    let first = ticket(cache.lookup(&1, at(0)));
+    assert_eq!(cache.complete(&1, first, Loaded::missing(), at(0)), Completion::Missing);
+    assert!(matches!(cache.lookup(&1, at(1)), Action::Missing));
+    let again = ticket(cache.lookup_within(&1, &Contract::new().refresh(), at(1)));
+    // Meanwhile it is missing.
+    assert!(matches!(cache.lookup(&1, at(2)), Action::Missing));
+    assert_eq!(cache.complete(&1, again, "there", at(3)), Completion::Applied(&"there"));
+    assert_eq!(cache.get(&1, at(4)), Some(&"there"));
+}
+
+#[test]
+fn an_entry_whose_tag_was_invalidated_has_not_expired_whoever_finds_it() {
+    let mut cache = cache(Policy::ttl(SECOND));
+    for sweep in [true, false] {
+        cache.put(1, Loaded::value("old").tag("tenant"), at(0));
+        cache.invalidate_tag("tenant");
+        if sweep {
+            assert_eq!(cache.tick(at(1), 100), 1);
+        }
+        assert_eq!(cache.get(&1, at(1)), None);
+        assert_eq!((cache.len(), cache.stats().expirations), (0, 0));
+    }
+}

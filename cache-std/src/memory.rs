@@ -169,7 +169,9 @@ where
         let stored = Stored::new(value.clone(), lifetime);
         let stored = kept.put(self.at(key, now), stored, &mut gone);
         held.by_key.remove(key);
+        let dropped = kept.book.take_dropped();
         drop((kept, held));
+        drop(dropped);
         self.receivers.tell(Station::NOBODY, |to| to.changed(key.to_owned()));
         Ok(stored)
     }
@@ -185,7 +187,9 @@ where
         while removed < budget && kept.view().is_due(now) {
             removed += kept.shard().tick(now, (budget - removed).min(64), out);
         }
+        let dropped = kept.book.take_dropped();
         drop(kept);
+        drop(dropped);
         Ok(removed)
     }
 
@@ -251,7 +255,9 @@ where
             }
             _ => return Err(StoreError::unsupported("mutate")),
         };
+        let dropped = kept.book.take_dropped();
         drop((kept, held));
+        drop(dropped);
         self.receivers.tell(by, |to| tell(to, key.to_owned()));
         Ok(done)
     }
@@ -260,8 +266,11 @@ where
         let mut gone = Vec::new();
         let mut held = self.held();
         held.by_key.clear();
-        self.lock().shard().clear(&mut |_, key, value| gone.push((key, value)));
-        drop(held);
+        let mut kept = self.lock();
+        kept.shard().clear(&mut |_, key, value| gone.push((key, value)));
+        let dropped = kept.book.take_dropped();
+        drop((kept, held));
+        drop((gone, dropped));
         self.receivers.tell(by, |to| to.cleared());
         Ok(())
     }

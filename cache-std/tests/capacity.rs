@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use cache_core::table::Bound;
-use cache_core::{Cause, Put};
+use cache_core::{Cause, Loaded, Put};
 use cache_std::ManualTime;
 use cache_std::sync::{Builder, Cache, CapacityError, Waiting};
 
@@ -327,4 +327,21 @@ fn no_weight_is_lost_while_threads_change_the_limit() {
     cache.clear();
     fill(&cache, 0..20_000, 1);
     assert_eq!(cache.weight(), 128 << 20);
+}
+
+#[test]
+fn as_many_missing_keys_are_remembered_as_entries() {
+    let cache: Cache<u64, u64> = Cache::builder()
+        .capacity(100)
+        .ttl(MINUTE)
+        .missing_ttl(MINUTE)
+        .time(ManualTime::new())
+        .build()
+        .unwrap();
+    for key in 0..10_000 {
+        drop(cache.get_or_load_with(&key, |_| Ok::<_, String>(Loaded::missing())));
+    }
+    let remembered = (0..10_000).filter(|key| cache.explain(key).missing_for.is_some()).count();
+    assert!((50..=101).contains(&remembered), "{remembered}");
+    assert_eq!(cache.stats().forgotten, 10_000 - remembered as u64);
 }

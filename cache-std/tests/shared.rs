@@ -268,3 +268,16 @@ fn a_value_that_calls_the_cache_when_it_is_dropped_holds_up_nothing() {
     });
     ended.recv_timeout(Duration::from_secs(60)).expect("it hangs");
 }
+
+#[test]
+fn a_store_in_memory_keeps_no_key_of_what_it_has_purged() {
+    let store = MemoryStore::<Arc<str>, u8>::new(100);
+    let (key, now) = (Arc::<str>::from("key"), Instant::from_secs(100));
+    let lifetime =
+        Lifetime::fresh_for(Duration::from_secs(1)).stale_if_error(Duration::from_secs(1));
+    Store::put(&store, &key, &1, lifetime, now).unwrap();
+    assert!(Arc::strong_count(&key) > 1);
+    let later = now + Duration::from_secs(100);
+    assert_eq!(Store::<Arc<str>, u8>::purge(&store, later, usize::MAX).unwrap(), 1);
+    assert_eq!(Arc::strong_count(&key), 1);
+}

@@ -12,9 +12,10 @@ use crate::entry::Entry;
 use crate::explain::Explanation;
 use crate::loaded::Loaded;
 use crate::policy::Policy;
+use crate::record::Record;
 use crate::shard::{self, At, Book, Limits, Previous, Shard, Spare, View, plain};
 use crate::stats::Stats;
-use crate::table::LocalTable;
+use crate::table::{LocalTable, Places};
 use crate::ticket::Ticket;
 use crate::time::Instant;
 
@@ -128,7 +129,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         let at = self.at(key, now);
         let covered = contract.is_easy() && plain::covered(&self.table, at).is_some();
         let mut spare = if covered { Spare::none() } else { Spare::one(key.clone()) };
-        let shard = Shard::new(&mut self.table, &mut self.book);
+        let shard = begin(&mut self.table, &mut self.book);
         shard.lookup(at, &mut spare, contract, &mut self.listener)
     }
 
@@ -148,7 +149,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         Q: Hash + Eq + ?Sized,
     {
         let at = self.at(key, now);
-        Shard::new(&mut self.table, &mut self.book).get(at, contract, &mut self.listener)
+        begin(&mut self.table, &mut self.book).get(at, contract, &mut self.listener)
     }
 
     /// Ends a load with its answer: a plain value, or a [`Loaded`] with more to say.
@@ -163,8 +164,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(key, &loaded);
         let out = &mut self.listener;
-        Shard::new(&mut self.table, &mut self.book)
-            .complete(at, &mut spare, ticket, loaded, weight, out)
+        begin(&mut self.table, &mut self.book).complete(at, &mut spare, ticket, loaded, weight, out)
     }
 
     /// Ends a load that failed. Returns the old value if it may still serve.
@@ -177,7 +177,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     ) -> Option<&V> {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        Shard::new(&mut self.table, &mut self.book).fail(
+        begin(&mut self.table, &mut self.book).fail(
             at,
             &mut spare,
             ticket,
@@ -190,7 +190,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     pub fn reject(&mut self, key: &K, ticket: Ticket, error: &dyn fmt::Display, now: Instant) {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        Shard::new(&mut self.table, &mut self.book).reject(
+        begin(&mut self.table, &mut self.book).reject(
             at,
             &mut spare,
             ticket,
@@ -203,18 +203,13 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     pub fn abandon(&mut self, key: &K, ticket: Ticket, now: Instant) {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        Shard::new(&mut self.table, &mut self.book).abandon(
-            at,
-            &mut spare,
-            ticket,
-            &mut self.listener,
-        );
+        begin(&mut self.table, &mut self.book).abandon(at, &mut spare, ticket, &mut self.listener);
     }
 
     /// Lengthens the lease of a load to `until`. `false` if another load has the key now.
     pub fn renew(&mut self, key: &K, ticket: &mut Ticket, until: Instant, now: Instant) -> bool {
         let at = self.at(key, now);
-        Shard::new(&mut self.table, &mut self.book).renew(at, ticket, until, &mut self.listener)
+        begin(&mut self.table, &mut self.book).renew(at, ticket, until, &mut self.listener)
     }
 
     /// Stores a value. Loads under way for the key will not land.
@@ -222,7 +217,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         let (at, loaded) = (self.at(&key, now), loaded.into());
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
-        Shard::new(&mut self.table, &mut self.book).put(
+        begin(&mut self.table, &mut self.book).put(
             at,
             &mut spare,
             loaded,
@@ -236,7 +231,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         let (at, loaded) = (self.at(&key, now), loaded.into());
         let mut spare = Spare::storing(key.clone(), &loaded);
         let weight = self.weight_of(&key, &loaded);
-        Shard::new(&mut self.table, &mut self.book).put_if_absent(
+        begin(&mut self.table, &mut self.book).put_if_absent(
             at,
             &mut spare,
             loaded,
@@ -261,7 +256,7 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
     pub fn expire(&mut self, key: &K, now: Instant) -> bool {
         let at = self.at(key, now);
         let mut spare = Spare::one(key.clone());
-        Shard::new(&mut self.table, &mut self.book).expire(at, &mut spare, &mut self.listener)
+        begin(&mut self.table, &mut self.book).expire(at, &mut spare, &mut self.listener)
     }
 
     /// Removes a value. `true` if there was one.
@@ -271,12 +266,13 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
         Q: Hash + Eq + ?Sized,
     {
         let at = self.at(key, now);
-        Shard::new(&mut self.table, &mut self.book).invalidate(at, &mut self.listener)
+        begin(&mut self.table, &mut self.book).invalidate(at, &mut self.listener)
     }
 
     /// Removes everything. O(entries).
     pub fn clear(&mut self) {
-        Shard::new(&mut self.table, &mut self.book).clear(&mut self.listener);
+        begin(&mut self.table, &mut self.book).clear(&mut self.listener);
+        let_go(&mut self.book);
     }
 
     /// Makes every value with this tag stale from now on, without looking for them: O(log tags).
@@ -356,10 +352,8 @@ impl<K: Clone + Eq + Hash, V, T: LocalTable<K, V>> Cache<K, V, T> {
 
     /// Looks at up to `budget` positions, removes what has passed, and says how many entries went.
     pub fn tick(&mut self, now: Instant, budget: usize) -> usize {
-        let removed =
-            Shard::new(&mut self.table, &mut self.book).tick(now, budget, &mut self.listener);
-        #[cfg(feature = "alloc")]
-        drop(self.book.take_dropped());
+        let removed = begin(&mut self.table, &mut self.book).tick(now, budget, &mut self.listener);
+        let_go(&mut self.book);
         removed
     }
 
@@ -417,4 +411,22 @@ impl<K, V, T: LocalTable<K, V> + fmt::Debug> fmt::Debug for Cache<K, V, T> {
             .field("book", &self.book)
             .finish_non_exhaustive()
     }
+}
+
+/// Begins an operation, and drops the keys that went with the records of the one before.
+fn begin<'a, K: Eq, V: 'a, T: LocalTable<K, V>>(
+    table: &'a mut T,
+    book: &'a mut Book<K, T::Records>,
+) -> Shard<'a, K, V, T, T::Records> {
+    let_go(book);
+    Shard::new(table, book)
+}
+
+/// Without a heap they are dropped at once.
+#[cfg_attr(not(feature = "alloc"), allow(clippy::needless_pass_by_ref_mut))]
+fn let_go<K, R: Places<K, Record>>(book: &mut Book<K, R>) {
+    #[cfg(feature = "alloc")]
+    drop(book.take_dropped());
+    #[cfg(not(feature = "alloc"))]
+    let _ = book;
 }

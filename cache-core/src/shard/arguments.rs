@@ -41,22 +41,22 @@ impl<Q: ?Sized> Copy for At<'_, Q> {}
 
 /// Owned keys that an operation may use up: made before it, dropped after it, outside any lock.
 #[derive(Debug)]
-pub struct Spare<K>([Option<K>; 2]);
+pub struct Spare<K>([Option<K>; 3]); // two to be used, and one that an operation gives back
 
 impl<K> Spare<K> {
     /// No key: for operations on keys that have an entry or a record.
     pub const fn none() -> Self {
-        Self([None, None])
+        Self([const { None }; 3])
     }
 
     /// One key: enough for a read, and for a value with the cache's own windows.
     pub const fn one(key: K) -> Self {
-        Self([Some(key), None])
+        Self([Some(key), None, None])
     }
 
     /// Two keys: for a value with windows or labels of its own.
     pub const fn two(first: K, second: K) -> Self {
-        Self([Some(first), Some(second)])
+        Self([Some(first), Some(second), None])
     }
 
     /// The keys that storing `loaded` under `key` may use up.
@@ -68,11 +68,14 @@ impl<K> Spare<K> {
     }
 
     pub(super) fn take(&mut self) -> Option<K> {
-        self.0[0].take().or_else(|| self.0[1].take())
+        self.0.iter_mut().find_map(Option::take)
     }
 
+    /// Keeps a key that was in a record or a table. (An operation gives back one more than it takes at most: there is
+    /// always a place.)
     pub(super) fn give(&mut self, key: K) {
-        let place = usize::from(self.0[0].is_some());
-        self.0[place] = Some(key);
+        if let Some(place) = self.0.iter_mut().find(|place| place.is_none()) {
+            *place = Some(key);
+        }
     }
 }

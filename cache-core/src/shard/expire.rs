@@ -3,7 +3,7 @@
 //! A driver with several tables does it to the book first, then to each of its tables. What is stored
 //! in between may be made stale as well.
 
-use super::{Book, Out, Rules};
+use super::{Book, Out, Rules, plain};
 use crate::action::Cause;
 use crate::record::Record;
 use crate::resting::Times;
@@ -55,8 +55,8 @@ pub fn expire_all<K, V, T: Table<K, V>>(
         if table.set_times(at, times) {
             let until = windows.fresh_until;
             set_mark(table, at, |mark| mark.moved(until, false, false).with_own_times());
-        } else if let Some((key, entry)) = table.remove(at) {
-            out(Cause::Expired, Some(key), entry.value);
+        } else {
+            plain::expire(table, at, Cause::Expired, out);
         }
     }
     table.house_mut().sweep.expect(Instant::ORIGIN);

@@ -27,6 +27,7 @@ mod expire;
 pub mod plain;
 mod read;
 mod reform;
+mod room;
 mod rules;
 mod sweep;
 mod view;
@@ -317,48 +318,6 @@ where
         }
         out(cause, Some(key), entry.value);
     }
-
-    /// Room for one more record that is not bound to an entry, made if need be by dropping one that
-    /// only spares a question to the origin.
-    fn make_room(&mut self, now: Instant) -> bool {
-        let transient =
-            self.book.records.len() - self.book.own_records.min(self.book.records.len());
-        let most = self.book.limits.flights.saturating_add(self.book.limits.remembered);
-        if transient < most && self.book.records.len() < self.book.records.capacity() {
-            return true;
-        }
-        let slots = self.book.records.slots();
-        for _ in 0..slots.min(64) {
-            let at = self.book.next_record(slots);
-            if self.may_drop(at, now) {
-                self.drop_record(at);
-                self.book.stats.forgotten += 1;
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether a record may be dropped now. One operation displaces at most one entry of another
-    /// table.
-    fn may_drop(&self, at: usize, now: Instant) -> bool {
-        let Some((hash, _, record)) = self.book.records.get(at) else { return false };
-        let elsewhere = record.windows.is_some() && !self.table.owns(hash);
-        record.may_go(now) && !(elsewhere && self.book.displaced.is_some())
-    }
-
-    /// Drops a record that its entry can do without, and gives the entry its own deadline back:
-    /// here, or, where the entry lies in another table, by way of [`Book::take_displaced`].
-    fn drop_record(&mut self, record_at: usize) {
-        let at = self.book.records.get(record_at).and_then(|(hash, key, _)| {
-            if self.table.owns(hash) { self.table.find(hash, key) } else { None }
-        });
-        let Some(displaced) = self.book.drop_record(record_at) else { return };
-        match at.and_then(|at| self.table.get_mut(at)).zip(displaced.deadline.ok()) {
-            Some((entry, deadline)) => entry.mark = entry.mark.moved(deadline, false, false),
-            None => self.book.displaced = Some(displaced),
-        }
-    }
 }
 
 impl<K, R: Places<K, Record>> Book<K, R> {
@@ -370,15 +329,13 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         self.sweep.disturb();
         self.own_records -= usize::from(record.own);
         self.tickets.flights -= usize::from(record.flight.is_some()).min(self.tickets.flights);
-        deadline.map(|deadline| Displaced { hash, key, deadline: Ok(deadline) })
-    }
-
-    const fn next_record(&mut self, slots: usize) -> usize {
-        self.record_cursor += 1;
-        if self.record_cursor >= slots {
-            self.record_cursor = 0;
+        match deadline {
+            Some(deadline) => Some(Displaced { hash, key, deadline: Ok(deadline) }),
+            None => {
+                self.let_go(Some(key));
+                None
+            }
         }
-        self.record_cursor
     }
 
     /// Without a heap there is nowhere to keep a key, and no lock that its drop could be under.
@@ -394,7 +351,7 @@ impl<K, R: Places<K, Record>> Book<K, R> {
     }
 
     /// Keys that left with records during the last operations, to be dropped where that may run
-    /// any code. At most one for each position that was swept.
+    /// any code. A driver asks for them after each operation, or they stay.
     #[cfg(feature = "alloc")]
     pub fn take_dropped(&mut self) -> alloc::vec::Vec<K> {
         core::mem::take(&mut self.dropped)

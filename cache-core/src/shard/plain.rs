@@ -278,7 +278,7 @@ pub(super) fn expire<K, V, T: Table<K, V>>(
     out: Out<'_, K, V>,
 ) -> bool {
     let Some((key, entry)) = table.remove(at) else { return false };
-    table.house_mut().tally.expirations += 1;
+    table.house_mut().tally.expirations += u64::from(cause == Cause::Expired);
     out(cause, Some(key), entry.value);
     true
 }

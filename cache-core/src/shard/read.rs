@@ -118,6 +118,9 @@ where
         let At { hash, key, now } = here;
         let known = self.book.records.find(hash, key).is_some();
         let room = contract.room && (known || self.make_room(now));
+        if room && !contract.only_if_cached {
+            self.give_up_lapsed(now);
+        }
         let mut open = self.open(here);
         let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
         let decision = open.slot.lookup(site, Ask::Load, contract, &mut self.book.tickets, room);

@@ -202,6 +202,7 @@ where
             self.book.displaced = Some(super::Displaced { deadline: Err(cause), ..displaced });
             return false;
         };
+        self.book.let_go(Some(displaced.key));
         plain::expire(self.table, at, cause, out)
     }
 

@@ -380,7 +380,8 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         // A removal may move others to where it has been.
         while !self.records.is_empty() {
             for at in (0..self.records.slots()).rev() {
-                self.records.remove(at);
+                let removed = self.records.remove(at);
+                self.let_go(removed.map(|(key, _)| key));
             }
         }
         (self.own_records, self.tickets.flights) = (0, 0);

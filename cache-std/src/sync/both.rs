@@ -11,7 +11,7 @@ use super::tables::Leaving;
 use crate::second::{self, Change, Found, Reach, Second, Timer, Turn, shortened};
 
 /// What is to be dropped when no lock is held.
-type Left<'a, K, V> = (Leaving<'a, K, V>, Spare<K>);
+type Left<'a, K, V> = (Leaving<'a, K, V>, Spare<K>, Option<K>);
 
 /// What memory has taken of the store, or has not: likewise.
 type Brought<'a, K, V> = (Option<(K, Loaded<V>)>, Option<(Option<Put<V>>, Option<Left<'a, K, V>>)>);
@@ -214,15 +214,16 @@ where
         let mut spare = Spare::storing(key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&key);
         let mut desk = inner.tables.desk(hash);
-        let put = if desk.has_changed(loaded.tag_hashes(), since) {
+        let (put, left) = if desk.has_changed(loaded.tag_hashes(), since) {
             *own = Some((key, loaded));
-            None
+            (None, None)
         } else {
-            Some(desk.put(&key, now, &mut spare, loaded, (weight, if_absent), &mut leaving))
+            let how = (weight, if_absent);
+            (Some(desk.put(&key, now, &mut spare, loaded, how, &mut leaving)), Some(key))
         };
         desk.tick(now, &mut leaving);
         desk.close(&mut leaving);
-        (put, Some((leaving, spare)))
+        (put, Some((leaving, spare, left)))
     }
 
     /// In memory, in the store, and in memory once more: what was read from the store in between is

@@ -300,7 +300,8 @@ where
             self.flight.finish(end(arrival));
             return Completed { follows: None, _left: None };
         };
-        let Previous { value, etag, tags, .. } = core::mem::replace(&mut self.previous, Previous::none());
+        let Previous { value, etag, tags, .. } =
+            core::mem::replace(&mut self.previous, Previous::none());
         let pinned = value.filter(|_| loaded.is_not_modified());
         let mut ending = Ending::of(inner, self.hash, &ticket, self.place.take());
         let as_of = inner.second.as_ref().map(|second| second.mark());

@@ -396,19 +396,8 @@ impl<K: Eq, V, L> Cells<K, V, L> {
                 let out = &mut |cause, key, value| leaving.take(cause, key, value);
                 plain::clear(&mut *self.table(table), out);
             }
-            drop(ledger);
+            leave(ledger);
         }
-    }
-
-    /// Does something to every book.
-    fn for_each_book(&self, mut work: impl FnMut(&mut Book<K, Counted<K>>)) {
-        (0..self.books.len()).for_each(|number| work(&mut self.ledger(number).book));
-    }
-
-    /// The same, where it may put an end to entries.
-    pub(super) fn change_every_book(&self, work: impl FnMut(&mut Book<K, Counted<K>>)) {
-        self.for_each_book(work);
-        self.due.note(Instant::ORIGIN);
     }
 
     /// Sums up a number of each table.
@@ -430,6 +419,13 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         (0..self.tables.len()).for_each(|table| stats += self.table(table).tally());
         stats
     }
+}
+
+/// Lets go of a book, and then of the keys that went with its records.
+fn leave<K, V>(mut ledger: MutexGuard<'_, Ledger<K, V>>) {
+    let dropped = ledger.book.take_dropped();
+    drop(ledger);
+    drop(dropped);
 }
 
 /// Tells of a value whose place was taken.
@@ -467,10 +463,8 @@ where
         let Self { mut ledger, table, cells, .. } = self;
         drop(table);
         cells.due.note(due.unwrap_or(Instant::FAR_FUTURE));
-        let dropped = ledger.book.take_dropped();
         let Some(displaced) = ledger.book.take_displaced() else {
-            drop(ledger);
-            drop(dropped);
+            leave(ledger);
             return false;
         };
         let number = T::number_of(displaced.hash(), cells.tables.len());
@@ -483,7 +477,7 @@ where
         let key = displaced.settle(&mut *table, out);
         cells.due.note(table.house().poll_at());
         drop(table);
-        drop(ledger);
+        leave(ledger);
         drop(key);
         went
     }

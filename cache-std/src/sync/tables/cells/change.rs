@@ -3,6 +3,21 @@
 use super::*;
 
 impl<K: Eq, V, L> Cells<K, V, L> {
+    /// Does something to every book.
+    pub(super) fn for_each_book(&self, mut work: impl FnMut(&mut Book<K, Counted<K>>)) {
+        for number in 0..self.books.len() {
+            let mut ledger = self.ledger(number);
+            work(&mut ledger.book);
+            leave(ledger);
+        }
+    }
+
+    /// The same, where it may put an end to entries.
+    pub(in super::super) fn change_every_book(&self, work: impl FnMut(&mut Book<K, Counted<K>>)) {
+        self.for_each_book(work);
+        self.due.note(Instant::ORIGIN);
+    }
+
     /// Goes by another policy from now on; one caller at a time. O(entries), one book and one table
     /// at a time.
     ///
