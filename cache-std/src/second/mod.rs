@@ -22,6 +22,7 @@ mod doubts;
 mod left;
 mod line;
 mod news;
+mod reads;
 mod settle;
 mod store;
 mod tagging;
@@ -93,6 +94,8 @@ enum Trouble {
     Failed,
     /// It has not answered in time.
     Late,
+    /// The entry cannot be read, or the value not be written. Nothing has changed.
+    Unfit,
     /// It never does that.
     Unsupported,
 }
@@ -219,64 +222,6 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         self.terms.near_ttl(self.is_shared, self.line.hears())
     }
 
-    /// What the store has for a key, if that can be trusted. Who has an old value does not wait long.
-    pub(crate) async fn get(
-        &self,
-        timer: &impl Timer,
-        key: &K,
-        now: Instant,
-        has_old: bool,
-    ) -> Found<V> {
-        if !self.settle(timer, key, now).await {
-            return Found::Trouble;
-        }
-        let told = self.untold.told_so_far();
-        match self.ask_within(timer, self.limit(has_old), self.store.get(key, now)).await {
-            // What has come into doubt meanwhile may be what was read.
-            Ok(Some(_)) if self.doubts.has(key) => Found::Trouble,
-            Ok(Some(stored)) if self.untold.has(stored.tags(), told) => Found::Trouble,
-            Ok(Some(stored)) => {
-                add_one(&self.counts.hits);
-                Found::Stored(stored)
-            }
-            Ok(None) => {
-                add_one(&self.counts.misses);
-                Found::Nothing
-            }
-            Err(_) => Found::Trouble,
-        }
-    }
-
-    /// The same for many keys.
-    pub(crate) async fn get_many(
-        &self,
-        timer: &impl Timer,
-        keys: &[&K],
-        now: Instant,
-    ) -> Vec<Found<V>> {
-        let mut finds: Vec<_> = keys.iter().map(|_| None).collect();
-        // What is removed while this is asked may have been found before.
-        let doubted: Vec<_> = keys.iter().map(|key| self.doubts.has(key)).collect();
-        let told = self.untold.told_so_far();
-        let asking = self.store.get_many(keys, now, &mut finds);
-        let answered = self.ask(timer, asking).await.is_ok();
-        let found =
-            finds.into_iter().zip(keys).zip(doubted).map(|((found, key), doubted)| match found {
-                _ if doubted || self.doubts.has(key) => Found::Trouble,
-                Some(stored) if self.untold.has(stored.tags(), told) => Found::Trouble,
-                Some(stored) => {
-                    add_one(&self.counts.hits);
-                    Found::Stored(stored)
-                }
-                None if answered => {
-                    add_one(&self.counts.misses);
-                    Found::Nothing
-                }
-                None => Found::Trouble,
-            });
-        found.collect()
-    }
-
     /// Follows a mutation, before it is done in memory.
     pub(crate) async fn change(
         &self,
@@ -293,7 +238,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         let mut done = self.mutate(timer, key, mutation, now).await;
         // A value may be refused: then nothing is better than what was there. Who did not answer in time
         // is not asked again.
-        if matches!(done, Err(Trouble::Failed | Trouble::Unsupported))
+        if matches!(done, Err(Trouble::Failed | Trouble::Unfit | Trouble::Unsupported))
             && !matches!(change, Change::Remove)
         {
             done = self.mutate(timer, key, Mutation::Remove, now).await;
@@ -338,6 +283,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             },
         };
         let must_be_held = mutation.lease().is_some();
+        let held = mutation.lease().map(|held| HeldLease::new(*held.token(), held.fence()));
         match self.mutate(timer, key, mutation, now).await {
             Ok(false) if must_be_held => {
                 add_one(&self.counts.refused);
@@ -346,6 +292,13 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             Ok(_) => {
                 self.doubts.settle(key, as_of);
                 Filled::Done
+            }
+            // Nothing has changed, so there is nothing to be told to others.
+            Err(Trouble::Unfit | Trouble::Unsupported) => {
+                if let Some(lease) = held {
+                    self.release(timer, key, lease, now).await;
+                }
+                Filled::Failed
             }
             Err(_) => {
                 if must_be_held {
@@ -486,6 +439,9 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         let answer = match within(caught(asking), timer.after(limit)).await {
             Some(Some(Ok(answer))) => Ok(answer),
             Some(Some(Err(StoreError::Unsupported { .. }))) => Err(Trouble::Unsupported),
+            Some(Some(Err(StoreError::Corrupt(_) | StoreError::TooLarge { .. }))) => {
+                Err(Trouble::Unfit)
+            }
             Some(Some(Err(_)) | None) => Err(Trouble::Failed),
             None => Err(Trouble::Late),
         };

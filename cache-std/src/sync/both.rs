@@ -135,6 +135,8 @@ where
     ) -> Put<V> {
         let inner = &*self.inner;
         let hash = inner.hash(&key);
+        // The weigher may panic: nothing has changed yet.
+        let weight = inner.weigh(&key, &loaded);
         // Dropped after the turn, as all that may run any code of values.
         let (change, mut own, _brought);
         let turn = second.turn(timer, hash).await;
@@ -153,9 +155,7 @@ where
         change = second.change_by(&loaded, &policy);
         let reach = inner.change(ends, &turn, (hash, &key), &change, inner.now()).await;
         let outdated = reach == Reach::Everywhere && second.is_outdated(&change, told);
-        let loaded = near(loaded);
-        let weight = inner.weigh(&key, &loaded);
-        own = Some((key, loaded));
+        own = Some((key, near(loaded)));
         // Whatever has landed meanwhile: the store has this one.
         let keep = || (!outdated).then(|| self.keep(&mut own, (weight, false), changes));
         let kept = turn.unless_void(keep).flatten();

@@ -13,7 +13,7 @@ use crate::world::{secs, within_a_minute};
 #[derive(Clone)]
 struct Asking {
     id: u64,
-    cache: Arc<OnceLock<Cache<Asking, u64>>>,
+    cache: Arc<OnceLock<Cache<Self, u64>>>,
 }
 
 impl Drop for Asking {
@@ -92,7 +92,9 @@ fn a_key_whose_value_is_replaced_may_ask_the_cache() {
 fn keys_that_are_cleared_may_ask_the_cache() {
     within_a_minute(|| {
         let (_time, cache, key) = asked();
-        (1..9).for_each(|id| drop(cache.put(key(id), Loaded::value(id).tag("t"))));
+        for id in 1..9 {
+            cache.put(key(id), Loaded::value(id).tag("t"));
+        }
         cache.clear();
         assert_eq!(cache.len(), 0);
     });

@@ -44,6 +44,10 @@ pub(crate) enum State {
     Down,
     /// It takes everything, and answers nothing.
     Hangs,
+    /// It cannot read what it has.
+    Unreadable,
+    /// What is put there is too large for it.
+    Small,
 }
 
 impl Far {
@@ -102,7 +106,11 @@ impl Far {
             (wire.takes, wire.state)
         };
         match state {
-            State::Up => {}
+            State::Unreadable if what == "get" => return Err(StoreError::corrupt("on purpose")),
+            State::Small if ["put", "fill"].contains(&what) => {
+                return Err(StoreError::too_large(9, 8));
+            }
+            State::Up | State::Unreadable | State::Small => {}
             State::Down => return Err(StoreError::unavailable("on purpose")),
             State::Hangs => pending().await,
         }

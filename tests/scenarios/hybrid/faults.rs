@@ -174,3 +174,39 @@ fn the_late_answer_to_a_fill_settles_no_younger_doubt() {
         assert_eq!(told(ask(&cache, 1, calls.load(ms(0), Ok(2)))).await, Told::Value(2));
     });
 }
+
+/// Of another version of the program, say, or damaged.
+#[test]
+fn what_cannot_be_read_is_loaded_once_and_replaced() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().build().unwrap();
+        far.is(State::Unreadable);
+        let load = || async { Ok::<_, Origin>(7) };
+        let seen = cache.read(&1).outcome(load).await.unwrap();
+        assert_eq!((seen.value, seen.source, seen.degraded), (7, Source::Origin, false));
+        sleep(ms(1)).await;
+        assert_eq!(far.log(), ["get", "acquire", "fill"]);
+        far.is(State::Up);
+        let other = far.process().build().unwrap();
+        assert_eq!(told(ask(&other, 1, calls.load(ms(10), Ok(8)))).await, Told::Value(7));
+        assert_eq!(calls.count(), 0);
+    });
+}
+
+#[test]
+fn a_value_that_is_too_large_for_the_store_stays_in_each_memory() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        far.is(State::Small);
+        for cache in [&one, &two] {
+            assert_eq!(told(ask(cache, 1, calls.load(ms(10), Ok(7)))).await, Told::Value(7));
+            sleep(ms(500)).await;
+        }
+        assert_eq!((one.get(&1), two.get(&1), calls.count()), (Some(7), Some(7), 2));
+        // Nobody was told anything, and the right to load was given back.
+        let asked = ["get", "acquire", "fill", "release"];
+        assert_eq!(far.log(), [asked, asked].concat());
+    });
+}

@@ -10,7 +10,7 @@ use tokio::time::{advance, sleep};
 
 use super::far::{Far, State};
 use crate::tasks::calls::{Calls, Users, ask, told};
-use crate::world::{Told, ms, on_paused_time, secs, settled};
+use crate::world::{Told, ms, on_paused_time, panic_quietly, secs, settled};
 
 #[derive(Clone, Copy, Debug)]
 enum What {
@@ -266,5 +266,21 @@ fn s20_a_load_that_nobody_waits_for_any_more_gives_its_lease_back() {
         let before = calls.now();
         assert_eq!(told(ask(&two, 1, calls.load(ms(0), Ok(2)))).await, Told::Value(2));
         assert!(calls.now() - before < 100);
+    });
+}
+
+#[test]
+fn a_weigher_that_panics_leaves_memory_and_store_as_they_were() {
+    on_paused_time(async {
+        let far = Far::new();
+        let weigher = |_: &u8, value: &u32| {
+            if *value == 2 { panic_quietly("weigher") } else { 1 }
+        };
+        let cache = far.process().weight_limit(100).weigher(weigher).build().unwrap();
+        assert!(cache.put(1, 1).await.is_stored());
+        let other = cache.clone();
+        let putting = tokio::spawn(async move { other.put(1, 2).await });
+        assert!(putting.await.is_err_and(|error| error.is_panic()));
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(1), Some(1)));
     });
 }
