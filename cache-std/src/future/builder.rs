@@ -86,7 +86,8 @@ where
     /// blocking store, see [`Ready`](cache_core::store::Ready).
     ///
     /// A mutation that is dropped before its end may have reached the store or not: the key is gone from
-    /// memory, and not read from the store before it was removed from it.
+    /// memory, and not read from the store before it was removed from it. (A `put` that is dropped while
+    /// another mutation of the key is under way has changed nothing.)
     ///
     /// Where other processes share the store, one of them at a time loads a key, by a lease that it renews
     /// meanwhile, and a load that began before another changed the key leaves nothing there. Their

@@ -236,9 +236,12 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let found = inner.expire(hash, key);
+        // Who is dropped while it waits has begun: memory has changed.
+        let under_way = UnderWay { inner, second, hash, key, over: false };
         let turn = second.turn(timer, hash).await;
         let ends = (second, timer);
         let reach = inner.change(ends, &turn, (hash, key), &Change::Expire, inner.now()).await;
+        under_way.over();
         drop(turn);
         inner.expire(hash, key);
         Mutated { found, reach }
@@ -253,9 +256,12 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let found = inner.tables.invalidate(hash, key, inner.now());
+        // Who is dropped while it waits has begun: memory has changed.
+        let under_way = UnderWay { inner, second, hash, key, over: false };
         let turn = second.turn(timer, hash).await;
         let ends = (second, timer);
         let reach = inner.change(ends, &turn, (hash, key), &Change::Remove, inner.now()).await;
+        under_way.over();
         drop(turn);
         inner.tables.invalidate(hash, key, inner.now());
         Mutated { found, reach }

@@ -154,6 +154,18 @@ where
         let mut desk = inner.tables.desk(self.hash);
         let contract = self.contract.room(room);
         let mut told = tell(desk.lookup(self.key, now, &mut spare, &contract, &mut leaving));
+        let mut lifetime = None;
+        if matches!(told, Told::Refresh(..)) {
+            // The key's `Eq` is called, and a ticket is out.
+            match catch_unwind(AssertUnwindSafe(|| self.lifetime(&desk, now))) {
+                Ok(found) => lifetime = found,
+                Err(payload) => {
+                    let (ticket, old) = told.into_ticket();
+                    unserved = old;
+                    told = ticket.map_or(Told::Busy, |ticket| Told::Panicked(payload, ticket));
+                }
+            }
+        }
         if told.is_granted() && place.is_none() {
             *place = inner.places.take();
         }
@@ -170,7 +182,6 @@ where
         let step = match told {
             Told::Serve(value, freshness) => Step::Serve(self.served(&desk, value, freshness, now)),
             Told::Refresh(old, ticket) => {
-                let lifetime = self.lifetime(&desk, now);
                 let old = Served { lifetime, load: LoadPart::Started, ..Served::plain(old) };
                 let lead = self.lead(&mut desk, (key, ticket), false, pins, now, place);
                 Step::Refresh(old, lead)
@@ -331,7 +342,7 @@ enum Told<V> {
     Missing,
     Fail(Instant, Refusal),
     Busy,
-    /// The value's `Clone` panicked while there was a ticket to give back.
+    /// The value's `Clone` or the key's `Eq` panicked while there was a ticket to give back.
     Panicked(Box<dyn Any + Send>, Ticket),
 }
 

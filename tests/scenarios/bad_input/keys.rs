@@ -268,3 +268,31 @@ fn followers_of_a_load_that_cannot_land_for_a_panicking_eq_are_answered() {
         assert_eq!(cache.get(&a), Some(8));
     });
 }
+
+/// Who is told of an entry's age compares keys once more, when the refresh has been granted.
+#[test]
+fn an_eq_that_panics_while_an_outcome_is_told_leaves_no_load_behind() {
+    within_a_minute(|| {
+        for nth in 1..20 {
+            let mood = Arc::new(Mood::default());
+            let ((time, cache), [a, ..]) = (threaded(), keys(&mood));
+            load(&cache, &a, 1).unwrap();
+            time.advance(secs(10));
+            mood.eq.store(nth, Ordering::SeqCst);
+            let told = forgiving(|| drop(cache.read(&a).outcome(|| Ok::<_, Origin>(2))));
+            mood.eq.store(0, Ordering::SeqCst);
+            if told.is_some() {
+                continue;
+            }
+            // Behind the stale window, and within the lease of a load that nobody leads. One load may run
+            // at a time, and the one before may be about to end.
+            time.advance(secs(11));
+            let mut loaded = load(&cache, &a, 3);
+            while loaded.is_none() {
+                std::thread::yield_now();
+                loaded = load(&cache, &a, 3);
+            }
+            assert_eq!(loaded, Some(3), "at call {nth}");
+        }
+    });
+}

@@ -10,7 +10,7 @@ use tokio::time::{advance, sleep};
 
 use super::far::{Far, State};
 use crate::tasks::calls::{Calls, Users, ask, told};
-use crate::world::{Told, ms, on_paused_time, panic_quietly, secs, settled};
+use crate::world::{Origin, Told, ms, on_paused_time, panic_quietly, secs, settled};
 
 #[derive(Clone, Copy, Debug)]
 enum What {
@@ -282,5 +282,25 @@ fn a_weigher_that_panics_leaves_memory_and_store_as_they_were() {
         let putting = tokio::spawn(async move { other.put(1, 2).await });
         assert!(putting.await.is_err_and(|error| error.is_panic()));
         assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(1), Some(1)));
+    });
+}
+
+/// The first is under way in the store; who waits for its end has changed memory already.
+#[test]
+fn a_removal_that_is_dropped_while_it_waits_for_another_mutation_is_made_up_for() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().stale_if_error(secs(600)).build().unwrap();
+        assert!(cache.put(1, 1).await.is_stored());
+        far.takes(ms(100));
+        let other = cache.clone();
+        let expiring = tokio::spawn(async move { other.expire(&1).await });
+        sleep(ms(10)).await;
+        assert!(!poll_for(1, pin!(mutate(cache.clone(), What::Invalidate))).await);
+        expiring.await.unwrap();
+        sleep(secs(3)).await;
+        far.takes(ms(0));
+        let down = calls.load(ms(0), Err(Origin("down")));
+        assert!(matches!(told(ask(&cache, 1, down)).await, Told::Failed(_)), "nothing is left");
     });
 }
