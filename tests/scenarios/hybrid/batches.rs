@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::far::{Far, State};
 use crate::tasks::calls::Users;
-use crate::world::{Origin, ms, on_paused_time, settled};
+use crate::world::{Origin, ms, on_paused_time, secs, settled};
 
 /// The keys that an origin was asked for, call by call.
 type Asked = Arc<Mutex<Vec<Vec<u8>>>>;
@@ -98,5 +98,26 @@ fn what_was_in_doubt_when_a_batch_asked_for_it_is_not_taken_though_it_was_remove
         far.takes(ms(2));
         assert_eq!(reading.await.unwrap().unwrap(), [Some(10), Some(20)]);
         assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(10), None));
+    });
+}
+
+/// A connection takes so many operations at a time, and others need it too.
+#[test]
+fn a_batch_asks_for_few_leases_at_a_time_and_stores_and_renews_as_many() {
+    on_paused_time(async {
+        let (far, keys) = (Far::new(), (0..=255).collect::<Vec<u8>>());
+        let cache = far.process().build().unwrap();
+        far.takes(ms(2));
+        let load = |keys: Vec<u8>| async {
+            sleep(secs(8)).await; // longer than a lease
+            Ok::<_, Origin>(keys.into_iter().map(|key| (key, u32::from(key))).collect::<Vec<_>>())
+        };
+        let values = cache.get_or_load_many(&keys, load).await.unwrap();
+        assert!(values.iter().zip(&keys).all(|(value, key)| *value == Some((*key).into())));
+        settled().await;
+        sleep(secs(1)).await;
+        assert!((2..=64).contains(&far.most_at_once()), "{}", far.most_at_once());
+        let stored = keys.iter().filter(|key| far.value(&cache, **key).is_some()).count();
+        assert_eq!((stored, cache.stats().store_errors, cache.stats().store_refusals), (256, 0, 0));
     });
 }

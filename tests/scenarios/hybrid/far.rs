@@ -35,6 +35,8 @@ struct Wire {
     /// The answer to the next mutation is lost, and what it did is done.
     loses_answer: bool,
     log: Vec<&'static str>,
+    /// Operations that go on at this time, and the most that ever did.
+    at_once: (usize, usize),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +85,11 @@ impl Far {
         std::mem::take(&mut self.wire.lock().unwrap().log)
     }
 
+    /// The most operations that went on at the same time.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.wire.lock().unwrap().at_once.1
+    }
+
     /// A process that shares this.
     pub(crate) fn process(&self) -> Builder<u8, u32> {
         let builder = Cache::builder().ttl(secs(60)).jitter_percent(0).time(self.time);
@@ -103,8 +110,11 @@ impl Far {
         let (takes, state) = {
             let mut wire = self.wire.lock().unwrap();
             wire.log.push(what);
+            wire.at_once.0 += 1;
+            wire.at_once.1 = wire.at_once.1.max(wire.at_once.0);
             (wire.takes, wire.state)
         };
+        let _ends = Ends(&self.wire);
         match state {
             State::Unreadable if what == "get" => return Err(StoreError::corrupt("on purpose")),
             State::Small if ["put", "fill"].contains(&what) => {
@@ -126,6 +136,15 @@ impl Far {
             sleep(takes / 2).await;
         }
         done
+    }
+}
+
+/// An operation goes on until this is dropped.
+struct Ends<'a>(&'a Mutex<Wire>);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().at_once.0 -= 1;
     }
 }
 

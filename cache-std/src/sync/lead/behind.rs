@@ -1,7 +1,6 @@
 //! What a load has to do with the store behind the cache: before the loader, and after it.
 
 use core::future::poll_fn;
-use core::pin::Pin;
 use core::task::Poll;
 
 use cache_core::store::Stored;
@@ -34,40 +33,56 @@ where
     /// Asks the store behind the cache, if it is to be asked, and then for the right to load. While
     /// another process has that, waits for what it loads.
     pub(crate) async fn prepare(&mut self, timer: &impl Timer) -> Looked {
-        self.prepare_since(timer, None).await
+        match self.try_to_prepare(timer, None, 0).await {
+            Ok(looked) => looked,
+            Err(watch) => self.prepare_after_others(timer, watch).await,
+        }
     }
 
-    /// The same where the store was asked already, and `since` then has watched what others do.
-    async fn prepare_since(&mut self, timer: &impl Timer, mut since: Option<Watch>) -> Looked {
+    /// Waits for what another process loads, or for the right to load it here.
+    async fn prepare_after_others(&mut self, timer: &impl Timer, mut watch: Watch) -> Looked {
         let mut attempt = 0;
         loop {
-            let Some(inner) = self.backed() else { return Looked::Nothing };
-            let Some(second) = &inner.second else { return Looked::Nothing };
-            let watch = since.take().unwrap_or_else(|| second.watch(self.hash));
-            let looked = self.look_behind(timer).await;
-            if looked == Looked::Landed || !self.must_ask_for_lease(second) {
-                return looked;
+            watch.moment(timer, attempt).await;
+            (attempt, self.asks_store) = (attempt + 1, true);
+            watch = match self.try_to_prepare(timer, None, attempt).await {
+                Ok(looked) => return looked,
+                Err(watch) => watch,
             }
-            match second.acquire(timer, &self.key, inner.now(), self.has_old).await {
-                Ok(Some(lease)) => {
-                    self.lease = Some((self.key.clone(), lease));
-                    // Who had it before may have landed since the store was asked.
-                    let again = attempt > 0 || watch.is_told();
-                    if again && self.look_again(timer).await == Looked::Landed {
-                        self.give_lease_back(timer).await;
-                        return Looked::Landed;
-                    }
-                    return looked;
+        }
+    }
+
+    /// One attempt. `since` has watched what others do since the store was asked, if it was. Where another process
+    /// has the right to load, what has watched since.
+    async fn try_to_prepare(
+        &mut self,
+        timer: &impl Timer,
+        since: Option<Watch>,
+        attempt: u32,
+    ) -> Result<Looked, Watch> {
+        let Some(inner) = self.backed() else { return Ok(Looked::Nothing) };
+        let Some(second) = &inner.second else { return Ok(Looked::Nothing) };
+        let watch = since.unwrap_or_else(|| second.watch(self.hash));
+        let looked = self.look_behind(timer).await;
+        if looked == Looked::Landed || !self.must_ask_for_lease(second) {
+            return Ok(looked);
+        }
+        match second.acquire(timer, &self.key, inner.now(), self.has_old).await {
+            Ok(Some(lease)) => {
+                self.lease = Some((self.key.clone(), lease));
+                // Who had it before may have landed since the store was asked.
+                let again = attempt > 0 || watch.is_told();
+                if again && self.look_again(timer).await == Looked::Landed {
+                    self.give_lease_back(timer).await;
+                    return Ok(Looked::Landed);
                 }
-                Ok(None) if !self.is_late(&inner) => {
-                    watch.moment(timer, attempt).await;
-                    (attempt, self.asks_store) = (attempt + 1, true);
-                }
-                // The load goes on without, and nothing of it is left in the store.
-                Ok(None) | Err(()) => {
-                    self.degraded = true;
-                    return looked;
-                }
+                Ok(looked)
+            }
+            Ok(None) if !self.is_late(&inner) => Err(watch),
+            // The load goes on without, and nothing of it is left in the store.
+            Ok(None) | Err(()) => {
+                self.degraded = true;
+                Ok(looked)
             }
         }
     }
@@ -212,20 +227,13 @@ where
         Some(change)
     }
 
-    /// Renews the lease, if there is one, at each third of its time, until it is lost.
-    pub(crate) async fn hold_lease(&self, timer: &impl Timer) {
-        let Some((_, lease)) = &self.lease else { return };
-        let span = |inner: Arc<Inner<K, V, S>>| Some(inner.second.as_ref()?.terms.lease);
-        // The cache may go meanwhile. When all who waited have been told that they wait in vain, another
-        // process may try.
-        while let Some(span) = self.backed().and_then(span) {
-            timer.after(span / 3).await;
-            let Some(inner) = self.backed().filter(|inner| !self.is_late(inner)) else { return };
-            let Some(second) = &inner.second else { return };
-            if !second.renew(timer, &self.key, lease, inner.now()).await {
-                return;
-            }
-        }
+    /// Whether the lease, if there is one, is in force still; renews it.
+    async fn renews(&self, timer: &impl Timer) -> bool {
+        let Some((_, lease)) = &self.lease else { return false };
+        // When all who waited have been told that they wait in vain, another process may try.
+        let Some(inner) = self.backed().filter(|inner| !self.is_late(inner)) else { return false };
+        let Some(second) = &inner.second else { return false };
+        second.renew(timer, &self.key, lease, inner.now()).await
     }
 
     /// The load has failed, and another process may try.
@@ -263,14 +271,22 @@ where
         }
     }
     drop(inner);
-    let mut looked = vec![Looked::Nothing; left.len()];
+    let mut tried: Vec<_> = left.iter().map(|_| Ok(Looked::Nothing)).collect();
     let leads = left.iter_mut().zip(since);
-    let preparing = leads.zip(&mut looked).map(|((lead, since), looked)| async move {
-        *looked = lead.prepare_since(timer, Some(since)).await;
+    let trying = leads.zip(&mut tried).map(|((lead, since), tried)| async move {
+        *tried = lead.try_to_prepare(timer, Some(since), 0).await;
     });
-    all(preparing).await;
-    let mut looked = looked.into_iter();
-    left.retain(|_| looked.next() != Some(Looked::Landed));
+    all(AT_ONCE, trying).await;
+    // All that are loaded elsewhere are waited for at the same time.
+    let waiting = left.iter_mut().zip(&mut tried).filter(|(_, tried)| tried.is_err());
+    let waiting = waiting.map(|(lead, tried)| async move {
+        if let Err(watch) = core::mem::replace(tried, Ok(Looked::Nothing)) {
+            *tried = Ok(lead.prepare_after_others(timer, watch).await);
+        }
+    });
+    all(usize::MAX, waiting).await;
+    let mut tried = tried.into_iter();
+    left.retain(|_| !matches!(tried.next(), Some(Ok(Looked::Landed))));
     left
 }
 
@@ -307,25 +323,51 @@ where
         let follows = follows.take();
         async move { drop(lead.follow(timer, second, follows).await) }
     });
-    all(following).await;
+    all(AT_ONCE, following).await;
 }
 
-/// Renews the leases of many loads.
+/// Renews leases at each third of their time, until they are lost. Then, or without any, it ends.
 pub(crate) async fn hold_leases<K, V, S>(timer: &impl Timer, leads: &[Lead<K, V, S>])
 where
     K: Clone + Eq + Hash,
     V: Clone,
     S: BuildHasher,
 {
-    all(leads.iter().map(|lead| lead.hold_lease(timer))).await;
+    let mut held: Vec<_> = leads.iter().filter(|lead| lead.lease.is_some()).collect();
+    let span = |inner: Arc<Inner<K, V, S>>| Some(inner.second.as_ref()?.terms.lease);
+    // The cache may go meanwhile.
+    while let Some(span) = held.first().and_then(|lead| lead.backed()).and_then(span) {
+        timer.after(span / 3).await;
+        let mut keeps = vec![false; held.len()];
+        let renewing = held.iter().zip(&mut keeps).map(|(lead, keeps)| async move {
+            *keeps = lead.renews(timer).await;
+        });
+        all(AT_ONCE, renewing).await;
+        let mut keeps = keeps.into_iter();
+        held.retain(|_| keeps.next() == Some(true));
+    }
 }
 
-/// Waits for all, which go on at the same time.
-async fn all(works: impl Iterator<Item = impl Future<Output = ()>>) {
-    let mut works: Vec<_> = works.map(Box::pin).collect();
+/// Operations of one batch on the store at the same time, so that one batch does not take what others need of
+/// a connection.
+const AT_ONCE: usize = 64;
+
+/// Waits for all, of which so many go on at the same time.
+async fn all(most: usize, works: impl Iterator<Item = impl Future<Output = ()>>) {
+    let mut works = works.map(Box::pin);
+    let mut under_way: Vec<_> = works.by_ref().take(most).collect();
     poll_fn(|context| {
-        works.retain_mut(|work: &mut Pin<Box<_>>| work.as_mut().poll(context).is_pending());
-        if works.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        let mut at = 0;
+        while let Some(work) = under_way.get_mut(at) {
+            if work.as_mut().poll(context).is_pending() {
+                at += 1;
+            } else if let Some(next) = works.next() {
+                under_way[at] = next;
+            } else {
+                under_way.swap_remove(at);
+            }
+        }
+        if under_way.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }
