@@ -115,8 +115,8 @@ impl ServerError {
             ErrorKind::AuthenticationFailed => Self::Auth,
             ErrorKind::RESP3NotSupported => Self::OldServer,
             ErrorKind::Io => Self::Broken,
-            ErrorKind::Server(kind) => Self::of_reply(Some(kind), error.code().unwrap_or_default()),
-            ErrorKind::Extension => Self::of_reply(None, error.code().unwrap_or_default()),
+            ErrorKind::Server(kind) => Self::of_code(Some(kind), error.code(), error.detail()),
+            ErrorKind::Extension => Self::of_code(None, error.code(), error.detail()),
             _ => Self::Protocol,
         }
     }
@@ -138,18 +138,39 @@ impl ServerError {
     }
 
     /// The kind of an error that the server replied.
-    pub(crate) fn of_reply(kind: Option<ServerErrorKind>, code: &str) -> Self {
-        match (kind, code) {
+    pub(crate) fn of_reply(error: &redis::ServerError) -> Self {
+        Self::of_code(error.kind(), Some(error.code()), error.details())
+    }
+
+    fn of_code(kind: Option<ServerErrorKind>, code: Option<&str>, detail: Option<&str>) -> Self {
+        let within = detail.filter(|_| code == Some("ERR")).and_then(within_script);
+        let (kind, code) = match within {
+            Some(message) if message.starts_with(DENIED_WITHIN) => return Self::Denied,
+            Some(message) => (None, message.split(' ').next()),
+            None => (kind, code),
+        };
+        match (kind, code.unwrap_or_default()) {
             (Some(ServerErrorKind::BusyLoading), _) | (_, "LOADING") => Self::Loading,
             (Some(ServerErrorKind::ReadOnly), _) | (_, "READONLY") => Self::ReadOnly,
             (Some(ServerErrorKind::NoPerm), _) | (_, "NOPERM") => Self::Denied,
-            (Some(ServerErrorKind::ClusterDown), _) => Self::ClusterDown,
+            (Some(ServerErrorKind::ClusterDown), _) | (_, "CLUSTERDOWN") => Self::ClusterDown,
             (_, "WRONGPASS" | "NOAUTH") => Self::Auth,
             (_, "WRONGTYPE") => Self::WrongType,
             (_, "OOM") => Self::OutOfMemory,
             _ => Self::Replied,
         }
     }
+}
+
+/// What Redis before version 7 says where the user may not do what a script does.
+const DENIED_WITHIN: &str = "The user executing the script";
+
+/// The error of a command that a script called. Before version 7, Redis has it in the text of another:
+/// `Error running script (call to f_<hash>): @user_script:1: @user_script: 1: -OOM command not allowed ..`.
+fn within_script(detail: &str) -> Option<&str> {
+    let (_, last) = detail.strip_prefix("Error running script")?.rsplit_once("@user_script:")?;
+    let (_line, message) = last.split_once(": ")?;
+    Some(message.strip_prefix('-').unwrap_or(message))
 }
 
 impl fmt::Display for ServerError {
@@ -235,3 +256,56 @@ impl fmt::Display for BuildError {
 }
 
 impl Error for BuildError {}
+
+#[cfg(test)]
+mod tests {
+    use redis::{Value, parse_redis_value};
+
+    use super::*;
+
+    fn of(reply: &str) -> ServerError {
+        match parse_redis_value(format!("-{reply}\r\n").as_bytes()).unwrap() {
+            Value::ServerError(error) => {
+                let kind = ServerError::of_reply(&error);
+                assert_eq!(kind, ServerError::of(&error.into()));
+                kind
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn errors_within_scripts_are_known_before_redis_7_too() {
+        let call = "ERR Error running script (call to f_6b1bf486c81ceb7edf3c093f4c48582e38c0e791)";
+        for (message, kind) in [
+            ("READONLY You can't write against a read only replica.", ServerError::ReadOnly),
+            ("OOM command not allowed when used memory > 'maxmemory'.", ServerError::OutOfMemory),
+            ("CLUSTERDOWN The cluster is down", ServerError::ClusterDown),
+            ("NOPERM this user has no permissions to run it", ServerError::Denied),
+            ("MISCONF it is configured to save snapshots", ServerError::Replied),
+        ] {
+            assert_eq!(of(message), kind, "by itself");
+            let within = format!("{call}: @user_script:1: @user_script: 1: -{message}");
+            assert_eq!(of(&within), kind, "{within}");
+        }
+        let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+        assert_eq!(of(&format!("{call}: @user_script:12: {wrong}")), ServerError::WrongType);
+        let denied = "The user executing the script can't run this command or subcommand";
+        let denied = format!("{call}: @user_script:1: @user_script: 1: {denied}");
+        assert_eq!(of(&denied), ServerError::Denied);
+    }
+
+    #[test]
+    fn other_texts_are_no_errors_within_scripts() {
+        let compared = "@user_script:3: attempt to compare nil with number";
+        for text in [
+            "ERR unknown command 'HELLO'",
+            "ERR Error compiling script (new function): @user_script:1: OOM",
+            &format!("ERR Error running script (call to f_0): {compared}"),
+            "ERR Error running script",
+            "ERR",
+        ] {
+            assert_eq!(of(text), ServerError::Replied, "{text}");
+        }
+    }
+}

@@ -179,7 +179,7 @@ pub(crate) async fn ask_all(
 /// Errors that say more of the server than of the command end the operation.
 fn unless_of_the_server(answer: &Value) -> Result<(), ServerError> {
     let Value::ServerError(error) = answer else { return Ok(()) };
-    match ServerError::of_reply(error.kind(), error.code()) {
+    match ServerError::of_reply(error) {
         // The caller's next step, or a finding about one key.
         ServerError::Replied | ServerError::WrongType => Ok(()),
         error => Err(error),

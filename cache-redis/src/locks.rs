@@ -128,7 +128,7 @@ impl RedisLocks {
         let lease = self.desk().acquire(name, options.ttl).await;
         let Some(lease) = lease.map_err(AcquireError::Store)? else { return Ok(None) };
         let hold = Hold::new(self.clone(), name, &lease, runtime, asked.kept(options.ttl));
-        let guard = runtime.spawn(Arc::clone(&hold).guard(options));
+        let guard = runtime.spawn(Arc::clone(&hold).guard(options.renew));
         Ok(Some(RedisLock { hold, guard, held: true }))
     }
 
@@ -212,7 +212,7 @@ impl RedisLock {
         self.hold.lost().await;
     }
 
-    /// Makes it last for `ttl` from now.
+    /// Makes it last for `ttl` from now, and from each renewal on where it is renewed.
     ///
     /// # Errors
     /// It is lost, or the server did not answer.

@@ -7,7 +7,7 @@ use crate::error::ServerError;
 /// The answer, unless it is an error.
 pub(crate) fn value(answer: Value) -> Result<Value, ServerError> {
     match answer {
-        Value::ServerError(error) => Err(ServerError::of_reply(error.kind(), error.code())),
+        Value::ServerError(error) => Err(ServerError::of_reply(&error)),
         other => Ok(other),
     }
 }

@@ -213,13 +213,15 @@ pub(crate) static FILL: Script = script!(concat!(
     keep!()
 ));
 
-/// The end of an entry whose load found nothing, if the lease with this token is in force.
+/// The end of an entry whose load found nothing, if the lease with this token is in force: that is what it answers,
+/// whether or not there was an entry.
 pub(crate) static VACATE: Script = script!(concat!(
     "if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
      ",
     tell!(),
     end_lease!(),
-    "return redis.call('UNLINK', KEYS[1])"
+    "redis.call('UNLINK', KEYS[1])
+     return 1"
 ));
 
 /// The end of an entry.

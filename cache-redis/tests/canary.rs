@@ -196,6 +196,19 @@ async fn show_what_cannot_be_read(redis: &RedisServer, server: &Server, shown: &
     shown.error(&store.get(KEY, NOW).await.map(drop).unwrap_err());
 }
 
+/// A value of another type: the decoder's error would quote it.
+#[cfg(any(feature = "json", feature = "messagepack"))]
+async fn show_what_is_of_another_type<C>(server: &Server, codec: C, shown: &mut Shown)
+where
+    C: Codec<String> + Codec<char> + Copy + Send + Sync,
+{
+    let texts = RedisStore::<String, _>::new(server, "app", codec).unwrap();
+    let letters = RedisStore::<char, _>::new(server, "app", codec).unwrap();
+    texts.put(KEY, &VALUE.to_owned(), Lifetime::fresh_for(MINUTE), NOW).await.unwrap();
+    let error = letters.get(KEY, NOW).await.map(drop).unwrap_err();
+    shown.error(&error);
+}
+
 async fn show_all() -> String {
     let mut shown = Shown::default();
     show_builders(&mut shown);
@@ -203,6 +216,10 @@ async fn show_all() -> String {
     let all = open(&redis, &format!("user=all&pass={PASSWORD}"));
     show_errors(&all, &mut shown).await;
     show_what_cannot_be_read(&redis, &all, &mut shown).await;
+    #[cfg(feature = "json")]
+    show_what_is_of_another_type(&all, cache_core::store::Json, &mut shown).await;
+    #[cfg(feature = "messagepack")]
+    show_what_is_of_another_type(&all, cache_core::store::MessagePack, &mut shown).await;
     let logins = [format!("user=few&pass={PASSWORD}"), format!("user=all&pass=no-{PASSWORD}")];
     for login in logins {
         show_errors(&open(&redis, &login), &mut shown).await;

@@ -336,6 +336,21 @@ async fn r5_one_node_that_answers_is_enough_to_begin_with() {
     println!("behind a node that hangs: put after {:?}", began.elapsed());
 }
 
+#[tokio::test]
+async fn r5_the_longest_spans_there_are_do_not_overflow() {
+    let nobody = free_ports(1)[0];
+    for scheme in ["redis", "redis+cluster"] {
+        let builder = Server::builder(&format!("{scheme}://127.0.0.1:{nobody}")).unwrap();
+        let [builder, all] = [builder.clone(), builder.connect_timeout(Duration::MAX)];
+        for builder in [builder, all.heartbeat(Duration::MAX)] {
+            let store = store(&builder.operation_timeout(Duration::MAX).build().unwrap());
+            let answer =
+                tokio::time::timeout(PATIENCE, get(&store, "key")).await.expect("it is refused");
+            assert_eq!(behind(&answer.unwrap_err()), Some(ServerError::Refused));
+        }
+    }
+}
+
 /// Nothing goes on when nobody needs it any more.
 #[test]
 fn r5_no_task_is_left_of_a_cluster_that_was_dropped() {

@@ -8,7 +8,7 @@ use cache_redis::{
     AcquireError, BuildError, ExtendError, LockOptions, RedisLocks, Released, Server,
 };
 use support::{PATIENCE, Proxy, RedisServer, Way, eventually};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(60);
@@ -23,6 +23,12 @@ fn open(redis: &RedisServer) -> RedisLocks {
 
 const fn minute() -> LockOptions {
     LockOptions::new(MINUTE)
+}
+
+/// For how long the server keeps the lock `a`.
+fn left(redis: &RedisServer) -> Duration {
+    let answer = redis.ask(&["PTTL", "app:default:k:{a}"]).unwrap();
+    Duration::from_millis(answer.trim().trim_start_matches(':').parse().unwrap())
 }
 
 #[tokio::test]
@@ -146,6 +152,42 @@ async fn r9_a_lock_outlives_a_connection_and_lasts_no_longer_for_that() {
         }
         assert_eq!(held.release().await.unwrap(), Released::Released);
     }
+}
+
+/// The server does it first, and its answer is looked at last.
+#[tokio::test]
+async fn r9_an_answer_that_is_looked_at_late_makes_it_last_no_longer() {
+    let redis = RedisServer::start();
+    let held = open(&redis).acquire("a", minute()).await.unwrap();
+    held.extend(MINUTE).await.unwrap(); // now the server knows the script
+    let mut long = Box::pin(held.extend(MINUTE * 60));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(Future::poll(long.as_mut(), &mut context).is_pending(), "it is on its way");
+    eventually("the server has done it", async || left(&redis) > MINUTE).await;
+    held.extend(MINUTE / 2).await.unwrap();
+    long.await.unwrap();
+    assert!(held.valid_for() <= left(&redis), "{held:?}");
+}
+
+#[tokio::test]
+async fn r9_a_lock_is_renewed_by_the_ttl_that_was_asked_for_last() {
+    let redis = RedisServer::start();
+    let (short, long) = (Duration::from_secs(3), MINUTE * 60);
+    let held = open(&redis).acquire("a", LockOptions::new(short).renew()).await.unwrap();
+    held.extend(long).await.unwrap();
+    sleep(short / 2).await;
+    assert!(held.valid_for() > MINUTE && left(&redis) > MINUTE, "{held:?}");
+    held.extend(short).await.unwrap();
+    let mut least = held.valid_for();
+    eventually("it is renewed at the third of the shorter one", async || {
+        let left = held.valid_for();
+        let renewed = left > least;
+        least = left;
+        renewed
+    })
+    .await;
+    assert!(left(&redis) <= short);
+    assert_eq!(held.release().await.unwrap(), Released::Released);
 }
 
 /// The server does it, and its answer comes too late.

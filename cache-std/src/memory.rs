@@ -251,7 +251,10 @@ where
                 kept.shard().expire(at, &mut spare, &mut |_, key, value| gone.push((key, value)))
             }
             Mutation::Remove | Mutation::Vacate { .. } => {
-                kept.shard().invalidate(at, &mut |_, key, value| gone.push((key, value)))
+                let there =
+                    kept.shard().invalidate(at, &mut |_, key, value| gone.push((key, value)));
+                // Its lease was in force, and that is all that a vacation needs.
+                there || matches!(mutation, Mutation::Vacate { .. })
             }
             _ => return Err(StoreError::unsupported("mutate")),
         };

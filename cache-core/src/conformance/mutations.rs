@@ -9,7 +9,7 @@ use super::trial::{Finding, Rule, ensure, fresh_for, pass, units};
 use crate::entry::{Freshness, Lifetime};
 use crate::store::{HeldLease, Leases, Mutation, SharedStore, Station, Store, StoreError, Stored};
 
-pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 11] {
+pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 12] {
     [
         Rule {
             id: "mutation-lands",
@@ -45,6 +45,11 @@ pub(super) const fn rules<H: SharedHarness>() -> [Rule<H>; 11] {
             id: "vacate-needs-lease",
             demand: "a vacation removes the entry under a lease that is in force, and under no other",
             check: vacate_needs_lease,
+        },
+        Rule {
+            id: "vacate-lands",
+            demand: "a vacation is done whenever its lease is in force, and else not, though there is no entry",
+            check: vacate_lands,
         },
         Rule {
             id: "mutation-ends-lease",
@@ -268,6 +273,21 @@ fn vacate_needs_lease<H: SharedHarness>(harness: &H) -> Result<Finding, String> 
     ensure(vacate(0, lease)?, "a vacation under a lease in force was refused")?;
     desk.expect(0, None, "after a vacation")?;
     desk.expect_over(0, copy, "after a vacation")?;
+    Ok(Finding::Holds)
+}
+
+fn vacate_lands<H: SharedHarness>(harness: &H) -> Result<Finding, String> {
+    let desk = Desk::new(harness);
+    let vacate = |key, lease| desk.mutate(key, Mutation::vacate(lease), Station::NOBODY);
+    let lease = desk.acquire(0, 100, "though nobody held it")?;
+    let forged = HeldLease::new([7; 16], lease.fence());
+    ensure(!vacate(0, forged)?, "a vacation of an absent key was done under another lease")?;
+    ensure(vacate(0, lease)?, "a vacation of an absent key was refused under a lease in force")?;
+    let over = desk.acquire(1, 100, "though nobody held it")?;
+    let copy = HeldLease::new(*over.token(), over.fence());
+    let released = desk.store.release(harness.key(1).borrow(), over, harness.now());
+    ensure(released.is_ok_and(|done| done), "the lease in force was not released")?;
+    ensure(!vacate(1, copy)?, "a vacation of an absent key was done when its lease was over")?;
     Ok(Finding::Holds)
 }
 

@@ -45,7 +45,8 @@ pub use protobuf::Protobuf;
 #[cfg(feature = "zstd")]
 pub use zstd::Zstd;
 
-/// Why a value could not be encoded or decoded.
+/// Why a value could not be encoded or decoded. Stores hand it on, so it must not quote the value; those of the
+/// library's codecs tell what is wrong, and where.
 pub type CodecError = Box<dyn Error + Send + Sync>;
 
 /// Turns values into bytes and back, for stores outside the process.

@@ -100,7 +100,7 @@ pub trait Lock {
     /// How long it is surely held. Zero once it is lost, and while nobody knows whether it is.
     fn valid_for(&self) -> Duration;
 
-    /// Makes it last for `ttl` from now.
+    /// Makes it last for `ttl` from now, and from each renewal on where it is renewed.
     ///
     /// # Errors
     /// It is lost, or what keeps it did not answer.

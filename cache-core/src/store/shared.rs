@@ -56,7 +56,8 @@ pub enum Mutation<'a, V> {
         /// From before the load.
         lease: HeldLease,
     },
-    /// A load found that there is no such value: it goes, if the lease of the load is in force still.
+    /// A load found that there is no such value: it goes, if the lease of the load is in force still. That is done also
+    /// where nothing was there.
     #[non_exhaustive]
     Vacate {
         /// From before the load.
@@ -180,7 +181,8 @@ pub trait SharedStore<K: ?Sized, V>: Leases<K> {
 /// - Who listens is told after it has happened.
 pub trait AsyncSharedStore<K: ?Sized, V>: AsyncLeases<K> {
     /// Changes the entry of `key` in one step. `false` where nothing was there to remove or to make
-    /// stale, or a fill was refused.
+    /// stale, or a fill or a vacation was refused. A vacation whose lease was in force is `true` whether or not
+    /// something was there: who loaded may count on it that there is nothing.
     ///
     /// # Errors
     /// As for [`Store::put`](super::Store::put).

@@ -26,6 +26,7 @@ pub(crate) enum Defect {
     LandsAnyFill,
     FillKeepsLease,
     VacatesAnyway,
+    VacatesNothing,
     PutKeepsLease,
     ExpireKeepsLease,
     RemoveKeepsLeaseOfAbsent,
@@ -59,6 +60,7 @@ pub(crate) const SHARED_DEFECTS: &[(Defect, &str)] = &[
     (Defect::LandsAnyFill, "fill-needs-lease"),
     (Defect::FillKeepsLease, "fill-ends-lease"),
     (Defect::VacatesAnyway, "vacate-needs-lease"),
+    (Defect::VacatesNothing, "vacate-lands"),
     (Defect::PutKeepsLease, "mutation-ends-lease"),
     (Defect::ExpireKeepsLease, "mutation-ends-lease"),
     (Defect::RemoveKeepsLeaseOfAbsent, "mutation-ends-lease"),
@@ -211,6 +213,10 @@ impl SharedMap {
                     let age = if anew { life.ttl } else { life.age.max(life.ttl) };
                     state.entries.insert(key.to_owned(), (value, life.aged(age), now));
                 }
+            }
+            Mutation::Vacate { .. } if !self.has(Defect::VacatesNothing) => {
+                state.entries.remove(key);
+                return true;
             }
             _ => {
                 state.entries.remove(key);

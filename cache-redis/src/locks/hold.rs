@@ -1,5 +1,8 @@
 //! A lock as its holder knows it: until when it is counted on, and whether its server may have forgotten it.
 
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -24,12 +27,33 @@ pub(super) struct Asked {
 /// By so much, and a fiftieth of its ttl, the server may end it later than its holder thinks.
 const LATE: Duration = Duration::from_secs(1);
 
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// What a holder counts on.
 #[derive(Clone, Copy)]
 pub(super) struct Sure {
     until: Instant,
+    /// A third of its time is over then.
+    renew_at: Instant,
+    /// What was asked for last.
+    ttl: Duration,
+    /// The number of the last question that was begun.
+    question: u64,
     /// The server had it after so many connections had ended.
     lost: u64,
+}
+
+impl Sure {
+    /// No more is counted on than the other has.
+    fn shorten(&mut self, other: Self) {
+        self.until = self.until.min(other.until);
+        self.renew_at = self.renew_at.min(other.renew_at);
+    }
+
+    /// A third of its ttl.
+    fn third(self) -> Duration {
+        (self.ttl / 3).max(SHORTEST)
+    }
 }
 
 impl RedisLocks {
@@ -42,7 +66,9 @@ impl Asked {
     /// The holder's own end of what the server keeps for `ttl`: counted from before it was asked.
     pub(super) fn kept(self, ttl: Duration) -> Sure {
         let ttl = Duration::from_millis(form::millis(ttl));
-        Sure { until: self.at + LockOptions::surely(ttl), lost: self.lost }
+        let until = self.at + LockOptions::surely(ttl);
+        let sure = Sure { until, renew_at: self.at, ttl, question: 0, lost: self.lost };
+        Sure { renew_at: self.at + sure.third(), ..sure }
     }
 }
 
@@ -90,13 +116,17 @@ impl Hold {
         sure.lost != self.locks.server.connections_lost()
     }
 
+    /// Makes it last for `ttl` from now, and from each renewal on.
     pub(super) async fn extend(&self, ttl: Duration) -> Result<(), ExtendError> {
-        let asked = self.locks.asked();
-        // Whatever becomes of the answer, the server may have done it; only that makes it last longer.
-        self.shorten(asked.kept(ttl).until);
-        let renewed = self.locks.desk().renew(&self.name, &self.token, ttl).await;
+        self.ask(Some(ttl)).await
+    }
+
+    /// Asks for this ttl, or again for that which was asked for last.
+    async fn ask(&self, ttl: Option<Duration>) -> Result<(), ExtendError> {
+        let asked = self.begin(ttl).ok_or(ExtendError::Lost)?;
+        let renewed = self.locks.desk().renew(&self.name, &self.token, asked.ttl).await;
         if renewed.map_err(ExtendError::Store)? {
-            self.note(asked.kept(ttl));
+            self.note(asked);
             Ok(())
         } else {
             self.sure.send_replace(None);
@@ -104,22 +134,35 @@ impl Hold {
         }
     }
 
-    /// It is not counted on for longer than this.
-    fn shorten(&self, until: Instant) {
-        self.sure.send_if_modified(|sure| match sure {
-            Some(sure) if sure.until > until => {
-                sure.until = until;
-                true
-            }
-            _ => false,
+    /// Begins a question, and returns what may be counted on when it is answered; `None` where it is lost. Whatever
+    /// becomes of the answer, the server may do it; only the answer makes it last longer.
+    fn begin(&self, ttl: Option<Duration>) -> Option<Sure> {
+        let asked = self.locks.asked();
+        let mut begun = None;
+        self.sure.send_if_modified(|sure| {
+            begun = sure.as_mut().map(|sure| {
+                let question = sure.question + 1;
+                let kept = Sure { question, ..asked.kept(ttl.unwrap_or(sure.ttl)) };
+                sure.shorten(kept);
+                (sure.ttl, sure.question) = (kept.ttl, question);
+                kept
+            });
+            begun.is_some()
         });
+        begun
     }
 
-    /// The server has it, unless it has said otherwise: what is lost does not come back.
+    /// The server has it, unless it has said otherwise: what is lost does not come back. Where a later question was
+    /// begun, the server may have done that after this one, so this one makes it last no longer.
     fn note(&self, now: Sure) {
         self.sure.send_if_modified(|sure| match sure {
-            Some(sure) => {
+            Some(sure) if sure.question == now.question => {
                 *sure = now;
+                true
+            }
+            Some(sure) => {
+                sure.shorten(now);
+                sure.lost = sure.lost.max(now.lost);
                 true
             }
             None => false,
@@ -161,31 +204,32 @@ impl Hold {
         Ok(!matches!(answer, redis::Value::Nil) && reply::bytes(answer)? == self.token)
     }
 
-    /// Renews it at each third, if it is to be renewed; asks for it whenever a connection has ended; and tries
-    /// again soon where the server does not answer. Ends when it is lost, or was left to its ttl.
-    pub(super) async fn guard(self: Arc<Self>, options: LockOptions) {
+    /// Renews it at each third of what was asked for last, if it is to be renewed; asks for it whenever a connection has
+    /// ended; and tries again soon where the server does not answer. Ends when it is lost, or was left to its ttl.
+    pub(super) async fn guard(self: Arc<Self>, renews: bool) {
         let mut moved = self.locks.server.moves();
-        let third = (options.ttl / 3).clamp(Duration::from_millis(1), form::FOR_EVER);
-        let soon = (third / 4).clamp(Duration::from_millis(1), Duration::from_secs(1));
-        let mut renew_at = options.renew.then(|| Instant::now() + third);
+        let mut changes = self.sure.subscribe();
         loop {
             moved.borrow_and_update();
-            let Some(sure) = *self.sure.borrow() else { return };
-            let is_due = renew_at.is_some_and(|at| at <= Instant::now());
+            let Some(sure) = *changes.borrow_and_update() else { return };
+            let is_due = renews && sure.renew_at <= Instant::now();
             if !is_due && !self.is_doubtful(sure) {
-                let over = sure.until + options.ttl.min(form::FOR_EVER) / 50 + LATE;
-                if renew_at.is_none() && over <= Instant::now() {
+                let over = sure.until + sure.ttl / 50 + LATE;
+                if !renews && over <= Instant::now() {
                     return;
                 }
-                rings(&mut moved, renew_at.unwrap_or(over)).await;
+                rings(&mut moved, &mut changes, if renews { sure.renew_at } else { over }).await;
                 continue;
             }
-            let asked =
-                if options.renew { self.extend(options.ttl).await } else { self.confirm().await };
+            let asked = if renews { self.ask(None).await } else { self.confirm().await };
             match asked {
-                Ok(()) => renew_at = renew_at.map(|_| Instant::now() + third),
+                Ok(()) => {}
                 Err(ExtendError::Lost) => return,
-                Err(_) => rings(&mut moved, Instant::now() + soon).await,
+                Err(_) => {
+                    let soon = (sure.third() / 4).clamp(SHORTEST, Duration::from_secs(1));
+                    changes.mark_unchanged(); // by what was just asked
+                    rings(&mut moved, &mut changes, Instant::now() + soon).await;
+                }
             }
         }
     }
@@ -204,8 +248,18 @@ impl Hold {
     }
 }
 
-/// Waits until the connection may have changed, or the time has come.
-async fn rings(moved: &mut watch::Receiver<()>, at: Instant) {
-    // An error: the server's last handle is gone, which this one has.
-    let _ = timeout_at(at, moved.changed()).await;
+/// Waits until the connection or what is counted on may have changed, or the time has come.
+async fn rings(
+    moved: &mut watch::Receiver<()>,
+    changes: &mut watch::Receiver<Option<Sure>>,
+    at: Instant,
+) {
+    // An error: the server's last handle is gone, or the sender, and the guard has both.
+    let (mut moved, mut changed) = (pin!(moved.changed()), pin!(changes.changed()));
+    let either = poll_fn(|context| {
+        let rings =
+            moved.as_mut().poll(context).is_ready() || changed.as_mut().poll(context).is_ready();
+        if rings { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let _ = timeout_at(at, either).await;
 }

@@ -22,6 +22,7 @@ use crate::cluster::Hub;
 use crate::dial::{Dial, Role};
 use crate::driver::{Core, Spans};
 use crate::error::BuildError;
+use crate::form;
 #[cfg(feature = "sentinel")]
 use crate::sentinel::Sentinels;
 use crate::supervisor::Terms;
@@ -165,11 +166,16 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// A setting that cannot be used.
-    pub fn build(self) -> Result<Server, BuildError> {
-        let spans = self.spans;
-        if [spans.answer, spans.connect, spans.terms.heartbeat].iter().any(Duration::is_zero) {
-            return Err(BuildError::ZeroTimeout);
+    pub fn build(mut self) -> Result<Server, BuildError> {
+        let Spans { answer, connect, terms } = &mut self.spans;
+        for span in [answer, connect, &mut terms.heartbeat] {
+            if span.is_zero() {
+                return Err(BuildError::ZeroTimeout);
+            }
+            // The longest cannot be added to an instant.
+            *span = (*span).min(form::FOR_EVER);
         }
+        let spans = self.spans;
         let rings = Arc::new(watch::Sender::new(()));
         let moved = Arc::clone(&rings);
         let target = match &self.goal {

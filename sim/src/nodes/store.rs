@@ -337,7 +337,8 @@ impl State {
             }
             Does::Vacate(_) | Does::Remove => {
                 self.entries.remove(&key);
-                (found.is_some(), Some(Message::Changed(key)))
+                let done = found.is_some() || matches!(does, Does::Vacate(_));
+                (done, Some(Message::Changed(key)))
             }
             Does::Expire => {
                 if let (Some(Stored { mut lifetime, .. }), Some(there)) =

@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::Poll;
 
 use advanced_caching::future::Reach;
@@ -208,6 +210,26 @@ fn that_a_key_is_missing_ends_no_value_of_the_store_if_it_was_to_be_absent() {
         assert!(two.put(1, 1).await.is_stored());
         assert_eq!(one.put_if_absent(1, Loaded::missing()).await, Put::Missing);
         assert_eq!((one.get(&1), far.value(&one, 1)), (Some(1), Some(1)));
+    });
+}
+
+#[test]
+fn that_a_key_is_missing_is_remembered_though_the_store_had_nothing() {
+    on_paused_time(async {
+        let (far, loads) = (Far::new(), Arc::new(AtomicU32::new(0)));
+        let cache = far.process().build().unwrap();
+        for _ in 0..2 {
+            let loads = Arc::clone(&loads);
+            let load = async move |_| {
+                loads.fetch_add(1, Relaxed);
+                Ok::<_, Origin>(Loaded::missing())
+            };
+            let answer = cache.get_or_load_with(&1, load).await;
+            assert!(answer.unwrap_err().is_missing());
+            settled().await;
+        }
+        assert_eq!((loads.load(Relaxed), cache.stats().store_refusals), (1, 0));
+        assert_eq!(far.log(), ["get", "acquire", "vacate"]);
     });
 }
 

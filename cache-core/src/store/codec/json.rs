@@ -1,9 +1,12 @@
 //! Values as text that others can read.
 
 use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use super::{Codec, CodecError, bounded};
 
@@ -21,20 +24,51 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for Json {
     const ID: u8 = 1;
 
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        out.append(&mut serde_json::to_vec(value)?);
+        out.append(&mut serde_json::to_vec(value).map_err(JsonError::of)?);
         Ok(())
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<V, CodecError> {
         let mut decoder = serde_json::Deserializer::from_slice(bytes);
-        let value = bounded::decode(&mut decoder, DEEPEST, bytes.len())?;
-        decoder.end()?;
+        let value = bounded::decode(&mut decoder, DEEPEST, bytes.len()).map_err(JsonError::of)?;
+        decoder.end().map_err(JsonError::of)?;
         Ok(value)
     }
 }
 
+/// What is wrong, and where. The text of the error is left aside: it may quote the value.
+#[derive(Debug)]
+struct JsonError {
+    what: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl JsonError {
+    fn of(error: serde_json::Error) -> Self {
+        let what = match error.classify() {
+            Category::Io => "it cannot be written or read",
+            Category::Syntax => "it is no JSON, or nested too deep",
+            Category::Data => "it is not of this type",
+            Category::Eof => "it ends too early",
+        };
+        Self { what, line: error.line(), column: error.column() }
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, line, column } = self;
+        write!(f, "{what}, at line {line}, column {column}")
+    }
+}
+
+impl Error for JsonError {}
+
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::super::testing::{Endless, List, on_a_small_stack};
     use super::*;
 
@@ -49,6 +83,15 @@ mod tests {
             let value: Result<u32, _> = Json.decode(wrong);
             assert!(value.is_err());
         }
+    }
+
+    #[test]
+    fn errors_tell_what_is_wrong_and_where_and_not_the_value() {
+        let shown =
+            |bytes: &[u8]| Codec::<(u8, u32)>::decode(&Json, bytes).unwrap_err().to_string();
+        assert_eq!(shown(b"[1,\n\"secret\"]"), "it is not of this type, at line 2, column 8");
+        assert_eq!(shown(b"[1,secret]"), "it is no JSON, or nested too deep, at line 1, column 4");
+        assert_eq!(shown(b"[1"), "it ends too early, at line 1, column 2");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Values in a compact form that says what it holds.
 
 use alloc::vec::Vec;
+use core::error::Error;
+use core::fmt;
 
+use rmp_serde::{decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,26 +37,73 @@ impl<V: Serialize + DeserializeOwned> Codec<V> for MessagePack {
     const ID: u8 = 2;
 
     fn encode(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        Ok(rmp_serde::encode::write_named(out, value)?)
+        let start = out.len();
+        let written = encode::write_named(out, value);
+        Ok(written.map_err(|error| Wrong { what: unwritten(&error), at: out.len() - start })?)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<V, CodecError> {
         let mut rest = bytes;
         let mut decoder = rmp_serde::Deserializer::new(&mut rest);
-        let value = bounded::decode(&mut decoder, DEEPEST, bytes.len())?;
-        if rest.is_empty() { Ok(value) } else { Err("bytes follow the value".into()) }
+        match bounded::decode(&mut decoder, DEEPEST, bytes.len()) {
+            Ok(value) if rest.is_empty() => Ok(value),
+            Ok(_) => Err("bytes follow the value".into()),
+            Err(error) => Err(Wrong { what: unread(&error), at: bytes.len() - rest.len() }.into()),
+        }
     }
 }
 
+/// What is wrong, and behind how many bytes. The error itself is left aside: it may quote the value.
+#[derive(Debug)]
+struct Wrong {
+    what: &'static str,
+    at: usize,
+}
+
+const fn unwritten(error: &encode::Error) -> &'static str {
+    match error {
+        encode::Error::UnknownLength => "a length is not known",
+        encode::Error::DepthLimitExceeded => "it is nested too deep",
+        _ => "it has no such form",
+    }
+}
+
+const fn unread(error: &decode::Error) -> &'static str {
+    use decode::Error::*;
+    match error {
+        InvalidMarkerRead(_) | InvalidDataRead(_) => "it ends too early",
+        Utf8Error(_) => "a text is not UTF-8",
+        DepthLimitExceeded => "it is nested too deep",
+        TypeMismatch(_) | OutOfRange | LengthMismatch(_) | Uncategorized(_) | Syntax(_) => {
+            "it is not of this type"
+        }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, behind {} bytes", self.what, self.at)
+    }
+}
+
+impl Error for Wrong {}
+
 #[cfg(test)]
 mod tests {
-    use alloc::string::String;
+    use alloc::string::{String, ToString};
 
     use super::super::testing::{Endless, List, Node, on_a_small_stack};
     use super::*;
 
     fn read<V: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<V, CodecError> {
         MessagePack.decode(bytes)
+    }
+
+    #[test]
+    fn errors_tell_what_is_wrong_and_where_and_not_the_value() {
+        let shown = |bytes: &[u8]| read::<(u8, char)>(bytes).unwrap_err().to_string();
+        assert_eq!(shown(b"\x92\x01\xa6secret"), "it is not of this type, behind 9 bytes");
+        assert_eq!(shown(b"\x92\x01\xa6secr"), "it ends too early, behind 7 bytes");
     }
 
     #[test]
