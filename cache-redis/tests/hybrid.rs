@@ -234,11 +234,19 @@ async fn r3_bytes_that_cannot_be_read_cost_no_caller_an_error() {
     for (key, n) in (0..5).zip(0..) {
         assert_eq!(origin.read(&reader, key).await.unwrap(), format!("{key}: {n}"));
     }
-    assert_eq!((store.stats().corrupt, reader.stats().store_errors), (5, 5));
+    // When the reader's line to the server opens, a load that is under way asks the store once more.
+    let corrupt = store.stats().corrupt;
+    assert!((5..=6).contains(&corrupt), "{corrupt}");
+    assert_eq!(reader.stats().store_errors, corrupt);
+    // All of them have been replaced.
+    let again = memory(&store);
+    for (key, n) in (0..5).zip(0..) {
+        assert_eq!(origin.read(&again, key).await.unwrap(), format!("{key}: {n}"));
+    }
     memory(&writer).put(5, "of another schema".to_owned()).await;
     let other = patient_store(&redis.address()).schema(7);
     assert_eq!(origin.read(&memory(&other), 5).await.unwrap(), "5: 5");
-    assert_eq!(other.stats().foreign, 1);
+    assert!((1..=2).contains(&other.stats().foreign), "{:?}", other.stats());
 }
 
 #[tokio::test]
