@@ -148,6 +148,9 @@ impl BackgroundBuilder {
     /// takes its place within the time of a lease, 5 s. A process that starts while the origin is down has
     /// the last value that was loaded. Where the store is down, or has not answered within 5 s, each process loads for itself.
     ///
+    /// A loader that never ends keeps the lease as long as its process lives, and nobody else loads: give it a
+    /// time-out of its own.
+    ///
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_shared<T, E, F, L>(
