@@ -348,6 +348,28 @@ fn tickets_that_were_dropped_keep_no_other_key_from_loading_for_longer_than_thei
 }
 
 #[test]
+fn a_lapsed_flight_is_given_up_for_another_key_that_loads_and_for_nothing_else() {
+    let mut limits = Limits::default();
+    limits.flights = 2;
+    let table = HashTable::new(Bound::Entries(100), Hasher::default());
+    let policy = Policy::ttl(SECOND).build().unwrap();
+    let mut cache: Flown = Cache::with_limits(policy, table, limits, 0);
+    let later = at(3_600_000);
+    let slow = ticket(cache.lookup(&1, at(0)));
+    let _dropped = ticket(cache.lookup(&2, at(0)));
+    cache.put(3, Loaded::value("three").tag("t"), later);
+    for _ in 0..9 {
+        assert!(matches!(cache.lookup(&3, later), Action::Serve { .. }), "it is fresh");
+        let only = Contract::new().only_if_cached();
+        assert!(matches!(cache.lookup_within(&4, &only, later), Action::Fail { .. }));
+    }
+    // One that takes over needs no place of another's.
+    let _again = ticket(cache.lookup(&2, later));
+    assert_eq!((cache.flights(), cache.stats().forgotten), (2, 0));
+    assert_eq!(cache.complete(&1, slow, "slow", later), Completion::Applied(&"slow"));
+}
+
+#[test]
 fn a_missing_key_is_refreshed_when_asked_to_be() {
     let mut cache = cache(Policy::ttl(SECOND).missing_ttl(SECOND * 60));
     let first = ticket(cache.lookup(&1, at(0)));

@@ -166,13 +166,14 @@ async fn r9_an_answer_that_is_looked_at_late_makes_it_last_no_longer() {
     eventually("the server has done it", async || left(&redis) > MINUTE).await;
     held.extend(MINUTE / 2).await.unwrap();
     long.await.unwrap();
-    assert!(held.valid_for() <= left(&redis), "{held:?}");
+    let left = left(&redis);
+    assert!(held.valid_for() <= left, "{held:?}");
 }
 
 #[tokio::test]
 async fn r9_a_lock_is_renewed_by_the_ttl_that_was_asked_for_last() {
     let redis = RedisServer::start();
-    let (short, long) = (Duration::from_secs(3), MINUTE * 60);
+    let (short, long) = (Duration::from_secs(9), MINUTE * 60);
     let held = open(&redis).acquire("a", LockOptions::new(short).renew()).await.unwrap();
     held.extend(long).await.unwrap();
     sleep(short / 2).await;

@@ -76,6 +76,13 @@ impl<K: Clone + Eq, V> Kept<K, V> {
     }
 }
 
+/// Lets go of the locks, and then of the keys that went with records.
+fn leave<K, V>(mut kept: MutexGuard<'_, Kept<K, V>>, held: impl Sized) {
+    let dropped = kept.book.take_dropped();
+    drop((kept, held));
+    drop(dropped);
+}
+
 /// The leases that are out.
 struct Held<K> {
     by_key: HashMap<K, Lease>,
@@ -169,9 +176,7 @@ where
         let stored = Stored::new(value.clone(), lifetime);
         let stored = kept.put(self.at(key, now), stored, &mut gone);
         held.by_key.remove(key);
-        let dropped = kept.book.take_dropped();
-        drop((kept, held));
-        drop(dropped);
+        leave(kept, held);
         self.receivers.tell(Station::NOBODY, |to| to.changed(key.to_owned()));
         Ok(stored)
     }
@@ -187,9 +192,7 @@ where
         while removed < budget && kept.view().is_due(now) {
             removed += kept.shard().tick(now, (budget - removed).min(64), out);
         }
-        let dropped = kept.book.take_dropped();
-        drop(kept);
-        drop(dropped);
+        leave(kept, ());
         Ok(removed)
     }
 
@@ -258,9 +261,7 @@ where
             }
             _ => return Err(StoreError::unsupported("mutate")),
         };
-        let dropped = kept.book.take_dropped();
-        drop((kept, held));
-        drop(dropped);
+        leave(kept, held);
         self.receivers.tell(by, |to| tell(to, key.to_owned()));
         Ok(done)
     }
@@ -271,9 +272,7 @@ where
         held.by_key.clear();
         let mut kept = self.lock();
         kept.shard().clear(&mut |_, key, value| gone.push((key, value)));
-        let dropped = kept.book.take_dropped();
-        drop((kept, held));
-        drop((gone, dropped));
+        leave(kept, held);
         self.receivers.tell(by, |to| to.cleared());
         Ok(())
     }

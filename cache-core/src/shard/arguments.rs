@@ -39,9 +39,10 @@ impl<Q: ?Sized> Clone for At<'_, Q> {
 
 impl<Q: ?Sized> Copy for At<'_, Q> {}
 
-/// Owned keys that an operation may use up: made before it, dropped after it, outside any lock.
+/// Owned keys that an operation may use up, two at most, with a place for one more that it gives back: made before
+/// it, dropped after it, outside any lock.
 #[derive(Debug)]
-pub struct Spare<K>([Option<K>; 3]); // two to be used, and one that an operation gives back
+pub struct Spare<K>([Option<K>; 3]);
 
 impl<K> Spare<K> {
     /// No key: for operations on keys that have an entry or a record.

@@ -329,13 +329,11 @@ impl<K, R: Places<K, Record>> Book<K, R> {
         self.sweep.disturb();
         self.own_records -= usize::from(record.own);
         self.tickets.flights -= usize::from(record.flight.is_some()).min(self.tickets.flights);
-        match deadline {
-            Some(deadline) => Some(Displaced { hash, key, deadline: Ok(deadline) }),
-            None => {
-                self.let_go(Some(key));
-                None
-            }
-        }
+        let Some(deadline) = deadline else {
+            self.let_go(Some(key));
+            return None;
+        };
+        Some(Displaced { hash, key, deadline: Ok(deadline) })
     }
 
     /// Without a heap there is nowhere to keep a key, and no lock that its drop could be under.

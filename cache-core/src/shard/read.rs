@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::{At, Open, Out, Shard, Spare, plain};
 use crate::action::{Action, Cause};
 use crate::contract::Contract;
-use crate::decide::{Decision, Refusal};
+use crate::decide::{Decision, Refusal, Standing};
 use crate::entry::{Entry, Freshness};
 use crate::record::Record;
 use crate::slot::{Ask, Site};
@@ -118,10 +118,12 @@ where
         let At { hash, key, now } = here;
         let known = self.book.records.find(hash, key).is_some();
         let room = contract.room && (known || self.make_room(now));
-        if room && !contract.only_if_cached {
+        let mut open = self.open(here);
+        let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
+        let flies = open.slot.record.flight.is_some() || contract.only_if_cached;
+        if room && !flies && open.slot.standing(site, Ask::Load, contract) != Standing::Fresh {
             self.give_up_lapsed(now);
         }
-        let mut open = self.open(here);
         let site = Site { policy: &self.book.rules.policy, hash: self.spread(hash), now };
         let decision = open.slot.lookup(site, Ask::Load, contract, &mut self.book.tickets, room);
         let freshness = open.slot.windows.map(|windows| windows.freshness(now));

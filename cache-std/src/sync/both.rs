@@ -117,6 +117,20 @@ where
         under_way.over();
         reach
     }
+
+    /// Changes the store as memory was changed before: who is dropped while it waits for its turn has begun.
+    async fn take_a_turn_to(
+        &self,
+        (second, timer): (&Second<K, V>, &impl Timer),
+        (hash, key): (u64, &K),
+        change: &Change<V>,
+    ) -> Reach {
+        let under_way = UnderWay { inner: self, second, hash, key, over: false };
+        let _turn = second.turn(timer, hash).await;
+        let reach = second.change(timer, (hash, key), change, self.now()).await;
+        under_way.over();
+        reach
+    }
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -143,7 +157,6 @@ where
         let policy = inner.policy.load_full();
         // From before the store is asked: what it has, or was given, may be of before what happens to a tag then.
         let (told, changes) = (second.tags_told(), inner.tables.desk(hash).tag_changes());
-        let near = |loaded| shortened(loaded, second.near_ttl(), &policy);
         let ends = (second, timer);
         if if_absent {
             let is_present;
@@ -155,7 +168,7 @@ where
         change = second.change_by(&loaded, &policy);
         let reach = inner.change(ends, &turn, (hash, &key), &change, inner.now()).await;
         let outdated = reach == Reach::Everywhere && second.is_outdated(&change, told);
-        own = Some((key, near(loaded)));
+        own = Some((key, shortened(loaded, second.near_ttl(), &policy)));
         // Whatever has landed meanwhile: the store has this one.
         let keep = || (!outdated).then(|| self.keep(&mut own, (weight, false), changes));
         let kept = turn.unless_void(keep).flatten();
@@ -236,13 +249,7 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let found = inner.expire(hash, key);
-        // Who is dropped while it waits has begun: memory has changed.
-        let under_way = UnderWay { inner, second, hash, key, over: false };
-        let turn = second.turn(timer, hash).await;
-        let ends = (second, timer);
-        let reach = inner.change(ends, &turn, (hash, key), &Change::Expire, inner.now()).await;
-        under_way.over();
-        drop(turn);
+        let reach = inner.take_a_turn_to((second, timer), (hash, key), &Change::Expire).await;
         inner.expire(hash, key);
         Mutated { found, reach }
     }
@@ -256,13 +263,7 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let found = inner.tables.invalidate(hash, key, inner.now());
-        // Who is dropped while it waits has begun: memory has changed.
-        let under_way = UnderWay { inner, second, hash, key, over: false };
-        let turn = second.turn(timer, hash).await;
-        let ends = (second, timer);
-        let reach = inner.change(ends, &turn, (hash, key), &Change::Remove, inner.now()).await;
-        under_way.over();
-        drop(turn);
+        let reach = inner.take_a_turn_to((second, timer), (hash, key), &Change::Remove).await;
         inner.tables.invalidate(hash, key, inner.now());
         Mutated { found, reach }
     }

@@ -19,7 +19,7 @@ use super::outcome::{LoadPart, Served};
 use super::place::Place;
 use super::reading::{Next, Reading};
 use super::run::Run;
-use super::tables::Desk;
+use super::tables::{Desk, Leaving};
 use crate::error::LoadError;
 use crate::flight::{CannotWait, End, Flight, Joined};
 use crate::pool::Pool;
@@ -154,18 +154,6 @@ where
         let mut desk = inner.tables.desk(self.hash);
         let contract = self.contract.room(room);
         let mut told = tell(desk.lookup(self.key, now, &mut spare, &contract, &mut leaving));
-        let mut lifetime = None;
-        if matches!(told, Told::Refresh(..)) {
-            // The key's `Eq` is called, and a ticket is out.
-            match catch_unwind(AssertUnwindSafe(|| self.lifetime(&desk, now))) {
-                Ok(found) => lifetime = found,
-                Err(payload) => {
-                    let (ticket, old) = told.into_ticket();
-                    unserved = old;
-                    told = ticket.map_or(Told::Busy, |ticket| Told::Panicked(payload, ticket));
-                }
-            }
-        }
         if told.is_granted() && place.is_none() {
             *place = inner.places.take();
         }
@@ -182,6 +170,13 @@ where
         let step = match told {
             Told::Serve(value, freshness) => Step::Serve(self.served(&desk, value, freshness, now)),
             Told::Refresh(old, ticket) => {
+                // The key's `Eq` is called, and a ticket is out.
+                let lifetime = match catch_unwind(AssertUnwindSafe(|| self.lifetime(&desk, now))) {
+                    Ok(lifetime) => lifetime,
+                    Err(payload) => {
+                        self.give_up(desk, (ticket, payload), now, (&mut spare, &mut leaving))
+                    }
+                };
                 let old = Served { lifetime, load: LoadPart::Started, ..Served::plain(old) };
                 let lead = self.lead(&mut desk, (key, ticket), false, pins, now, place);
                 Step::Refresh(old, lead)
@@ -204,14 +199,25 @@ where
             Told::Fail(retry_at, cause) => Step::Fail(retry_at, cause),
             Told::Busy => Step::Busy,
             Told::Panicked(payload, ticket) => {
-                desk.abandon(self.key, now, &mut spare, ticket, &mut leaving);
-                desk.close(&mut leaving);
-                resume_unwind(payload)
+                self.give_up(desk, (ticket, payload), now, (&mut spare, &mut leaving))
             }
         };
         desk.close(&mut leaving);
         drop(unserved);
         step
+    }
+
+    /// Gives a ticket back after a panic of user code, and lets that go on without any lock.
+    fn give_up(
+        &self,
+        mut desk: Desk<'_, K, V>,
+        (ticket, payload): (Ticket, Box<dyn Any + Send>),
+        now: Instant,
+        (spare, leaving): (&mut Spare<K>, &mut Leaving<'_, K, V>),
+    ) -> ! {
+        desk.abandon(self.key, now, spare, ticket, leaving);
+        desk.close(leaving);
+        resume_unwind(payload)
     }
 
     /// A value served from memory, with what the caller wants to know of it.
@@ -342,7 +348,7 @@ enum Told<V> {
     Missing,
     Fail(Instant, Refusal),
     Busy,
-    /// The value's `Clone` or the key's `Eq` panicked while there was a ticket to give back.
+    /// The value's `Clone` panicked while there was a ticket to give back.
     Panicked(Box<dyn Any + Send>, Ticket),
 }
 

@@ -273,6 +273,7 @@ fn followers_of_a_load_that_cannot_land_for_a_panicking_eq_are_answered() {
 #[test]
 fn an_eq_that_panics_while_an_outcome_is_told_leaves_no_load_behind() {
     within_a_minute(|| {
+        let mut panicked = 0;
         for nth in 1..20 {
             let mood = Arc::new(Mood::default());
             let ((time, cache), [a, ..]) = (threaded(), keys(&mood));
@@ -284,6 +285,7 @@ fn an_eq_that_panics_while_an_outcome_is_told_leaves_no_load_behind() {
             if told.is_some() {
                 continue;
             }
+            panicked += 1;
             // Behind the stale window, and within the lease of a load that nobody leads. One load may run
             // at a time, and the one before may be about to end.
             time.advance(secs(11));
@@ -294,5 +296,6 @@ fn an_eq_that_panics_while_an_outcome_is_told_leaves_no_load_behind() {
             }
             assert_eq!(loaded, Some(3), "at call {nth}");
         }
+        assert!(panicked > 2, "{panicked}: the outcome is meant to compare keys");
     });
 }
