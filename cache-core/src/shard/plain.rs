@@ -28,7 +28,7 @@ where
 /// Counts a use of the entry at a position, and lends its value.
 #[inline]
 pub(crate) fn serve<K, V, T: Table<K, V>>(table: &mut T, at: usize) -> Option<Hit<'_, V>> {
-    table.serve(at, |_| true).map(hit_of)
+    table.serve(at, |_| true).map(|entry| hit_of(entry))
 }
 
 const fn hit_of<V>(entry: &Resting<V>) -> Hit<'_, V> {
@@ -54,7 +54,7 @@ where
     Q: Eq + ?Sized,
 {
     let at = table.find(here.hash, here.key)?;
-    table.serve(at, |mark| mark.covers(here.now)).map(hit_of)
+    table.serve(at, |mark| mark.covers(here.now)).map(|entry| hit_of(entry))
 }
 
 /// The same for a fresh value: `None` says nothing, and counts nothing. O(1), one comparison of time.
@@ -66,7 +66,7 @@ where
     Q: Eq + ?Sized,
 {
     let at = table.find(here.hash, here.key)?;
-    fresh(table, at, here.now)
+    lend(table, at, || here.now).map(|value| &*value)
 }
 
 /// What a table alone knows of a key's fresh value.
@@ -106,12 +106,18 @@ where
         table.count_miss();
         return Look::Absent;
     };
-    fresh(table, at, here.now).map_or(Look::Ask, Look::Fresh)
+    lend(table, at, || here.now).map_or(Look::Ask, |value| Look::Fresh(value))
 }
 
+/// Lends the value at a position if it is fresh, and counts a hit and a use. It is lent exclusively,
+/// as a lock's guard wants it that is to hold the value alone. O(1), one comparison of time.
 #[inline(always)]
-fn fresh<K, V, T: Table<K, V>>(table: &mut T, at: usize, now: Instant) -> Option<&V> {
-    table.serve(at, |mark| mark.answers(now)).map(Resting::value)
+pub fn lend<K, V, T: Table<K, V>>(
+    table: &mut T,
+    at: usize,
+    now: impl FnOnce() -> Instant,
+) -> Option<&mut V> {
+    table.serve(at, |mark| mark.answers(now())).map(|entry| &mut entry.value)
 }
 
 /// What became of a value that was to be stored. Keys and values are handed out, to be dropped

@@ -201,7 +201,7 @@ pub trait Table<K, V> {
     /// Lends the entry at a position, if `serves` says of its mark that it may be served. Counts a
     /// use and a hit.
     #[inline]
-    fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&Resting<V>> {
+    fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&mut Resting<V>> {
         let mark = self.entry(at).map(|entry| entry.mark).filter(|mark| serves(*mark))?;
         self.note_use(at);
         if mark.is_stale() {
@@ -209,7 +209,7 @@ pub trait Table<K, V> {
         } else {
             self.count_hit();
         }
-        self.entry(at)
+        self.get_mut(at)
     }
 
     /// Counts a hit. A table may keep this number elsewhere, near to what a hit reads anyway, and

@@ -182,6 +182,34 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
         Some(place)
     }
 
+    /// Lends the entry at a position if it may be served, and counts a hit.
+    #[inline(always)]
+    fn lend(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&mut Resting<V>> {
+        let entry = &mut self.rows.get_mut(&mut self.far, at)?.entry;
+        if !serves(entry.mark) {
+            return None;
+        }
+        if entry.mark.is_stale() {
+            self.house.tally.stale_hits += 1;
+        } else {
+            count(&mut self.hits, &mut self.house.tally.hits);
+        }
+        Some(entry)
+    }
+
+    /// The same, and a use that counts: out of the way of what is hot.
+    #[cold]
+    #[inline(never)]
+    fn lend_and_note(
+        &mut self,
+        at: usize,
+        serves: impl FnOnce(Mark) -> bool,
+    ) -> Option<&mut Resting<V>> {
+        self.lend(at, serves)?;
+        note_use(&self.rows, at);
+        self.get_mut(at)
+    }
+
     /// All positions in use are below this one.
     const fn end(&self) -> usize {
         (u32::BITS - self.live.leading_zeros()) as usize
@@ -271,19 +299,11 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
     }
 
     #[inline(always)]
-    fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&Resting<V>> {
-        let entry = &self.rows.get(&self.far, at)?.entry;
-        let mark = entry.mark;
-        if !serves(mark) {
-            return None;
+    fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&mut Resting<V>> {
+        if self.rows.uses().full() >> at & 1 == 0 {
+            return self.lend_and_note(at, serves);
         }
-        note_use(&self.rows, at);
-        if mark.is_stale() {
-            self.house.tally.stale_hits += 1;
-        } else {
-            count(&mut self.hits, &mut self.house.tally.hits);
-        }
-        Some(entry)
+        self.lend(at, serves)
     }
 
     fn weight_at(&self, _at: usize) -> u32 {

@@ -23,7 +23,7 @@ use super::counted::{Counted, Counts};
 use super::due::{Due, Watch};
 use super::limit::Limit;
 use super::live::LiveTiming;
-use super::lock::Lock;
+use super::lock::{Lent, Lock, Spin};
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use super::room::{Room, position};
 use crate::flight::Flight;
@@ -418,6 +418,30 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         self.for_each_book(|book| stats += book.stats());
         (0..self.tables.len()).for_each(|table| stats += self.table(table).tally());
         stats
+    }
+}
+
+impl<K: Eq, V, T: Table<K, V> + Numbered> Cells<K, V, Spin<T>> {
+    /// Lends the fresh value under its table's lock, or tells what else the table knows. The time is
+    /// asked for once the key is found.
+    #[inline(always)]
+    pub(crate) fn lend<Q>(
+        &self,
+        hash: u64,
+        key: &Q,
+        now: impl FnOnce() -> Instant,
+    ) -> Look<Lent<'_, V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (table, _, hash) = self.locate::<T>(hash);
+        let mut table = table.lock();
+        let Some(at) = table.find(hash, key) else {
+            table.count_miss();
+            return Look::Absent;
+        };
+        Spin::lend(table, |table| plain::lend(table, at, now)).map_or(Look::Ask, Look::Fresh)
     }
 }
 

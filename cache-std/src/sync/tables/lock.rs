@@ -16,11 +16,23 @@ pub(crate) trait Lock<T> {
     fn try_lock(&self) -> Option<Self::Guard<'_>>;
 }
 
-/// Models know nothing of spinning: to them, a lock is a lock.
+/// Models know nothing of spinning: to them, a lock is a lock. It lends nothing, so that callers go
+/// the longer way.
 #[cfg(all(test, shuttle))]
 pub(crate) use Park as Spin;
+#[cfg(all(test, shuttle))]
+pub(crate) type Lent<'a, U> = &'a mut U;
+#[cfg(all(test, shuttle))]
+impl<T> Park<T> {
+    pub(super) fn lend<'a, U>(
+        _: MutexGuard<'a, T>,
+        _: impl FnOnce(&mut T) -> Option<&mut U>,
+    ) -> Option<Lent<'a, U>> {
+        None
+    }
+}
 #[cfg(not(all(test, shuttle)))]
-pub(crate) use spinning::Spin;
+pub(crate) use spinning::{Lent, Spin};
 
 /// The standard library's mutex: waiters sleep.
 pub(crate) struct Park<T>(Mutex<T>);
@@ -50,23 +62,28 @@ impl<T> Lock<T> for Park<T> {
 
 #[cfg(not(all(test, shuttle)))]
 mod spinning {
-    use spin::mutex::{SpinMutex, SpinMutexGuard};
+    use lock_api::{MappedMutexGuard, Mutex, MutexGuard};
+    use spin::mutex::SpinMutex;
 
     use super::super::primitives::pause;
     use super::Lock;
 
     /// One locked read-modify-write to take, a plain store to release. Waiters spin a bounded number
     /// of times and then yield.
-    pub(crate) struct Spin<T>(SpinMutex<T>);
+    pub(crate) struct Spin<T>(Mutex<SpinMutex<()>, T>);
+
+    /// A part of what is under a [`Spin`] lock, and the lock, which is held as long: two words, which
+    /// functions return in registers.
+    pub(crate) type Lent<'a, U> = MappedMutexGuard<'a, SpinMutex<()>, U>;
 
     impl<T> Lock<T> for Spin<T> {
         type Guard<'a>
-            = SpinMutexGuard<'a, T>
+            = MutexGuard<'a, SpinMutex<()>, T>
         where
             T: 'a;
 
         fn new(value: T) -> Self {
-            Self(SpinMutex::new(value))
+            Self(Mutex::new(value))
         }
 
         #[inline]
@@ -81,9 +98,18 @@ mod spinning {
     }
 
     impl<T> Spin<T> {
+        /// Lends a part of what is under the lock.
+        #[inline(always)]
+        pub(in super::super) fn lend<'a, U>(
+            guard: MutexGuard<'a, SpinMutex<()>, T>,
+            part: impl FnOnce(&mut T) -> Option<&mut U>,
+        ) -> Option<Lent<'a, U>> {
+            MutexGuard::try_map(guard, part).ok()
+        }
+
         #[cold]
         #[inline(never)] // it would cost every hit a few saved registers
-        fn wait(&self) -> SpinMutexGuard<'_, T> {
+        fn wait(&self) -> MutexGuard<'_, SpinMutex<()>, T> {
             for attempt in 0.. {
                 pause(attempt);
                 // Looked at before it is asked for: asking takes the line away from the holder.
@@ -138,6 +164,17 @@ mod tests {
         outlives_a_panic::<Spin<u64>>();
         outlives_a_panic::<Seq<u64>>();
         outlives_a_panic::<Park<u64>>();
+    }
+
+    #[test]
+    fn a_part_that_is_lent_keeps_the_lock_held_and_none_lets_go_of_it() {
+        let lock = Spin::new((1, 2));
+        let lent = Spin::lend(lock.lock(), |pair| Some(&mut pair.1)).unwrap();
+        assert_eq!(*lent, 2);
+        assert!(lock.try_lock().is_none());
+        drop(lent);
+        assert!(Spin::lend(lock.lock(), |_| None::<&mut i32>).is_none());
+        assert!(lock.try_lock().is_some());
     }
 
     #[test]

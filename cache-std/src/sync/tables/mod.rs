@@ -10,7 +10,7 @@ use core::borrow::Borrow;
 use core::hash::BuildHasherDefault;
 use std::hash::DefaultHasher;
 
-use cache_core::shard::plain::Look;
+pub(super) use cache_core::shard::plain::Look;
 use cache_core::shard::{At, Limits, Spare};
 use cache_core::table::{Bound, HashTable, HeapSet, Table, WAYS};
 use cache_core::{Contract, Entry, Instant, Policy, Stats};
@@ -51,6 +51,7 @@ use cells::{AskBook, Cells};
 pub(super) use desk::Desk;
 pub(super) use leaving::Leaving;
 use limit::part;
+pub(super) use lock::Lent;
 use lock::{Park, Spin};
 pub(super) use unlocked::Plain;
 use unlocked::PlainSets;
@@ -170,6 +171,15 @@ impl<K: Eq, V> Tables<K, V> {
     pub(super) fn quick(&self) -> Option<&PlainSets<K, V>> {
         match self {
             Self::Plain(cells) if Plain::<K, V>::MAY_BE => Some(cells),
+            _ => None,
+        }
+    }
+
+    /// The usual arrangement of what is not plain numbers, if it is that.
+    #[inline(always)]
+    pub(super) const fn sets(&self) -> Option<&Cells<K, V, SpinSet<K, V>>> {
+        match self {
+            Self::Sets(cells) => Some(cells),
             _ => None,
         }
     }
