@@ -440,7 +440,9 @@ impl StoreHarness for Chained {
 
     /// Another process: what is near is its own.
     fn another(&self, store: &Self::Store) -> Option<Self::Store> {
-        Some(store.clone())
+        let (near, far) = (store.near(), store.far());
+        let far = Chain::new(Arc::clone(far.near()), Arc::clone(far.far()));
+        Some(Chain::new(Arc::clone(near), far))
     }
 }
 

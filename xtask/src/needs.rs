@@ -52,6 +52,18 @@ const VALGRIND: Need = Need {
     component: None,
 };
 
+/// A compiler of the system's that comes with the standard library's source.
+const SYSTEMS_RUST: Need = Need {
+    what: "a Rust compiler in /usr/bin with its library's source",
+    probe: &[
+        "sh",
+        "-c",
+        "/usr/bin/cargo --version && ls $(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/std",
+    ],
+    packages: &["rustc-web", "cargo-web", "rust-web-src"],
+    component: None,
+};
+
 /// Sees to it that everything is there that the tests need.
 ///
 /// # Errors
@@ -74,6 +86,14 @@ pub(crate) fn for_redis() -> Result<(), String> {
 /// One line that says what to install.
 pub(crate) fn for_instructions() -> Result<(), String> {
     provide(&VALGRIND)
+}
+
+/// Sees to it that the standard library can be built by the system's compiler.
+///
+/// # Errors
+/// One line that says what to install.
+pub(crate) fn for_systems_rust() -> Result<(), String> {
+    provide(&SYSTEMS_RUST)
 }
 
 fn provide(need: &Need) -> Result<(), String> {

@@ -56,13 +56,15 @@ fn run_one(n: usize, count: usize, step: Step) -> Outcome {
     Outcome { name: step.name, passed, took }
 }
 
-fn command(words: &[String], variables: &[(&str, &str)]) -> (bool, String) {
+fn command(words: &[String], variables: &[(&str, String)]) -> (bool, String) {
     let Some((program, arguments)) = words.split_first() else {
         return (false, "an empty command".into());
     };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
-    command.envs(VARIABLES.iter().copied()).envs(variables.iter().copied());
+    command
+        .envs(VARIABLES.iter().copied())
+        .envs(variables.iter().map(|(name, value)| (name, value)));
     match command.output() {
         Ok(output) => {
             let text = [output.stdout, output.stderr].concat();

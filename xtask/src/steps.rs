@@ -17,7 +17,7 @@ pub(crate) struct Step {
 
 pub(crate) enum Action {
     /// A command, with variables set for it alone.
-    Command { words: Vec<String>, variables: Vec<(&'static str, &'static str)> },
+    Command { words: Vec<String>, variables: Vec<(&'static str, String)> },
     /// A check in this program: what it found, or what is wrong.
     Check(fn() -> Result<String, String>),
 }
@@ -158,10 +158,10 @@ fn redis() -> Vec<Step> {
 /// else.
 fn models() -> Vec<Step> {
     let test = "cargo test --locked -p cache-std --lib models:: --target-dir";
-    let model = |name, folder, flags| {
+    let model = |name, folder, flags: &str| {
         let mut step = command("models", name, &format!("{test} {folder}"));
         if let Action::Command { variables, .. } = &mut step.action {
-            variables.push(("RUSTFLAGS", flags));
+            variables.push(("RUSTFLAGS", flags.into()));
         }
         step
     };
@@ -213,7 +213,7 @@ fn docs() -> Vec<Step> {
         format!("cargo doc --locked --no-deps --all-features --document-private-items{packages}");
     let mut step = command("docs", "documentation", &words);
     if let Action::Command { variables, .. } = &mut step.action {
-        variables.push(("RUSTDOCFLAGS", "-D warnings"));
+        variables.push(("RUSTDOCFLAGS", "-D warnings".into()));
     }
     vec![step]
 }

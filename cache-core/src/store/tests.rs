@@ -119,6 +119,98 @@ fn provided_async_methods_are_sendable_and_loop_over_get() {
     assert_eq!(polled_once(task).unwrap(), (1, true));
 }
 
+/// A store that something happens to right after it was read.
+#[derive(Default)]
+struct Meddled {
+    store: One,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Store<u32, u8> for Meddled {
+    fn get(&self, key: &u32, now: Instant) -> Result<Option<Stored<u8>>, StoreError> {
+        let found = self.store.get(key, now);
+        let then = self.then.lock().unwrap().take();
+        if let Some(then) = then {
+            then();
+        }
+        found
+    }
+
+    fn put(&self, key: &u32, value: &u8, life: Lifetime, now: Instant) -> Result<(), StoreError> {
+        self.store.put(key, value, life, now)
+    }
+
+    fn remove(&self, key: &u32, now: Instant) -> Result<bool, StoreError> {
+        self.store.remove(key, now)
+    }
+
+    fn clear(&self, _: Instant) -> Result<(), StoreError> {
+        *self.store.0.lock().unwrap() = None;
+        Ok(())
+    }
+}
+
+type Chained = Chain<One, Meddled>;
+
+/// What a chain has near after a read that copied a value of key 1, a minute old, while `then` was done
+/// to the chain.
+fn near_after(then: impl FnOnce(&Chained) + Send + 'static) -> Option<u8> {
+    let chain = Arc::new(Chained::default());
+    let minute_old = Lifetime::fresh_for(Duration::from_secs(3_600)).aged(MINUTE.ttl);
+    chain.far().put(&1, &1, minute_old, NOW).unwrap();
+    let meddler = Arc::clone(&chain);
+    *chain.far().then.lock().unwrap() = Some(Box::new(move || then(&meddler)));
+    assert_eq!(Store::get(&*chain, &1, NOW).unwrap().unwrap().value, 1);
+    chain.near().get(&1, NOW).unwrap().map(|near| near.value)
+}
+
+#[test]
+fn what_a_chain_copies_while_it_is_changed_does_not_stay() {
+    assert_eq!(near_after(|_| {}), Some(1));
+    assert_eq!(near_after(|chain| Store::put(chain, &1, &2, MINUTE, NOW).unwrap()), None);
+    assert_eq!(near_after(|chain| assert!(Store::remove(chain, &1, NOW).unwrap())), None);
+    // One after which it may be anything: `One` cannot be cleared, so that is an error.
+    assert_eq!(near_after(|chain| assert!(Store::clear(chain, NOW).is_err())), None);
+}
+
+#[test]
+fn what_a_chain_copies_stays_if_another_key_is_changed() {
+    let another = |chain: &Chained| assert!(!Store::remove(chain, &2, NOW).unwrap());
+    assert_eq!(near_after(another), Some(1));
+}
+
+#[test]
+fn a_change_that_had_begun_before_a_read_of_a_chain_counts_as_well() {
+    let chain = Arc::new(Chained::default());
+    let minute_old = Lifetime::fresh_for(Duration::from_secs(3_600)).aged(MINUTE.ttl);
+    chain.far().put(&1, &1, minute_old, NOW).unwrap();
+    // The far part of a change is done once it was read, the near part before it is copied.
+    let reader = Arc::clone(&chain);
+    let read = move || assert!(Store::get(&*reader, &1, NOW).unwrap().is_some());
+    let meddler = Arc::clone(&chain);
+    let far = move || meddler.far().store.put(&1, &2, MINUTE, NOW).unwrap();
+    let change = chain.begin_change();
+    *chain.far().then.lock().unwrap() = Some(Box::new(far));
+    read();
+    assert!(chain.near().get(&1, NOW).unwrap().is_none());
+    drop(change);
+    read();
+    assert_eq!(chain.near().get(&1, NOW).unwrap().unwrap().value, 2);
+}
+
+#[test]
+fn tasks_copies_meet_changes_as_well() {
+    let chain = Arc::new(Chain::new(Ready(One::default()), Ready(Meddled::default())));
+    let minute_old = Lifetime::fresh_for(Duration::from_secs(3_600)).aged(MINUTE.ttl);
+    chain.far().0.put(&1, &1, minute_old, NOW).unwrap();
+    let meddler = Arc::clone(&chain);
+    let then = move || polled_once(AsyncStore::put(&*meddler, &1, &2, MINUTE, NOW)).unwrap();
+    *chain.far().0.then.lock().unwrap() = Some(Box::new(then));
+    assert_eq!(polled_once(AsyncStore::get(&*chain, &1, NOW)).unwrap().unwrap().value, 1);
+    assert!(chain.near().0.get(&1, NOW).unwrap().is_none());
+    assert_eq!(polled_once(AsyncStore::get(&*chain, &1, NOW)).unwrap().unwrap().value, 2);
+}
+
 #[test]
 fn errors_tell_their_cause_and_keep_its_source() {
     let error = StoreError::unavailable("connection refused");
