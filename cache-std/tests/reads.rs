@@ -1,5 +1,6 @@
 //! Reads on terms of their own, and reads of many keys.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -349,4 +350,47 @@ fn a_batch_counts_as_one_load() {
     let found = cache.get_or_load_many(&keys, tens(&Calls::default(), &[])).unwrap();
     assert!(found.iter().zip(&keys).all(|(value, key)| *value == Some(10 * key)));
     assert_eq!(cache.get_or_load(&9_999, load(1)).unwrap(), 1, "the place is free again");
+}
+
+/// Hits are quickest by the shared tick, which no other test here uses: a way of their own, with
+/// fresh values only.
+#[test]
+fn by_the_shared_tick_values_are_found_while_fresh_and_each_get_counts_once() {
+    let cache: Cache<String, Arc<str>> = Cache::builder().ttl(SECOND * 3_600).build().unwrap();
+    let value: Arc<str> = "one".into();
+    assert_eq!(cache.get("1"), None);
+    cache.put("1".into(), Arc::clone(&value));
+    for _ in 0..5 {
+        assert_eq!(cache.get("1").as_deref(), Some("one"));
+    }
+    assert_eq!(Arc::strong_count(&value), 2, "each copy was dropped once");
+    assert!(cache.expire("1").found);
+    assert_eq!(cache.get("1"), None, "there, and not fresh");
+    cache.put("1".into(), Arc::clone(&value));
+    assert_eq!(cache.get("1").as_deref(), Some("one"));
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.stale_hits), (6, 2, 0));
+    drop(cache);
+    assert_eq!(Arc::strong_count(&value), 1);
+}
+
+/// A value that breaks when it is copied, until told otherwise.
+struct Fragile(Arc<AtomicU64>);
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        assert_eq!(self.0.load(Ordering::SeqCst), 0, "broken");
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn by_the_shared_tick_a_copy_that_breaks_lets_go_of_its_set() {
+    let breaks = Arc::new(AtomicU64::new(1));
+    let cache: Cache<u64, Fragile> = Cache::builder().ttl(SECOND * 3_600).build().unwrap();
+    cache.put(1, Fragile(Arc::clone(&breaks)));
+    let get = || catch_unwind(AssertUnwindSafe(|| cache.get(&1).is_some()));
+    assert!(get().is_err());
+    breaks.store(0, Ordering::SeqCst);
+    assert!(get().unwrap(), "nobody holds the set's lock");
 }

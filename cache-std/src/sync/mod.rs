@@ -29,6 +29,7 @@ pub(crate) mod call;
 pub(crate) mod chore;
 pub(crate) mod control;
 mod ear;
+mod get;
 mod iter;
 pub(crate) mod lead;
 mod listener;

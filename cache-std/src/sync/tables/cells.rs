@@ -13,7 +13,7 @@ use core::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cache_core::shard::plain::{self, Look, Placed};
+use cache_core::shard::plain::{self, Placed};
 use cache_core::shard::{At, Book, Limits, Rules, Shard, View, carry_over, expire_all};
 use cache_core::table::{HashTable, Place, Rows, Set, Table};
 use cache_core::{Cause, Entry, FlightId, Instant, Policy, Stats};
@@ -23,7 +23,7 @@ use super::counted::{Counted, Counts};
 use super::due::{Due, Watch};
 use super::limit::Limit;
 use super::live::LiveTiming;
-use super::lock::{Lent, Lock, Spin};
+use super::lock::Lock;
 use super::primitives::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use super::room::{Room, position};
 use crate::flight::Flight;
@@ -33,6 +33,7 @@ mod change;
 mod limits;
 #[cfg(all(test, shuttle))]
 mod models;
+mod reads;
 mod sweeps;
 
 /// A table that is one of many of a cache, each with a number of its own.
@@ -194,50 +195,6 @@ impl<K, V, L> Cells<K, V, L> {
 }
 
 impl<K: Eq, V, L> Cells<K, V, L> {
-    /// The fast way to a value: one lock, one comparison of time.
-    #[inline(always)]
-    pub(super) fn hit<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-        V: Clone,
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let (table, _, hash) = self.locate::<T>(hash);
-        let mut table = table.lock();
-        plain::hit(&mut *table, At { hash, key, now }).map(|hit| hit.value.clone())
-    }
-
-    /// The same for a value that is fresh.
-    pub(super) fn fresh_hit<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-        V: Clone,
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let (table, _, hash) = self.locate::<T>(hash);
-        let mut table = table.lock();
-        plain::fresh_hit(&mut *table, At { hash, key, now }).cloned()
-    }
-
-    /// A copy of the fresh value, or what else the table alone can tell.
-    #[inline(always)]
-    pub(super) fn look<T, Q>(&self, hash: u64, key: &Q, now: Instant) -> Look<V>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-        V: Clone,
-        T: Table<K, V> + Numbered,
-        L: Lock<T>,
-    {
-        let (table, _, hash) = self.locate::<T>(hash);
-        let mut table = table.lock();
-        plain::look(&mut *table, At { hash, key, now }).cloned()
-    }
-
     /// Stores a plain value under the table's lock alone, and hands it out if there was no room for it.
     /// Or gives both back: then the book is to be asked.
     #[inline(always)]
@@ -418,30 +375,6 @@ impl<K: Eq, V, L> Cells<K, V, L> {
         self.for_each_book(|book| stats += book.stats());
         (0..self.tables.len()).for_each(|table| stats += self.table(table).tally());
         stats
-    }
-}
-
-impl<K: Eq, V, T: Table<K, V> + Numbered> Cells<K, V, Spin<T>> {
-    /// Lends the fresh value under its table's lock, or tells what else the table knows. The time is
-    /// asked for once the key is found.
-    #[inline(always)]
-    pub(crate) fn lend<Q>(
-        &self,
-        hash: u64,
-        key: &Q,
-        now: impl FnOnce() -> Instant,
-    ) -> Look<Lent<'_, V>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let (table, _, hash) = self.locate::<T>(hash);
-        let mut table = table.lock();
-        let Some(at) = table.find(hash, key) else {
-            table.count_miss();
-            return Look::Absent;
-        };
-        Spin::lend(table, |table| plain::lend(table, at, now)).map_or(Look::Ask, Look::Fresh)
     }
 }
 
