@@ -1,5 +1,6 @@
 //! Reads on terms of their own, and reads of many keys.
 
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -352,11 +353,23 @@ fn a_batch_counts_as_one_load() {
     assert_eq!(cache.get_or_load(&9_999, load(1)).unwrap(), 1, "the place is free again");
 }
 
-/// Hits are quickest by the shared tick, which no other test here uses: a way of their own, with
-/// fresh values only.
+/// Caches by the shared tick, which no other test here uses. Their hits go a way of their own: of one
+/// table that holds all, and of many sets.
+fn ticking<K, V>(capacity: usize) -> Cache<K, V>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    Cache::builder().capacity(capacity).ttl(SECOND * 3_600).build().unwrap()
+}
+
 #[test]
 fn by_the_shared_tick_values_are_found_while_fresh_and_each_get_counts_once() {
-    let cache: Cache<String, Arc<str>> = Cache::builder().ttl(SECOND * 3_600).build().unwrap();
+    [100, 10_000].into_iter().for_each(found_while_fresh);
+}
+
+fn found_while_fresh(capacity: usize) {
+    let cache: Cache<String, Arc<str>> = ticking(capacity);
     let value: Arc<str> = "one".into();
     assert_eq!(cache.get("1"), None);
     cache.put("1".into(), Arc::clone(&value));
@@ -374,6 +387,18 @@ fn by_the_shared_tick_values_are_found_while_fresh_and_each_get_counts_once() {
     assert_eq!(Arc::strong_count(&value), 1);
 }
 
+#[test]
+fn by_the_shared_tick_numbers_in_one_table_are_found_while_fresh() {
+    let cache: Cache<u64, u64> = ticking(100);
+    assert_eq!(cache.get(&1), None);
+    cache.put(1, 7);
+    assert_eq!((cache.get(&1), cache.get_or_load(&1, load(8)).unwrap()), (Some(7), 7));
+    assert!(cache.expire(&1).found);
+    assert_eq!(cache.get(&1), None, "there, and not fresh");
+    let stats = cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.loads), (2, 2, 0));
+}
+
 /// A value that breaks when it is copied, until told otherwise.
 struct Fragile(Arc<AtomicU64>);
 
@@ -385,12 +410,16 @@ impl Clone for Fragile {
 }
 
 #[test]
-fn by_the_shared_tick_a_copy_that_breaks_lets_go_of_its_set() {
+fn by_the_shared_tick_a_copy_that_breaks_lets_go_of_its_lock() {
+    [100, 10_000].into_iter().for_each(broken_and_let_go);
+}
+
+fn broken_and_let_go(capacity: usize) {
     let breaks = Arc::new(AtomicU64::new(1));
-    let cache: Cache<u64, Fragile> = Cache::builder().ttl(SECOND * 3_600).build().unwrap();
+    let cache: Cache<u64, Fragile> = ticking(capacity);
     cache.put(1, Fragile(Arc::clone(&breaks)));
     let get = || catch_unwind(AssertUnwindSafe(|| cache.get(&1).is_some()));
     assert!(get().is_err());
     breaks.store(0, Ordering::SeqCst);
-    assert!(get().unwrap(), "nobody holds the set's lock");
+    assert!(get().unwrap(), "nobody holds the lock");
 }

@@ -220,12 +220,41 @@ impl<K, V, S> HashTable<K, V, S> {
     }
 
     fn evict_one(&mut self, small: usize) -> Option<Row<K, V>> {
+        let at = self.victim(small)?;
+        self.take(at)
+    }
+
+    /// The position of an entry that has to go, and leaves a ghost if it should.
+    #[inline]
+    fn victim(&mut self, small: usize) -> Option<usize> {
         let victim = self.ranks.victim(&mut Rows(&mut self.rows), small)?;
         if self.ranks.ghosts.len() < self.rows.len() {
             self.ranks.ghosts.resize(self.rows.len(), 0);
         }
         self.ranks.remember(victim, self.rows[victim.at].hash);
-        self.take(victim.at)
+        Some(victim.at)
+    }
+
+    /// Puts a newcomer in the place of the one entry that has to go: nothing moves. Gives it back where
+    /// none can be found.
+    fn supplant(
+        &mut self,
+        newcomer: Row<K, V>,
+        small: usize,
+    ) -> Result<(usize, Row<K, V>), Row<K, V>> {
+        let Some(at) = self.victim(small) else { return Err(newcomer) };
+        let old = core::mem::replace(&mut self.rows[at], newcomer);
+        self.ranks.release(old.entry.mark, at);
+        if let Ok(place) = self.index.find_entry(old.hash, |n| *n as usize == at) {
+            place.remove();
+        }
+        let Row { hash, weight, .. } = self.rows[at];
+        self.index.insert_unique(hash, u32::of(at), |at| self.rows[*at as usize].hash);
+        self.weight = self.weight - u64::from(old.weight) + u64::from(weight);
+        if let Some(times) = self.times.get_mut(at) {
+            *times = Times::UNSET;
+        }
+        Ok((at, old))
     }
 
     /// Takes a row out and closes the gap with the last one.
@@ -313,6 +342,21 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
         Some(&mut self.rows.get_mut(at)?.entry)
     }
 
+    #[inline(always)]
+    fn serve(&mut self, at: usize, serves: impl FnOnce(Mark) -> bool) -> Option<&mut Resting<V>> {
+        let entry = &mut self.rows.get_mut(at)?.entry;
+        if !serves(entry.mark) {
+            return None;
+        }
+        entry.note_use();
+        if entry.mark.is_stale() {
+            self.house.tally.stale_hits += 1;
+        } else {
+            self.house.tally.hits += 1;
+        }
+        Some(entry)
+    }
+
     fn weight_at(&self, at: usize) -> u32 {
         self.rows.get(at).map_or(0, |row| row.weight)
     }
@@ -332,6 +376,15 @@ impl<K, V, S> Table<K, V> for HashTable<K, V, S> {
         }
         let main = self.ranks.is_welcome(hash, &mut Rows(&mut self.rows), room)
             || self.ranks.is_filling(room);
+        if matches!(self.bound, Bound::Entries(most) if most == self.rows.len()) {
+            let newcomer = Row { hash, key, entry, weight };
+            let (at, old) =
+                self.supplant(newcomer, room.small).map_err(|back| (back.key, back.entry))?;
+            self.ranks.admit(&mut self.rows[at].entry.mark, at, main);
+            self.house.tally.evictions += 1;
+            evicted(old.hash, old.key, old.entry);
+            return Ok(at);
+        }
         let before = (self.rows.len(), self.weight);
         self.evict_until(VICTIMS, room.small, |table| table.fits(weight), evicted);
         if !self.fits(weight) && !self.is_no_fuller(weight, before) {

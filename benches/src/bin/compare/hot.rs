@@ -20,6 +20,15 @@ pub(crate) fn u64_1k(setup: &Setup, bench: &'static str) -> Vec<Row> {
     hot::<u64, u64>(setup, bench, Work { entries: 1_000, asked: 1_000, value: u64::of })
 }
 
+/// Few entries: this library keeps them in one table.
+pub(crate) fn u64_small(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    hot::<u64, u64>(setup, bench, Work { entries: 250, asked: 250, value: u64::of })
+}
+
+pub(crate) fn str_small(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    hot::<String, _>(setup, bench, Work { entries: 250, asked: 250, value: Arc::<str>::of })
+}
+
 pub(crate) fn u64_100k(setup: &Setup, bench: &'static str) -> Vec<Row> {
     hot::<u64, u64>(setup, bench, Work { entries: 100_000, asked: 100_000, value: u64::of })
 }

@@ -60,9 +60,11 @@ const fn bench(
 
 const BENCHES: &[Bench] = &[
     bench("hot_u64_1k", "get, all hits, u64 to u64, 1,000 entries", hot::u64_1k),
+    bench("hot_u64_small", "get, all hits, u64 to u64, 250 entries of 500", hot::u64_small),
     bench("hot_u64_100k", "get, all hits, u64 to u64, 100,000 entries", hot::u64_100k),
     bench("hot_u64_1m", "get, all hits, u64 to u64, 1,000,000 entries", hot::u64_1m),
     bench("hot_str_1k", "get, all hits, String to Arc<str>, 1,000 entries", hot::str_1k),
+    bench("hot_str_small", "the same, 250 entries of 500", hot::str_small),
     bench("hot_1kib_100k", "get, all hits, String to 1 KiB of Arc<str>, 100,000", hot::kib_100k),
     bench("same8_u64", "get, all threads on the same 8 keys", hot::same8),
     bench("overwrite", "put of keys that are there, 50,000 in 100,000", writes::overwrite),

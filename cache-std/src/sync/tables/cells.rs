@@ -40,6 +40,11 @@ mod sweeps;
 pub(crate) trait Numbered {
     /// The hash by which table `number` knows a key, of its hash as it is and as it was spread.
     fn known_as(number: usize, hash: u64, spread: u64) -> u64;
+    /// The table of a hash that was spread.
+    #[inline(always)]
+    fn choose<L>(tables: &Room<L>, spread: u64) -> (usize, &L) {
+        tables.choose(spread)
+    }
     /// The number of the table, of so many, that holds the keys known by a hash.
     fn number_of(known: u64, tables: usize) -> usize;
     /// Positions that one write sweeps.
@@ -63,6 +68,12 @@ impl<K, V, S> Numbered for HashTable<K, V, S> {
     #[inline(always)]
     fn known_as(_: usize, hash: u64, _: u64) -> u64 {
         hash
+    }
+
+    /// Where there is one table, the lock need not wait for multiplications.
+    #[inline(always)]
+    fn choose<L>(tables: &Room<L>, spread: u64) -> (usize, &L) {
+        if tables.len() == 1 { (0, &tables[0]) } else { tables.choose(spread) }
     }
 
     fn number_of(known: u64, tables: usize) -> usize {
@@ -171,7 +182,7 @@ impl<K, V, L> Cells<K, V, L> {
     #[inline(always)]
     pub(super) fn locate<T: Numbered>(&self, hash: u64) -> (&L, usize, u64) {
         let spread = spread(hash);
-        let (number, table) = self.tables.choose(spread);
+        let (number, table) = T::choose(&self.tables, spread);
         (&table.0, number, T::known_as(number, hash, spread))
     }
 

@@ -12,7 +12,7 @@ use core::slice;
 use std::alloc::{alloc, dealloc, handle_alloc_error};
 
 /// Items that stay where they are, as in a boxed slice.
-pub(super) struct Room<T> {
+pub(crate) struct Room<T> {
     start: NonNull<T>,
     len: usize,
     layout: Layout,
