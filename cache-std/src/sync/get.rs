@@ -24,12 +24,10 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let inner = &*self.inner;
-        if let Some(tables) = inner.tables.quick() {
-            let (hash, now) = (inner.hash(key), TickTime::latest());
-            return match tables.hot(hash, key, now) {
-                Some(value) => Some(value),
-                None => self.get_slowly(hash, key, now),
-            };
+        if let Some(tables) = inner.tables.quick()
+            && let Some(value) = tables.hot(inner.hash(key), key, TickTime::latest())
+        {
+            return Some(value);
         }
         if Plain::<K, V>::MAY_BE {
             return self.get_elsewhere(key);
@@ -129,13 +127,18 @@ where
         inner.tables.look_within(inner.hash(key), key, inner.now(), &inner.contract())
     }
 
-    /// The same for numbers that are not in sets.
+    /// The same for numbers that are not hot, or not in sets. It is given nothing but the key: in loops
+    /// of hits, registers would be kept for what else is known.
+    #[cold]
     #[inline(never)]
     fn get_elsewhere<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        if self.inner.tables.quick().is_some() {
+            return self.get_slowly(self.inner.hash(key), key, TickTime::latest());
+        }
         let mut elsewhere = None;
         match self.lend_of_one(key, &mut elsewhere) {
             Some(lent) => Some(lent.clone()),

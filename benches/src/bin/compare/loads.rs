@@ -40,12 +40,13 @@ fn copies<P: Peer<u64, u64>>() -> impl Iterator<Item = P> {
 
 /// A peer that has a thousand keys. One of sets may lack some though it is only half full, with some seeds (2 in a
 /// hundred); each of them would be loaded again and again, by another thread, which takes as long as thousands of
-/// hits.
+/// hits. One whose shards follow from a hash as it is may lack some with every seed, in two processes of a hundred:
+/// the hasher has a part for all of a process. It is measured as it is; its loads are on this thread, and cheap.
 fn whole<P: Peer<u64, u64>>() -> P {
     const KEYS: u64 = 1_000;
     let made = || peer::filled::<_, _, P>(2 * KEYS as usize, KEYS, |n| n);
     let is_whole = |peer: &P| (0..KEYS).all(|key| peer.get(&key).is_some());
-    core::iter::repeat_with(made).take(16).find(is_whole).expect("it has room for all")
+    core::iter::repeat_with(made).take(16).find(is_whole).unwrap_or_else(made)
 }
 
 struct Hits<'a> {
