@@ -440,9 +440,8 @@ impl StoreHarness for Chained {
 
     /// Another process: what is near is its own.
     fn another(&self, store: &Self::Store) -> Option<Self::Store> {
-        let (near, far) = (store.near(), store.far());
-        let far = Chain::new(Arc::clone(far.near()), Arc::clone(far.far()));
-        Some(Chain::new(Arc::clone(near), far))
+        let far = Chain::new(store.far().near().clone(), store.far().far().clone());
+        Some(Chain::new(store.near().clone(), far))
     }
 }
 

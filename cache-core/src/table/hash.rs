@@ -464,3 +464,33 @@ impl<K, V, S> HashTable<K, V, S> {
         self.rows.iter().map(|row| &row.key).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Instant;
+    use core::hash::BuildHasherDefault;
+
+    type Hashing = BuildHasherDefault<std::hash::DefaultHasher>;
+
+    #[test]
+    fn who_takes_a_victims_place_leaves_nothing_of_it() {
+        let mut table: HashTable<u64, u64, Hashing> =
+            HashTable::new(Bound::Entries(10), Hashing::default());
+        let mut gone = std::collections::HashSet::new();
+        for key in 0..1_000_u64 {
+            let entry = Resting::new(key, Mark::new(Instant::FAR_FUTURE));
+            let weight = key as u32 % 7 + 1;
+            let hash = table.hash(&key);
+            let out = &mut |_, key, _| assert!(gone.insert(key), "{key} goes once");
+            let at = table.insert(hash, key, entry, weight, out).map_err(drop).unwrap();
+            assert_eq!(table.find(hash, &key), Some(at));
+        }
+        assert_eq!((table.len(), table.index.len(), gone.len()), (10, 10, 990));
+        let held: u64 = (0..10).map(|at| u64::from(table.weight_at(at))).sum();
+        assert_eq!(table.weight(), held);
+        let found = |key: &u64| table.find(table.hash(key), key).is_some();
+        assert!((0..1_000).all(|key| found(&key) != gone.contains(&key)));
+        assert_eq!(table.house().tally.evictions, 990);
+    }
+}
