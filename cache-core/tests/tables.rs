@@ -2,6 +2,7 @@
 //! and the bound holds.
 #![cfg(all(feature = "hashbrown", feature = "heapless", feature = "sets"))]
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
@@ -321,6 +322,44 @@ fn stored<T: Table<u8, u8>>(pair: &mut Pair<T>, hash: u64, weight: u32) -> bool 
     let newcomer = plain::Newcomer { hash, key: 0, rest, value: 0, weight };
     let placed = plain::insert(&mut pair.table, None, newcomer, &mut |_, _, _| {});
     matches!(placed, plain::Placed::Stored)
+}
+
+/// A key that counts how often it was compared.
+struct Compared<'a>(u64, &'a Cell<u32>);
+
+impl PartialEq for Compared<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.1.update(|times| times + 1);
+        self.0 == other.0
+    }
+}
+
+impl Eq for Compared<'_> {}
+
+/// All of a set's keys have the same tag, the lowest byte of their hashes, and differ in the next.
+#[test]
+fn whoever_is_put_looks_at_no_stranger_of_the_same_tag() {
+    fn compares<'a, T: Table<Compared<'a>, u64>>(mut table: T, times: &'a Cell<u32>) {
+        let timing = Rules::new(Policy::forever().build().unwrap(), 0).timing();
+        for (value, compared) in [(1, 0), (2, 20)] {
+            times.set(0);
+            for key in 0..20 {
+                let hash = key << 8 | 7;
+                let rest = timing.rest(Instant::from_secs(1), hash).unwrap();
+                let key = Compared(key, times);
+                let newcomer = plain::Newcomer { hash, key, rest, value, weight: 1 };
+                match plain::put(&mut table, newcomer, &mut |_, _, _| {}) {
+                    plain::Placed::Stored => assert_eq!(value, 1),
+                    plain::Placed::Replaced(old) => assert_eq!((old, value), (1, 2)),
+                    plain::Placed::NotKept(..) => unreachable!("there is room"),
+                }
+            }
+            assert_eq!(times.get(), compared);
+        }
+    }
+    let times = Cell::new(0);
+    compares(HeapSet::new(0, WAYS), &times);
+    compares(SetTable::<_, _, 1, 1>::new(), &times);
 }
 
 /// Where nothing comes back, no newcomer ever asks the main queue for a place.

@@ -157,7 +157,7 @@ pub fn put<K: Eq, V, T: Table<K, V>>(
     out: Out<'_, K, V>,
 ) -> Placed<K, V> {
     let Newcomer { hash, key, rest, value, weight } = newcomer;
-    let found = table.find(hash, &key);
+    let found = table.find_to_put(hash, &key);
     match replace(table, found, rest, value, weight, |_| ()) {
         Ok(old) => Placed::Replaced(old),
         Err(value) => insert(table, found, Newcomer { hash, key, rest, value, weight }, out),

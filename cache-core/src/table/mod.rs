@@ -117,6 +117,17 @@ pub trait Table<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized;
 
+    /// The same for a caller who [inserts](Self::insert) what is not found. It may look at what an
+    /// insertion needs, to tell strangers apart before it looks at their keys.
+    #[inline]
+    fn find_to_put<Q>(&self, hash: u64, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        self.find(hash, key)
+    }
+
     /// Hash, key and entry at a position.
     fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)>;
 

@@ -134,6 +134,24 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
         (u64::from(self.number) << 16) | u64::from(low)
     }
 
+    /// The first of these positions that has the key.
+    #[inline(always)]
+    fn first_with<Q>(&self, mut positions: u32, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        while positions != 0 {
+            let at = positions.trailing_zeros() as usize;
+            // Tags of rows that have left stay, and find no row.
+            if self.rows.get(&self.far, at).is_some_and(|row| row.key.borrow() == key) {
+                return Some(at);
+            }
+            positions &= positions - 1;
+        }
+        None
+    }
+
     /// Where a newcomer goes, and whether to the main queue: to a free position, or to that of an
     /// entry that has to go. `None` if neither can be had.
     fn position_for(&mut self, hash: u64) -> Option<(usize, bool)> {
@@ -266,16 +284,18 @@ impl<K, V, R: Rows<Place<K, V>>> Table<K, V> for Set<K, V, R> {
         Q: Eq + ?Sized,
     {
         let [tag, ..] = hash.to_le_bytes();
-        let mut equal = equal(&self.tags, tag);
-        while equal != 0 {
-            let at = equal.trailing_zeros() as usize;
-            // Tags of rows that have left stay, and find no row.
-            if self.rows.get(&self.far, at).is_some_and(|row| row.key.borrow() == key) {
-                return Some(at);
-            }
-            equal &= equal - 1;
-        }
-        None
+        self.first_with(equal(&self.tags, tag), key)
+    }
+
+    /// Strangers with the same tag are in one of ten sets; their entries and keys would be waited for.
+    #[inline]
+    fn find_to_put<Q>(&self, hash: u64, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let [tag, more, ..] = hash.to_le_bytes();
+        self.first_with(equal(&self.tags, tag) & equal(&self.more, more), key)
     }
 
     fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)> {

@@ -86,6 +86,15 @@ impl<K, V, const SETS: usize, const R: usize> Table<K, V> for SetTable<K, V, SET
         Some(number * STRIDE + self.sets.get(number)?.find(hash, key)?)
     }
 
+    fn find_to_put<Q>(&self, hash: u64, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let number = Self::number_of(hash);
+        Some(number * STRIDE + self.sets.get(number)?.find_to_put(hash, key)?)
+    }
+
     fn get(&self, at: usize) -> Option<(u64, &K, &Resting<V>)> {
         self.sets.get(at / STRIDE)?.get(at % STRIDE)
     }

@@ -225,7 +225,7 @@ impl<K: Eq, V, L> Cells<K, V, L> {
             return Err((key, value));
         }
         let Some(rest) = self.timing.read().rest(now, hash) else { return Err((key, value)) };
-        let found = table.find(hash, &key);
+        let found = table.find_to_put(hash, &key);
         let sooner = |at| self.due.note(at);
         match plain::replace(&mut *table, found, rest, value, weight, sooner) {
             Ok(old) => {
