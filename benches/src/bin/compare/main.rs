@@ -69,6 +69,7 @@ const BENCHES: &[Bench] = &[
     bench("same8_u64", "get, all threads on the same 8 keys", hot::same8),
     bench("overwrite", "put of keys that are there, 50,000 in 100,000", writes::overwrite),
     bench("insert_evict", "put of new keys into a full cache of 100,000", writes::insert_evict),
+    bench("insert_evict_str", "the same, String to Arc<str>", writes::insert_evict_str),
     bench("zipf_u64", "read-through, Zipf 0.99 over 1 M keys, capacity 100,000", zipf::numbers),
     bench("zipf_str", "read-through, Zipf 0.99 over 100,000 Strings, capacity 10,000", zipf::texts),
     bench("tail", "as zipf_u64 with more threads than cores, by 16 operations", tail::tail),

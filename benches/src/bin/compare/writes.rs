@@ -1,8 +1,10 @@
 //! Puts, on one thread.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Instant;
 
-use cache_benches::keys;
+use cache_benches::keys::{self, Key, Value};
 use cache_benches::peer::{self, Table};
 use cache_benches::peers::{self, VisitTables};
 use cache_benches::round::{Contestant, Round};
@@ -32,9 +34,9 @@ impl VisitTables<u64, u64> for Overwrite<'_> {
         let keys = self.keys;
         let play = move || {
             // What the peers before have driven out of the processor's caches comes back first.
-            put_all(&peer, keys.iter().copied());
+            put_all(&peer, keys.iter().map(|key| (*key, *key)));
             let start = Instant::now();
-            put_all(&peer, keys.iter().copied());
+            put_all(&peer, keys.iter().map(|key| (*key, *key)));
             Round::alone(start.elapsed(), keys.len())
         };
         self.contestants.push(Contestant::new(P::NAME, 1, play));
@@ -42,29 +44,44 @@ impl VisitTables<u64, u64> for Overwrite<'_> {
 }
 
 pub(crate) fn insert_evict(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    insert::<u64, u64>(setup, bench)
+}
+
+/// Keys and values are made before they are timed; what has to go for them is freed.
+pub(crate) fn insert_evict_str(setup: &Setup, bench: &'static str) -> Vec<Row> {
+    insert::<String, Arc<str>>(setup, bench)
+}
+
+fn insert<K: Key, V: Value>(setup: &Setup, bench: &'static str) -> Vec<Row> {
     let puts = setup.request.either(1 << 16, 1 << 15);
-    let mut insert = Insert { puts, contestants: vec![] };
+    let mut insert = Insert::<K, V> { puts, contestants: vec![], kinds: PhantomData };
     peers::caches(&setup.request, &mut insert);
     setup.play(bench, &mut insert.contestants, setup.request.rounds(11, 5))
 }
 
-struct Insert {
+struct Insert<K, V> {
     puts: u64,
     contestants: Vec<Contestant<'static>>,
+    kinds: PhantomData<(K, V)>,
 }
 
-impl VisitTables<u64, u64> for Insert {
-    fn visit<P: Table<u64, u64>>(&mut self) {
+impl<K: Key, V: Value> VisitTables<K, V> for Insert<K, V> {
+    fn visit<P: Table<K, V>>(&mut self) {
         // Twice the capacity, so that every shard is full, and its ghosts are, too.
         let mut next = 2 * CAPACITY as u64;
-        let peer: P = peer::filled(CAPACITY, next, |n| n);
+        let peer: P = peer::filled(CAPACITY, next, V::of);
         let puts = self.puts;
+        let mut made = Vec::with_capacity(puts as usize);
         let play = move || {
-            put_all(&peer, next..next + puts / 8);
-            next += puts / 8;
+            let mut make = |entries, made: &mut Vec<(K, V)>| {
+                made.extend((next..next + entries).map(|n| (K::nth(n), V::of(n))));
+                next += entries;
+            };
+            make(puts / 8, &mut made);
+            put_all(&peer, made.drain(..));
+            make(puts, &mut made);
             let start = Instant::now();
-            put_all(&peer, next..next + puts);
-            next += puts;
+            put_all(&peer, made.drain(..));
             Round::alone(start.elapsed(), puts as usize)
         };
         self.contestants.push(Contestant::new(P::NAME, 1, play));
@@ -72,8 +89,8 @@ impl VisitTables<u64, u64> for Insert {
 }
 
 #[inline(never)]
-fn put_all<P: Table<u64, u64>>(peer: &P, keys: impl Iterator<Item = u64>) {
-    for key in keys {
-        peer.put(key, key);
+fn put_all<K: Key, V: Value, P: Table<K, V>>(peer: &P, entries: impl Iterator<Item = (K, V)>) {
+    for (key, value) in entries {
+        peer.put(key, value);
     }
 }
