@@ -94,15 +94,15 @@ pub(crate) static CLEAR: Script = script!(
 
 /// A lease where there is none: answers its number, which is above all before, and not below the server's
 /// time in microseconds, so that a server which forgot everything goes on from there. The number outlives
-/// the lease by the time that clocks may be set back.
+/// the lease by the time that clocks may be set back. It is asked for by a write where it is taken, too: a server
+/// that takes no writes says so to those who would wait for a holder who can leave nothing there.
 pub(crate) static ACQUIRE: Script = script!(
-    "if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+    "local last = tonumber(redis.call('GET', KEYS[2]) or '0') or 0
      local time = redis.call('TIME')
-     local last = tonumber(redis.call('GET', KEYS[2]) or '0') or 0
+     if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
      local fence = math.max(last + 1, time[1] * 1000000 + time[2])
      local text = string.format('%.0f', fence)
      redis.call('SET', KEYS[2], text, 'PX', ARGV[3])
-     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
      return text"
 );
 

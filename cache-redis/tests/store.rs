@@ -186,6 +186,32 @@ async fn r8_a_lease_whose_answer_was_lost_is_given_back() {
     }
 }
 
+/// Its holder cannot leave anything there, so there is nothing to wait for.
+#[tokio::test]
+async fn r3_a_server_that_takes_no_writes_does_not_say_that_a_lease_is_taken() {
+    let redis = RedisServer::start();
+    let holder = texts(&open(&redis), "app", b"n");
+    let lease = holder.acquire("key", MINUTE * 60, NOW).await.unwrap().unwrap();
+    let troubles = [
+        (["REPLICAOF", "127.0.0.1", "1"].as_slice(), ["REPLICAOF", "NO", "ONE"].as_slice()),
+        (&["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"]),
+    ];
+    for (begin, end) in troubles {
+        // One that has not been refused yet asks the server.
+        let other = texts(&open(&redis), "app", b"n");
+        assert!(other.acquire("key", MINUTE, NOW).await.unwrap().is_none());
+        redis.ask(begin).unwrap();
+        assert!(other.acquire("key", MINUTE, NOW).await.is_err());
+        redis.ask(end).unwrap();
+    }
+    let taken = async || matches!(holder.acquire("key", MINUTE, NOW).await, Ok(None));
+    eventually("it is still taken", taken).await;
+    let fence = lease.fence();
+    assert!(holder.release("key", lease, NOW).await.unwrap());
+    let next = holder.acquire("key", MINUTE, NOW).await.unwrap().unwrap();
+    assert!(next.fence() > fence);
+}
+
 #[tokio::test]
 async fn who_hears_expiries_keeps_entries_beyond_their_life_and_others_do_not() {
     let redis = RedisServer::start();
