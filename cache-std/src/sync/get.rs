@@ -24,10 +24,12 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let inner = &*self.inner;
-        if let Some(tables) = inner.tables.quick()
-            && let Some(value) = tables.hot(inner.hash(key), key, TickTime::latest())
-        {
-            return Some(value);
+        if let Some(tables) = inner.tables.quick() {
+            let hash = inner.hash(key);
+            if let Some(value) = tables.hot(hash, key, TickTime::latest()) {
+                return Some(value);
+            }
+            return self.get_slowly(hash, key, TickTime::latest());
         }
         if Plain::<K, V>::MAY_BE {
             return self.get_elsewhere(key);
@@ -136,9 +138,6 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        if self.inner.tables.quick().is_some() {
-            return self.get_slowly(self.inner.hash(key), key, TickTime::latest());
-        }
         let mut elsewhere = None;
         match self.lend_of_one(key, &mut elsewhere) {
             Some(lent) => Some(lent.clone()),
