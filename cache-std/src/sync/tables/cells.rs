@@ -186,6 +186,13 @@ impl<K, V, L> Cells<K, V, L> {
         (&table.0, number, T::known_as(number, hash, spread))
     }
 
+    /// The table of a key with its lock, and the hash that was spread for it.
+    #[inline(always)]
+    pub(super) fn locate_only<T: Numbered>(&self, hash: u64) -> (&L, u64) {
+        let spread = spread(hash);
+        (&T::choose(&self.tables, spread).1.0, spread)
+    }
+
     pub(super) fn table<T>(&self, number: usize) -> L::Guard<'_>
     where
         L: Lock<T>,

@@ -6,12 +6,15 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 /// Threads that have a place of their own at a time; all others share one more.
 const OWN: usize = 31; // and a mask
 
+/// A thread keeps its place's number times what a place takes: a hit need not multiply.
+const SCALE: usize = 64;
+
 /// Which of the places are taken, process-wide: one bit each.
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// A thread that has not asked for a place yet.
 const UNKNOWN: usize = usize::MAX;
-const SHARED: usize = OWN;
+const SHARED: usize = OWN * SCALE;
 
 thread_local! {
     static PLACE: Cell<usize> = const { Cell::new(UNKNOWN) };
@@ -26,16 +29,17 @@ pub(super) struct Stripes<const N: usize> {
     lent: AtomicUsize,
 }
 
-/// The numbers of one place.
+/// The numbers of one place, which takes as many bytes as [`SCALE`] says.
 #[repr(align(64))]
 struct Stripe<const N: usize>([AtomicU64; N]);
 
-/// A thread's own place.
+/// A thread's own place, times [`SCALE`].
 #[derive(Clone, Copy)]
 pub(super) struct Own(usize);
 
 impl<const N: usize> Stripes<N> {
     pub(super) fn new() -> Self {
+        const { assert!(size_of::<Stripe<N>>() == SCALE) }
         let stripe = |_| Stripe([const { AtomicU64::new(0) }; N]);
         Self { places: Box::new(core::array::from_fn(stripe)), lent: AtomicUsize::new(SHARED) }
     }
@@ -51,7 +55,7 @@ impl<const N: usize> Stripes<N> {
     #[inline(always)]
     pub(super) fn increment_own<const WHICH: usize>(&self, Own(place): Own) {
         // Places that are lent are below the last: the mask spares a test.
-        let count = &self.places[place & OWN].0[WHICH];
+        let count = &self.places[place / SCALE & OWN].0[WHICH];
         // Nobody else writes here, so nothing is lost in between.
         count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
@@ -70,7 +74,7 @@ impl<const N: usize> Stripes<N> {
             UNKNOWN => find_place(),
             place => place,
         };
-        self.places[place].0[WHICH].fetch_add(1, Ordering::Relaxed);
+        self.places[place / SCALE].0[WHICH].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn sum<const WHICH: usize>(&self) -> u64 {
@@ -80,12 +84,12 @@ impl<const N: usize> Stripes<N> {
 
 /// A thread's place, from now on. One that is ending and has given its place back shares.
 fn find_place() -> usize {
-    let place = TENANCY.try_with(|tenancy| tenancy.0).unwrap_or(SHARED);
+    let place = TENANCY.try_with(|tenancy| tenancy.0 * SCALE).unwrap_or(SHARED);
     PLACE.set(place);
     place
 }
 
-/// Has a place until the thread ends.
+/// Has the place of this number until the thread ends.
 struct Tenancy(usize);
 
 impl Tenancy {
@@ -94,7 +98,7 @@ impl Tenancy {
         let take = |taken| Some(taken | 1 << free(taken)).filter(|_| free(taken) < OWN);
         // Acquire: what the last tenant has counted is seen, and added to.
         let taken = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, take);
-        Self(taken.map_or(SHARED, free))
+        Self(taken.map_or(OWN, free))
     }
 }
 

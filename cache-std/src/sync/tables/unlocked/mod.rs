@@ -19,6 +19,8 @@ use cache_core::shard::plain::Look;
 use cache_core::table::{Place, Set, WAYS};
 use cache_core::{Instant, Mark, Policy, Stats};
 use wide::u8x16;
+#[cfg(not(target_arch = "x86_64"))]
+use wide::{bytemuck, u16x8};
 
 use super::cells::Cells;
 use super::stripes::Stripes;
@@ -46,6 +48,9 @@ pub(crate) struct PlainSets<K, V> {
     cells: Cells<K, V, SeqSet<K, V>>,
     counts: Stripes<3>,
 }
+
+/// So many of the lowest bits of a hash that was spread play no part in tags.
+const UNASKED: u32 = PlainSet::<(), ()>::UNASKED;
 
 /// All hits take the lock: if told so, and in models, whose atomics are larger than they should be.
 const LOCKED: bool = cfg!(any(cache_locked_reads, all(test, any(loom, shuttle))));
@@ -123,8 +128,8 @@ impl<K: Eq, V> PlainSets<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let (cell, hash) = self.cell(hash);
-        match peek(cell, hash, key, Used::full, serves)? {
+        let (cell, spread) = self.cell(hash);
+        match peek(cell, spread, key, Used::full, serves)? {
             Look::Fresh(Found { value, mark, .. }) => Some((value, mark)),
             _ => None,
         }
@@ -136,8 +141,8 @@ impl<K: Eq, V> PlainSets<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let (cell, hash) = self.cell(hash);
-        match peek(cell, hash, key, Used::live, |mark| mark.answers(now)) {
+        let (cell, spread) = self.cell(hash);
+        match peek(cell, spread, key, Used::live, |mark| mark.answers(now)) {
             Some(Look::Fresh(found)) => Look::Fresh(self.count::<HITS>(found)),
             Some(Look::Absent) => {
                 self.counts.increment::<MISSES>();
@@ -160,11 +165,11 @@ impl<K: Eq, V> PlainSets<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let (cell, hash) = self.cell(hash);
+        let (cell, spread) = self.cell(hash);
         let serves = |mark: Mark| {
             if even_stale { mark.answers_even_stale(now) } else { mark.answers(now) }
         };
-        let Look::Fresh(found) = peek(cell, hash, key, Used::live, serves)? else { return None };
+        let Look::Fresh(found) = peek(cell, spread, key, Used::live, serves)? else { return None };
         Some(match found.mark.is_stale() {
             true => self.count::<STALE_HITS>(found),
             false => self.count::<HITS>(found),
@@ -177,11 +182,10 @@ impl<K: Eq, V> PlainSets<K, V> {
         found.value
     }
 
-    /// The set of a key, and the hash by which that knows it.
+    /// The set of a key, and the hash that was spread for it.
     #[inline(always)]
     fn cell(&self, hash: u64) -> (&SeqSet<K, V>, u64) {
-        let (cell, _, hash) = self.cells.locate::<PlainSet<K, V>>(hash);
-        (cell, hash)
+        self.cells.locate_only::<PlainSet<K, V>>(hash)
     }
 
     /// Lets [`hot`](Self::hot) and [`hot_or_stale`](Self::hot_or_stale) answer nothing, or something
@@ -211,7 +215,7 @@ struct Found<'a, V> {
 #[inline(always)]
 fn peek<'a, K, V, Q>(
     cell: &'a SeqSet<K, V>,
-    hash: u64,
+    spread: u64,
     key: &Q,
     among: impl Fn(&Used) -> u32,
     serves: impl Fn(Mark) -> bool,
@@ -226,7 +230,7 @@ where
     let seen = cell.begin();
     // SAFETY: the cell lives as long as its borrow.
     let rows = unsafe { PlainRows::of(cell.as_ptr(), among) };
-    let mut candidates = rows.matches(hash);
+    let mut candidates = rows.matches(spread);
     while candidates != 0 {
         let at = candidates.trailing_zeros() as usize;
         // SAFETY: `rows` was read from the cell, and says that a row is or was there.
@@ -287,11 +291,10 @@ impl<'a, K, V> PlainRows<'a, K, V> {
         }
     }
 
-    /// One bit for each row whose tag is that of a hash.
+    /// One bit for each row whose tag is that of a hash that was spread.
     #[inline(always)]
-    fn matches(&self, hash: u64) -> u32 {
-        let [tag, ..] = hash.to_le_bytes();
-        let wanted = splat(tag);
+    fn matches(&self, spread: u64) -> u32 {
+        let wanted = pairs(spread);
         let [low, high] = self.tags.map(|tags| tags.simd_eq(wanted).to_bitmask());
         (low | (high << 16)) & self.among
     }
@@ -320,25 +323,23 @@ impl<'a, K, V> PlainRows<'a, K, V> {
     }
 }
 
-/// Sixteen times the same byte. Left to itself the compiler multiplies, which puts four cycles more
-/// between a key and its row.
+/// The two bytes of a hash of which rows have one as their tag, eight times.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn splat(tag: u8) -> u8x16 {
-    use core::arch::x86_64::{
-        _mm_cvtsi32_si128, _mm_shufflelo_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi64,
-    };
+fn pairs(spread: u64) -> u8x16 {
+    use core::arch::x86_64::{_mm_cvtsi64_si128, _mm_shufflelo_epi16, _mm_unpacklo_epi64};
+    const { assert!(UNASKED == 16) }
     // SAFETY: every x86-64 processor has SSE2, and both types are sixteen bytes of any kind.
     unsafe {
-        let one = _mm_cvtsi32_si128(i32::from(tag));
-        let two = _mm_unpacklo_epi8(one, one);
-        let eight = _mm_shufflelo_epi16::<0>(two);
-        core::mem::transmute(_mm_unpacklo_epi64(eight, eight))
+        let hash = _mm_cvtsi64_si128(spread.cast_signed());
+        let four = _mm_shufflelo_epi16::<0b01_01_01_01>(hash); // the second of its words
+        core::mem::transmute(_mm_unpacklo_epi64(four, four))
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn splat(tag: u8) -> u8x16 {
-    u8x16::splat(tag)
+fn pairs(spread: u64) -> u8x16 {
+    let pair = (spread >> UNASKED) as u16;
+    bytemuck::cast(u16x8::splat(pair.to_le()))
 }
