@@ -257,7 +257,7 @@ where
 
 /// What a reader has copied of a set's head, and where it counts uses.
 struct PlainRows<'a, K, V> {
-    start: *const Place<K, V>,
+    set: *const PlainSet<K, V>,
     among: u32,
     tags: [u8x16; 2],
     used: &'a Used,
@@ -284,7 +284,7 @@ impl<'a, K, V> PlainRows<'a, K, V> {
             let used = &*set.byte_add(PlainSet::<K, V>::NEAR).cast::<Used>();
             Self {
                 among: among(used),
-                start: set.byte_add(PlainSet::<K, V>::FAR).cast::<Place<K, V>>(),
+                set,
                 tags: [tags.read_volatile(), tags.add(1).read_volatile()],
                 used,
             }
@@ -309,10 +309,12 @@ impl<'a, K, V> PlainRows<'a, K, V> {
         // SAFETY: there is room for `WAYS` rows in the set, and this one was initialised. The copies may be
         // of anything: they are not looked at.
         unsafe {
-            let row = self.start.add(at);
-            let key = row.byte_add(Place::<K, V>::KEY).cast::<MaybeUninit<K>>();
-            let mark = row.byte_add(Place::<K, V>::MARK).cast::<MaybeUninit<Mark>>();
-            let value = row.byte_add(Place::<K, V>::VALUE).cast::<MaybeUninit<V>>();
+            // From the set on, which is at hand: an address of the rows' own would have to be made.
+            let row = self.set.byte_add(at * size_of::<Place<K, V>>());
+            let rows = PlainSet::<K, V>::FAR;
+            let key = row.byte_add(rows + Place::<K, V>::KEY).cast::<MaybeUninit<K>>();
+            let mark = row.byte_add(rows + Place::<K, V>::MARK).cast::<MaybeUninit<Mark>>();
+            let value = row.byte_add(rows + Place::<K, V>::VALUE).cast::<MaybeUninit<V>>();
             (key.read_volatile(), mark.read_volatile(), value.read_volatile())
         }
     }
