@@ -61,8 +61,9 @@ where
         let inner = &*self.inner;
         match inner.tables.sets() {
             Some(sets) if inner.ticks_unbypassed.load(Ordering::Relaxed) => {
-                let looked = sets.lend(inner.hash(key), key, TickTime::latest);
-                self.lent(looked, key, elsewhere)
+                let hash = inner.hash(key);
+                let looked = sets.lend(hash, key, TickTime::latest);
+                self.lent(looked, hash, key, elsewhere)
             }
             _ => self.lend_elsewhere(key, elsewhere),
         }
@@ -88,8 +89,9 @@ where
         let inner = &*self.inner;
         match inner.tables.one() {
             Some(one) if inner.ticks_unbypassed.load(Ordering::Relaxed) => {
-                let looked = one.lend(inner.hash(key), key, TickTime::latest);
-                self.lent(looked, key, elsewhere)
+                let hash = inner.hash(key);
+                let looked = one.lend(hash, key, TickTime::latest);
+                self.lent(looked, hash, key, elsewhere)
             }
             _ => {
                 *elsewhere = self.get_otherwise(key);
@@ -102,6 +104,7 @@ where
     fn lent<'a, Q>(
         &self,
         looked: Look<Lent<'a, V>>,
+        hash: u64,
         key: &Q,
         elsewhere: &mut Option<V>,
     ) -> Option<Lent<'a, V>>
@@ -112,7 +115,7 @@ where
         match looked {
             Look::Fresh(lent) => return Some(lent),
             Look::Absent => {}
-            Look::Ask => *elsewhere = self.get_within(key),
+            Look::Ask => *elsewhere = self.get_within(hash, key),
         }
         None
     }
@@ -120,17 +123,16 @@ where
     /// The same where a table alone cannot tell.
     #[cold]
     #[inline(never)]
-    fn get_within<Q>(&self, key: &Q) -> Option<V>
+    fn get_within<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let inner = &*self.inner;
-        inner.tables.look_within(inner.hash(key), key, inner.now(), &inner.contract())
+        inner.tables.look_within(hash, key, inner.now(), &inner.contract())
     }
 
-    /// The same for numbers that are not hot, or not in sets. It is given nothing but the key: in loops
-    /// of hits, registers would be kept for what else is known.
+    /// The same for numbers by another time than the shared tick, or in one table.
     #[cold]
     #[inline(never)]
     fn get_elsewhere<Q>(&self, key: &Q) -> Option<V>

@@ -55,7 +55,7 @@ impl<const N: usize> Stripes<N> {
     #[inline(always)]
     pub(super) fn increment_own<const WHICH: usize>(&self, Own(place): Own) {
         // Places that are lent are below the last: the mask spares a test.
-        let count = &self.places[place / SCALE & OWN].0[WHICH];
+        let count = &self.places[(place / SCALE) & OWN].0[WHICH];
         // Nobody else writes here, so nothing is lost in between.
         count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
