@@ -26,6 +26,8 @@ mod s3fifo;
 mod set;
 #[cfg(all(feature = "sets", feature = "heapless"))]
 mod set_table;
+#[cfg(feature = "sets")]
+mod tags;
 
 #[cfg(feature = "sets")]
 pub use hands::Uses;

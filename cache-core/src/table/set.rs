@@ -5,14 +5,13 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::offset_of;
 
-use wide::{bytemuck, u8x16, u16x8};
-
 use super::hands::{Ghosts, Hands, Uses};
 #[cfg(feature = "alloc")]
 use super::rows::Boxed;
 #[cfg(feature = "heapless")]
 use super::rows::Inline;
 use super::rows::{OwnTimes, Rows};
+use super::tags::{equal, in_turn};
 use super::{Bound, House, Table, Tally};
 use crate::resting::{Mark, Resting, Times};
 
@@ -241,26 +240,6 @@ impl<K, V, R: Rows<Place<K, V>>> Set<K, V, R> {
 #[allow(clippy::cast_possible_truncation)] // at most `WAYS`
 fn capacity_of(entries: usize) -> u8 {
     entries.clamp(1, WAYS) as u8
-}
-
-/// What a position has of a hash in `tags` and in `more`, of its two lowest bytes; and the way back. At odd
-/// positions they change places: to compare sixteen tags, a processor repeats two bytes in fewer steps than
-/// one.
-#[inline]
-const fn in_turn(at: usize, [low, high]: [u8; 2]) -> [u8; 2] {
-    if at.is_multiple_of(2) { [low, high] } else { [high, low] }
-}
-
-/// One bit for each of `tags` that equals its byte of `pair`, which are meant for even and odd positions.
-#[inline]
-fn equal(tags: &[u8; WAYS], pair: [u8; 2]) -> u32 {
-    const APART: usize = WAYS - 16;
-    const { assert!(APART.is_multiple_of(2)) }
-    let (Some(low), Some(high)) = (tags.first_chunk(), tags.last_chunk()) else { return 0 };
-    let wanted: u8x16 = bytemuck::cast(u16x8::splat(u16::from_ne_bytes(pair)));
-    let mask = |part: &[u8; 16]| u8x16::new(*part).simd_eq(wanted).to_bitmask();
-    // The two parts overlap, and say the same of what they share.
-    mask(low) | (mask(high) << APART)
 }
 
 /// Counts a use of what is at a position, unless no further one counts.

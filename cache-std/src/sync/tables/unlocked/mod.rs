@@ -18,9 +18,7 @@ use cache_core::shard::Limits;
 use cache_core::shard::plain::Look;
 use cache_core::table::{Place, Set, WAYS};
 use cache_core::{Instant, Mark, Policy, Stats};
-use wide::u8x16;
-#[cfg(not(target_arch = "x86_64"))]
-use wide::{bytemuck, u16x8};
+use wide::{bytemuck, u8x16, u16x8};
 
 use super::cells::Cells;
 use super::stripes::Stripes;
@@ -326,20 +324,6 @@ impl<'a, K, V> PlainRows<'a, K, V> {
 }
 
 /// The two bytes of a hash of which rows have one as their tag, eight times.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn pairs(spread: u64) -> u8x16 {
-    use core::arch::x86_64::{_mm_cvtsi64_si128, _mm_shufflelo_epi16, _mm_unpacklo_epi64};
-    const { assert!(UNASKED == 16) }
-    // SAFETY: every x86-64 processor has SSE2, and both types are sixteen bytes of any kind.
-    unsafe {
-        let hash = _mm_cvtsi64_si128(spread.cast_signed());
-        let four = _mm_shufflelo_epi16::<0b01_01_01_01>(hash); // the second of its words
-        core::mem::transmute(_mm_unpacklo_epi64(four, four))
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn pairs(spread: u64) -> u8x16 {
     let pair = (spread >> UNASKED) as u16;
