@@ -145,7 +145,7 @@ fn add_one(count: &AtomicU64) {
 }
 
 impl<K, V> Second<K, V> {
-    /// A load that held a lease has ended without an end: it is given back later.
+    /// A lease that nobody needs any more is given back later.
     pub(crate) fn leave_lease(&self, key: K, lease: HeldLease) {
         self.left.add(key, Some(lease));
         self.mend();
@@ -355,15 +355,23 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         self.ask(timer, renewing).await != Ok(false)
     }
 
+    /// Gives a lease back, now or when the store answers again. `false` where it does not answer.
     pub(crate) async fn release(
         &self,
         timer: &impl Timer,
         key: &K,
         lease: HeldLease,
         now: Instant,
-    ) {
-        // Else it ends by itself.
-        let _ = self.ask(timer, self.store.release(key, lease, now)).await;
+    ) -> bool {
+        let again = HeldLease::new(*lease.token(), lease.fence());
+        match self.ask(timer, self.store.release(key, lease, now)).await {
+            Err(Trouble::Failed | Trouble::Late) => {
+                self.leave_lease(key.clone(), again);
+                false
+            }
+            // Or it ends by itself.
+            Ok(_) | Err(Trouble::Unfit | Trouble::Unsupported) => true,
+        }
     }
 
     /// Watches for what others do with a key. From before the store is asked who loads it, or what it

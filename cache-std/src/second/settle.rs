@@ -12,15 +12,17 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     /// at once; `None` where the store is in trouble.
     pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
         while let Some((key, lease)) = self.left.take() {
-            match lease {
-                // It ends by itself if this does not reach the store.
-                Some(lease) => self.release(timer, &key, lease, now).await,
+            let Some(lease) = lease else {
                 // Old values serve on meanwhile, here and elsewhere.
-                None if self.mutate(timer, &key, Mutation::Expire, now).await.is_ok() => {}
-                None => {
+                if self.mutate(timer, &key, Mutation::Expire, now).await.is_err() {
                     self.left.add(key, None);
                     return None;
                 }
+                continue;
+            };
+            // One whose end does not reach the store is left again.
+            if !self.release(timer, &key, lease, now).await {
+                return None;
             }
         }
         let told = self.tell_untold(timer, u64::MAX, now).await;

@@ -116,6 +116,29 @@ fn r8_a_load_that_fails_lets_another_process_try_at_once() {
 }
 
 #[test]
+fn r8_a_lease_whose_end_did_not_reach_the_store_is_given_back_once_it_answers() {
+    on_paused_time(async {
+        for trouble in [State::Down, State::Hangs] {
+            let (far, calls) = (Far::new(), Calls::new());
+            let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+            let failing = ask(&one, 1, calls.load(ms(50), Err(Origin("down"))));
+            sleep(ms(10)).await;
+            far.is(trouble);
+            assert_eq!(told(failing).await, Told::Failed(Origin("down")));
+            sleep(ms(1_000)).await;
+            far.is(State::Up);
+            // Without, the lease would be over at 5,000 ms.
+            assert_eq!(told(ask(&two, 1, calls.load(ms(50), Ok(2)))).await, Told::Value(2));
+            assert!(calls.times()[1] <= 2_500, "{trouble:?}: {:?}", calls.times());
+            settled().await;
+            let _ = far.log();
+            sleep(secs(5)).await;
+            assert!(!far.log().contains(&"release"), "and it is tried until then only");
+        }
+    });
+}
+
+#[test]
 fn r8_a_fill_that_did_not_reach_the_store_keeps_nobody_waiting_once_it_answers() {
     on_paused_time(async {
         let (far, calls) = (Far::new(), Calls::new());
