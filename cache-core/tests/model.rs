@@ -443,6 +443,15 @@ impl Pair {
     }
 }
 
+/// Does all of this, from so many milliseconds on, and compares the two after each.
+fn agree(start: u64, ops: &[Op]) {
+    let mut pair = Pair::new(Instant::from_millis(start));
+    for op in ops {
+        pair.apply(op);
+        pair.check();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -451,18 +460,13 @@ proptest! {
         ops in ops(),
         start in prop_oneof![Just(0u64), Just(1_000_000), Just(1 << 43)],
     ) {
-        let mut pair = Pair::new(Instant::from_millis(start));
-        for op in &ops {
-            pair.apply(op);
-            pair.check();
-        }
+        agree(start, &ops);
     }
 }
 
 /// The pass that follows the expiry of a tag must remember when the windows end.
 #[test]
 fn an_expired_tag_is_swept_when_its_windows_end() {
-    let mut pair = Pair::new(Instant::from_millis(0));
     let tagged = Terms { tag: Some(0), ..Terms::default() };
     let ops = [
         Op::PutIfAbsent(0, tagged),
@@ -474,31 +478,19 @@ fn an_expired_tag_is_swept_when_its_windows_end() {
         Op::Advance(87),
         Op::Tick,
     ];
-    for op in &ops {
-        pair.apply(op);
-        pair.check();
-    }
+    agree(0, &ops);
 }
 
 /// What the expiry of a tag found stale already is no more than that, also where it is applied late.
 #[test]
 fn a_tag_that_expired_before_another_policy_says_nothing_after_it() {
-    let mut pair = Pair::new(Instant::from_millis(0));
     let tagged = Terms { tag: Some(1), ..Terms::default() };
-    let ops = [Op::Put(0, tagged), Op::Advance(100), Op::ExpireTag(1), Op::ChangePolicy(2)];
-    for op in &ops {
-        pair.apply(op);
-        pair.check();
-    }
+    agree(0, &[Op::Put(0, tagged), Op::Advance(100), Op::ExpireTag(1), Op::ChangePolicy(2)]);
 }
 
 #[test]
 fn a_value_that_was_made_stale_stays_so_under_another_policy() {
-    let mut pair = Pair::new(Instant::from_millis(0));
     let put = Op::Put(1, Terms::default());
     let change = |which| Op::ChangePolicy(which);
-    for op in [put, Op::Advance(100), change(2), Op::Expire(1), change(3), change(2)] {
-        pair.apply(&op);
-        pair.check();
-    }
+    agree(0, &[put, Op::Advance(100), change(2), Op::Expire(1), change(3), change(2)]);
 }

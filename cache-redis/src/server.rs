@@ -46,7 +46,7 @@ pub use watch::ConnectionWatch;
 /// names another.
 ///
 /// A Redis user needs these commands on the prefix's keys (`~app:*` for the prefix `app`): `get set pttl
-/// getrange setrange unlink scan eval evalsha time exists pexpire del`, and `hello auth ping`. What changes a store is told on
+/// getrange setrange unlink scan eval evalsha time pexpire del`, and `hello auth ping`. What changes a store is told on
 /// a channel that begins as its keys do: `publish` there (`&app:*`), and `subscribe` for who listens to a
 /// [`RedisBackplane`](crate::RedisBackplane). In a cluster `cluster|slots asking` too, and for
 /// [`RedisStore::tracking`](crate::RedisStore::tracking) `client|tracking`.

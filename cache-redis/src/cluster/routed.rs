@@ -264,7 +264,7 @@ fn key(command: &Cmd) -> Option<&[u8]> {
 
 fn only_reads(command: &Cmd) -> bool {
     let Some(Arg::Simple(name)) = command.args_iter().next() else { return false };
-    matches!(name, b"GET" | b"PTTL" | b"GETRANGE" | b"EXISTS" | b"PING" | b"TIME")
+    matches!(name, b"GET" | b"PTTL" | b"GETRANGE" | b"PING" | b"TIME")
 }
 
 /// What each comes to, at the same time.

@@ -34,7 +34,7 @@ pub(crate) use sentinels::{SERVICE, Watched};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The commands that the documentation of `Server` lists; in a cluster it names more.
-pub(crate) const RIGHTS: &str = "+get +set +pttl +getrange +setrange +unlink +scan +eval +evalsha +time +exists \
+pub(crate) const RIGHTS: &str = "+get +set +pttl +getrange +setrange +unlink +scan +eval +evalsha +time \
                                  +pexpire +del +hello +auth +ping +publish +subscribe";
 pub(crate) const CLUSTER_RIGHTS: &str = "+cluster|slots +asking";
 
