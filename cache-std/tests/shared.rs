@@ -185,6 +185,24 @@ fn an_invalidation_that_the_store_missed_is_made_up_for() {
 }
 
 #[test]
+fn r8_a_lease_whose_end_the_store_missed_is_given_back() {
+    let far = Far::new();
+    let process = || far.process().l2_lease(Duration::from_secs(600)).build().unwrap();
+    let (one, two) = (process(), process());
+    let trouble = Arc::clone(&far.1);
+    let failing = move || {
+        trouble.down.store(true, Ordering::Relaxed);
+        Err::<u64, _>("the origin is down, too".to_owned())
+    };
+    assert!(one.get_or_load(&1, failing).is_err());
+    while one.stats().store_errors == 0 {
+        thread::yield_now(); // the caller was told before the store was
+    }
+    far.1.down.store(false, Ordering::Relaxed);
+    assert_eq!(two.get_or_load(&1, load(2)).unwrap(), 2, "long before the end of the lease");
+}
+
+#[test]
 fn r8_batches_load_no_key_twice() {
     let far = Far::new();
     let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());

@@ -3,16 +3,22 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cache_core::Instant;
 use cache_core::store::HeldLease;
 
-/// Most leases that are remembered: others end by themselves.
+/// Most leases that are remembered: where there are more, the oldest end by themselves.
 const MOST: usize = 1_000;
 
-/// Leases that are to be ended. Without the lease itself, a fill took it along, and it is not known how
-/// far that came.
-pub(super) struct Left<K>(Mutex<Leases<K>>);
+/// Leases that are to be ended.
+pub(super) struct Left<K>(Mutex<VecDeque<Leftover<K>>>);
 
-type Leases<K> = VecDeque<(K, Option<HeldLease>)>;
+/// A lease that could not be given back.
+pub(super) struct Leftover<K> {
+    pub(super) key: K,
+    pub(super) lease: HeldLease,
+    /// From then on, it has ended by itself.
+    pub(super) until: Instant,
+}
 
 impl<K> Default for Left<K> {
     fn default() -> Self {
@@ -21,22 +27,23 @@ impl<K> Default for Left<K> {
 }
 
 impl<K> Left<K> {
-    pub(super) fn add(&self, key: K, lease: Option<HeldLease>) {
+    pub(super) fn add(&self, leftover: Leftover<K>) {
         let mut left = self.lock();
-        if left.len() < MOST {
-            left.push_back((key, lease));
-        }
+        left.push_back(leftover);
+        let oldest = if left.len() > MOST { left.pop_front() } else { None };
+        drop(left);
+        drop(oldest); // whose key may run any code
     }
 
     pub(super) fn any(&self) -> bool {
         !self.lock().is_empty()
     }
 
-    pub(super) fn take(&self) -> Option<(K, Option<HeldLease>)> {
+    pub(super) fn take(&self) -> Option<Leftover<K>> {
         self.lock().pop_front()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Leases<K>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Leftover<K>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

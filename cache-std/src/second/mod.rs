@@ -33,7 +33,7 @@ mod untold;
 
 pub(crate) use doubts::Mark;
 use doubts::{Doubted, Doubts};
-use left::Left;
+use left::{Left, Leftover};
 use line::Line;
 use news::News;
 pub(crate) use news::Watch;
@@ -146,8 +146,8 @@ fn add_one(count: &AtomicU64) {
 
 impl<K, V> Second<K, V> {
     /// A lease that nobody needs any more is given back later.
-    pub(crate) fn leave_lease(&self, key: K, lease: HeldLease) {
-        self.left.add(key, Some(lease));
+    pub(crate) fn leave_lease(&self, key: K, lease: HeldLease, now: Instant) {
+        self.left.add(Leftover { key, lease, until: now + self.terms.lease });
         self.mend();
     }
 
@@ -301,10 +301,9 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
                 Filled::Failed
             }
             Err(_) => {
-                if must_be_held {
-                    // The lease may be in force still, and others wait for its end.
-                    self.left.add(key.clone(), None);
-                    self.mend();
+                // It may be in force still, and others wait for its end.
+                if let Some(lease) = held {
+                    self.leave_lease(key.clone(), lease, now);
                 }
                 Filled::Failed
             }
@@ -355,23 +354,29 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         self.ask(timer, renewing).await != Ok(false)
     }
 
-    /// Gives a lease back, now or when the store answers again. `false` where it does not answer.
+    /// Gives a lease back, now or when the store answers again.
     pub(crate) async fn release(
         &self,
         timer: &impl Timer,
         key: &K,
         lease: HeldLease,
         now: Instant,
-    ) -> bool {
-        let again = HeldLease::new(*lease.token(), lease.fence());
-        match self.ask(timer, self.store.release(key, lease, now)).await {
-            Err(Trouble::Failed | Trouble::Late) => {
-                self.leave_lease(key.clone(), again);
-                false
-            }
-            // Or it ends by itself.
-            Ok(_) | Err(Trouble::Unfit | Trouble::Unsupported) => true,
+    ) {
+        if !self.end_lease(timer, (key, &lease), now).await {
+            self.leave_lease(key.clone(), lease, now);
         }
+    }
+
+    /// `false` where it may be in force still.
+    async fn end_lease(
+        &self,
+        timer: &impl Timer,
+        (key, lease): (&K, &HeldLease),
+        now: Instant,
+    ) -> bool {
+        let lease = HeldLease::new(*lease.token(), lease.fence());
+        let ended = self.ask(timer, self.store.release(key, lease, now)).await;
+        !matches!(ended, Err(Trouble::Failed | Trouble::Late))
     }
 
     /// Watches for what others do with a key. From before the store is asked who loads it, or what it

@@ -11,20 +11,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     /// Makes up for some of what the store, and those who share it, have missed. Whether more may be tried
     /// at once; `None` where the store is in trouble.
     pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
-        while let Some((key, lease)) = self.left.take() {
-            let Some(lease) = lease else {
-                // Old values serve on meanwhile, here and elsewhere.
-                if self.mutate(timer, &key, Mutation::Expire, now).await.is_err() {
-                    self.left.add(key, None);
-                    return None;
-                }
-                continue;
-            };
-            // One whose end does not reach the store is left again.
-            if !self.release(timer, &key, lease, now).await {
-                return None;
-            }
-        }
+        let given_back = self.give_back(timer, now).await;
         let told = self.tell_untold(timer, u64::MAX, now).await;
         let settled = match self.doubts.some(64) {
             Doubted::Nothing => Some(false),
@@ -34,7 +21,20 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             }
             Doubted::Keys(keys) => self.settle_keys(timer, keys, now).await.then_some(true),
         };
-        settled.filter(|_| told.is_ok() || told == Err(Trouble::Unsupported))
+        let told = told.is_ok() || told == Err(Trouble::Unsupported);
+        settled.filter(|more| told && (given_back || *more))
+    }
+
+    /// Ends leases that were left, up to the first that is not to be ended now: then the others go first.
+    async fn give_back(&self, timer: &impl Timer, now: Instant) -> bool {
+        while let Some(left) = self.left.take() {
+            let is_over = now.has_reached(left.until);
+            if !is_over && !self.end_lease(timer, (&left.key, &left.lease), now).await {
+                self.left.add(left);
+                return false;
+            }
+        }
+        true
     }
 
     async fn settle_keys(&self, timer: &impl Timer, keys: Vec<(u64, K)>, now: Instant) -> bool {

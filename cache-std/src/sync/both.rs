@@ -170,7 +170,7 @@ where
         let outdated = reach == Reach::Everywhere && second.is_outdated(&change, told);
         own = Some((key, shortened(loaded, second.near_ttl(), &policy)));
         // Whatever has landed meanwhile: the store has this one.
-        let keep = || (!outdated).then(|| self.keep(&mut own, (weight, false), changes));
+        let keep = || (!outdated).then(|| self.keep(hash, &mut own, (weight, false), changes));
         let kept = turn.unless_void(keep).flatten();
         if let Some((key, _)) = &own {
             // Others have changed it since in the store, or a tag of it, which knows what is the newest. What was
@@ -206,7 +206,7 @@ where
             let weight = inner.weigh(key, &loaded);
             own = Some((key.clone(), loaded));
             if is_fresh {
-                kept = turn.unless_void(|| self.keep(&mut own, (weight, true), since));
+                kept = turn.unless_void(|| self.keep(hash, &mut own, (weight, true), since));
             }
         }
         // A load may have landed meanwhile.
@@ -217,13 +217,14 @@ where
     /// left. What is to be dropped when no lock is held is answered, too.
     pub(super) fn keep(
         &self,
+        hash: u64,
         own: &mut Option<(K, Loaded<V>)>,
         (weight, if_absent): (u32, bool),
         since: u64,
     ) -> (Option<Put<V>>, Option<Left<'_, K, V>>) {
         let inner = &*self.inner;
         let Some((key, loaded)) = own.take() else { return (None, None) };
-        let (hash, now) = (inner.hash(&key), inner.now());
+        let now = inner.now();
         let mut spare = Spare::storing(key.clone(), &loaded);
         let mut leaving = inner.tables.leaving_of(&key);
         let mut desk = inner.tables.desk(hash);

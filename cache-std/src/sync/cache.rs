@@ -214,7 +214,7 @@ where
         }
         match loaded.into().into_plain() {
             Ok(value) => self.store_plain(key, value),
-            Err(loaded) => self.store(key, loaded, false),
+            Err(loaded) => self.store((self.inner.hash(&key), key), loaded, false),
         }
     }
 
@@ -222,7 +222,7 @@ where
     pub fn put_if_absent(&self, key: K, loaded: impl Into<Loaded<V>>) -> Put<V> {
         match &self.inner.second {
             Some(second) => self.store_here(second, key, loaded.into(), true),
-            None => self.store(key, loaded.into(), true),
+            None => self.store((self.inner.hash(&key), key), loaded.into(), true),
         }
     }
 
@@ -258,14 +258,19 @@ where
         let weight = inner.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
         match inner.tables.put_elsewhere((hash, key), (value, weight), now) {
             Ok(refused) => inner.put_of(refused),
-            Err((key, value)) => self.store(key, Loaded::value(value), false),
+            Err((key, value)) => self.store((hash, key), Loaded::value(value), false),
         }
     }
 
     #[inline(never)]
-    pub(crate) fn store(&self, key: K, loaded: Loaded<V>, if_absent: bool) -> Put<V> {
+    pub(crate) fn store(
+        &self,
+        (hash, key): (u64, K),
+        loaded: Loaded<V>,
+        if_absent: bool,
+    ) -> Put<V> {
         let weight = self.inner.weigh(&key, &loaded);
-        let kept = self.keep(&mut Some((key, loaded)), (weight, if_absent), u64::MAX);
+        let kept = self.keep(hash, &mut Some((key, loaded)), (weight, if_absent), u64::MAX);
         kept.0.unwrap_or(Put::Stored)
     }
 

@@ -50,6 +50,8 @@ pub(crate) enum State {
     Unreadable,
     /// What is put there is too large for it.
     Small,
+    /// It ends no lease that is given back.
+    Clinging,
 }
 
 impl Far {
@@ -120,7 +122,10 @@ impl Far {
             State::Small if ["put", "fill"].contains(&what) => {
                 return Err(StoreError::too_large(9, 8));
             }
-            State::Up | State::Unreadable | State::Small => {}
+            State::Clinging if what == "release" => {
+                return Err(StoreError::unavailable("on purpose"));
+            }
+            State::Up | State::Unreadable | State::Small | State::Clinging => {}
             State::Down => return Err(StoreError::unavailable("on purpose")),
             State::Hangs => pending().await,
         }

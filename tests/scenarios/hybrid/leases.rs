@@ -1,5 +1,6 @@
 //! R8: one load for all processes.
 
+use advanced_caching::future::Reach;
 use tokio::time::sleep;
 
 use super::far::{Far, State};
@@ -135,6 +136,30 @@ fn r8_a_lease_whose_end_did_not_reach_the_store_is_given_back_once_it_answers() 
             sleep(secs(5)).await;
             assert!(!far.log().contains(&"release"), "and it is tried until then only");
         }
+    });
+}
+
+#[test]
+fn r8_a_lease_that_cannot_be_given_back_holds_up_nothing_and_is_let_go_when_it_is_over() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        assert!(one.put(2, 2).await.is_stored());
+        assert_eq!(told(ask(&two, 2, calls.never())).await, Told::Value(2));
+        far.is(State::Clinging);
+        let failing = ask(&one, 1, calls.load(ms(50), Err(Origin("down"))));
+        assert_eq!(told(failing).await, Told::Failed(Origin("down")));
+        settled().await;
+        far.is(State::Down);
+        assert_eq!(one.invalidate(&2).await.reach, Reach::Queued);
+        far.is(State::Clinging);
+        sleep(ms(1_500)).await;
+        assert_eq!((two.get(&2), far.value(&one, 2)), (None, None), "it was made up for");
+        assert!(far.log().contains(&"release"), "and the lease was not over");
+        sleep(secs(5)).await;
+        let _ = far.log();
+        sleep(secs(5)).await;
+        assert_eq!(far.log(), [""; 0], "and nothing is tried any more");
     });
 }
 

@@ -83,11 +83,13 @@ impl<K, V, S> Numbered for HashTable<K, V, S> {
     const SWEEP: usize = 8;
 }
 
-/// Spreads a hash over its upper bits. Hashers made for speed leave some of them nearly alike for
-/// some seeds, and the tables of a cache would fill unevenly. (Multiplier: 2^64 divided by the golden
-/// ratio; Knuth, TAOCP 3, 6.4.)
+/// Spreads a hash over all bits. Hashers made for speed leave some of them nearly alike, for some seeds or
+/// some keys: by the upper ones the tables of a cache would fill unevenly, by the lower ones sets would take
+/// strangers for each other. Both halves of a product: the lower half's bits follow from lower ones of the hash, the
+/// upper half's from higher ones. (Multiplier: 2^64 divided by the golden ratio; Knuth, TAOCP 3, 6.4.)
 const fn spread(hash: u64) -> u64 {
-    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let product = hash as u128 * 0x9e37_79b9_7f4a_7c15;
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// A table and its lock, alone on their cache lines.
@@ -460,4 +462,36 @@ where
 
 const fn floor_power_of_two(n: usize) -> usize {
     if n == 0 { 1 } else { 1 << n.ilog2() }
+}
+
+#[cfg(all(test, not(loom), not(shuttle)))]
+mod tests {
+    use super::{position, spread};
+    use cache_core::table::HeapSet;
+    use std::collections::HashMap;
+
+    #[test]
+    fn keys_of_one_set_have_different_tags_whatever_bits_of_their_hashes_differ() {
+        const SETS: usize = 400;
+        let hashes: [fn(u64) -> u64; 6] = [
+            |n| n,
+            |n| n << 16,
+            |n| n << 32,
+            |n| n << 48,
+            |n| n << 22 | 5 << 12,
+            |n| n.reverse_bits(),
+        ];
+        for (which, hash) in hashes.iter().enumerate() {
+            let mut alike = HashMap::new();
+            for spread in (0..10_000).map(|n| spread(hash(n))) {
+                let set = position(spread, SETS);
+                let [low, high, ..] = HeapSet::<u64, u64>::hash(0, spread).to_le_bytes();
+                *alike.entry((set, 0, low)).or_insert(0) += 1;
+                *alike.entry((set, 1, high)).or_insert(0) += 1;
+            }
+            let pairs: u32 = alike.values().map(|keys| keys * (keys - 1) / 2).sum();
+            // 25 keys make 300 pairs in each set, of which each byte tells all apart but one of 256.
+            assert!(pairs < 2 * 2 * 300 * SETS as u32 / 256, "{pairs} pairs are alike, {which}");
+        }
+    }
 }
