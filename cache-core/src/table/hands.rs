@@ -244,8 +244,8 @@ impl Ghosts {
 
     /// The place of a hash, and its fingerprint: one byte of the hash, 1 to 255, as 0 says that there is
     /// none. One miss in some 255 takes a stranger for a ghost. Both bytes of the hash count for the
-    /// place: where sets are very many, the keys of one have the upper in common. (Multiplier: 2^32 divided
-    /// by the golden ratio; Knuth, TAOCP 3, 6.4.)
+    /// place, whatever a caller's hashes have in common. (Multiplier: 2^32 divided by the golden ratio;
+    /// Knuth, TAOCP 3, 6.4.)
     fn place(&mut self, hash: u64) -> (&mut u8, u8) {
         let [print, upper, ..] = hash.to_le_bytes();
         let both = u32::from(u16::from_le_bytes([print, upper]));

@@ -93,7 +93,7 @@ where
                     mend(&cache);
                 }
             };
-            // Without, the next load of a key mends it.
+            // Without, the next load of a key in doubt mends it, and leases end by themselves.
             Chore::start("doubts of cache", MEND_EVERY, Scheduler::shared(), mend).ok()
         });
     });

@@ -132,7 +132,8 @@ where
         inner.tables.look_within(hash, key, inner.now(), &inner.contract())
     }
 
-    /// The same for numbers by another time than the shared tick, or in one table.
+    /// The same for what needs no drop and is not read without a lock: by another time than the shared
+    /// tick, in another arrangement, or of a type that nobody knows to be plain.
     #[cold]
     #[inline(never)]
     fn get_elsewhere<Q>(&self, key: &Q) -> Option<V>
