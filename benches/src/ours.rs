@@ -33,6 +33,7 @@ impl<K: Key, V: Value> Peer<K, V> for Cache<K, V> {
         Table::put(self, key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Self::get(self, key)
     }
@@ -43,12 +44,14 @@ impl<K: Key, V: Value> Peer<K, V> for Cache<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for Cache<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         let _ = Self::put(self, key, value);
     }
 }
 
 impl Loads for Cache<u64, u64> {
+    #[inline(always)]
     fn get_or_load(&self, key: u64) -> u64 {
         Self::get_or_load(self, &key, move || Ok::<_, Infallible>(key))
             .expect("the load cannot fail")

@@ -31,6 +31,7 @@ impl<K: Key, V: Value> Peer<K, V> for Cached<K, V> {
         self.put(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Self::get(self, key)
     }
@@ -41,12 +42,14 @@ impl<K: Key, V: Value> Peer<K, V> for Cached<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for Cached<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         self.set(key, value);
     }
 }
 
 impl Loads for Cached<u64, u64> {
+    #[inline(always)]
     fn get_or_load(&self, key: u64) -> u64 {
         self.get_or_set_with(key, || key)
     }

@@ -19,6 +19,7 @@ impl<K: Key, V: Value> Peer<K, V> for DashMap<K, V> {
         self.put(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Self::get(self, key).map(|entry| entry.value().clone())
     }
@@ -29,6 +30,7 @@ impl<K: Key, V: Value> Peer<K, V> for DashMap<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for DashMap<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         self.insert(key, value);
     }

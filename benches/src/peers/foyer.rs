@@ -66,6 +66,7 @@ impl<K: Key, V: Value, P: Policy> Peer<K, V> for Foyer<K, V, P> {
         self.put(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<Self::Got> {
         self.cache.get(key)
     }
@@ -76,6 +77,7 @@ impl<K: Key, V: Value, P: Policy> Peer<K, V> for Foyer<K, V, P> {
 }
 
 impl<K: Key, V: Value, P: Policy> Table<K, V> for Foyer<K, V, P> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         self.cache.insert(key, value);
     }

@@ -21,6 +21,7 @@ impl<K: Key, V: Value> Peer<K, V> for RawMap<K, V> {
         self.insert(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Self::get(self, key).cloned()
     }
@@ -54,6 +55,7 @@ impl<K: Key, V: Value> Peer<K, V> for KnownMap<K, V> {
         self.0.fill(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Peer::get(&self.0, key)
     }
@@ -64,6 +66,7 @@ impl<K: Key, V: Value> Peer<K, V> for KnownMap<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for KnownMap<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         drop((key, value));
     }

@@ -47,6 +47,7 @@ impl<K: Key, V: Value> Peer<K, V> for LruMutex<K, V> {
         self.put(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         self.lock(key).get(key).cloned()
     }
@@ -58,6 +59,7 @@ impl<K: Key, V: Value> Peer<K, V> for LruMutex<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for LruMutex<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         // What leaves is dropped after the lock.
         let _old = self.lock(key.borrow()).push(key, value);
@@ -65,6 +67,7 @@ impl<K: Key, V: Value> Table<K, V> for LruMutex<K, V> {
 }
 
 impl Loads for LruMutex<u64, u64> {
+    #[inline(always)]
     fn get_or_load(&self, key: u64) -> u64 {
         *self.lock(&key).get_or_insert(key, || key)
     }

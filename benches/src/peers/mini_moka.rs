@@ -28,6 +28,7 @@ impl<K: Key, V: Value> Peer<K, V> for MiniMoka<K, V> {
     }
 
     /// It cannot look up a `String` by `&str`: who has only that must make a `String`, as here.
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Self::get(self, &key.to_owned())
     }
@@ -38,6 +39,7 @@ impl<K: Key, V: Value> Peer<K, V> for MiniMoka<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for MiniMoka<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         self.insert(key, value);
     }

@@ -34,6 +34,7 @@ impl<K: Key, V: Value> Peer<K, V> for Moka<K, V> {
         self.run_pending_tasks();
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Self::get(self, key)
     }
@@ -44,12 +45,14 @@ impl<K: Key, V: Value> Peer<K, V> for Moka<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for Moka<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         self.insert(key, value);
     }
 }
 
 impl Loads for Moka<u64, u64> {
+    #[inline(always)]
     fn get_or_load(&self, key: u64) -> u64 {
         self.get_with(key, || key)
     }

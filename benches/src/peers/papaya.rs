@@ -21,6 +21,7 @@ impl<K: Key, V: Value> Peer<K, V> for Papaya<K, V> {
         self.put(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         self.pin().get(key).cloned()
     }
@@ -31,6 +32,7 @@ impl<K: Key, V: Value> Peer<K, V> for Papaya<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for Papaya<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         self.pin().insert(key, value);
     }

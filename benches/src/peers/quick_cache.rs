@@ -23,6 +23,7 @@ impl<K: Key, V: Value> Peer<K, V> for QuickCache<K, V> {
         self.put(key, value);
     }
 
+    #[inline(always)]
     fn get(&self, key: &K::Asked) -> Option<V> {
         Self::get(self, key)
     }
@@ -33,12 +34,14 @@ impl<K: Key, V: Value> Peer<K, V> for QuickCache<K, V> {
 }
 
 impl<K: Key, V: Value> Table<K, V> for QuickCache<K, V> {
+    #[inline(always)]
     fn put(&self, key: K, value: V) {
         self.insert(key, value);
     }
 }
 
 impl Loads for QuickCache<u64, u64> {
+    #[inline(always)]
     fn get_or_load(&self, key: u64) -> u64 {
         self.get_or_insert_with(&key, || Ok::<_, ()>(key)).unwrap_or_default()
     }
