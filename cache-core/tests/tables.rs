@@ -162,7 +162,7 @@ fn run<T: Table<u8, u8>>(table: T, hash: fn(u8) -> u64, steps: &[Step]) {
 
 const SET: u32 = 77;
 
-/// Both bytes that the set keeps differ from key to key.
+/// The two bytes that the set keeps are others for each key.
 const fn in_set(key: u8) -> u64 {
     HeapSet::<u8, u8>::hash(SET, (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }

@@ -18,6 +18,8 @@ pub(super) struct Leftover<K> {
     pub(super) lease: HeldLease,
     /// From then on, it has ended by itself.
     pub(super) until: Instant,
+    /// What the store has was to be replaced under it.
+    pub(super) outdated: bool,
 }
 
 impl<K> Default for Left<K> {
@@ -35,8 +37,8 @@ impl<K> Left<K> {
         drop(oldest); // whose key may run any code
     }
 
-    pub(super) fn any(&self) -> bool {
-        !self.lock().is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
     }
 
     pub(super) fn take(&self) -> Option<Leftover<K>> {

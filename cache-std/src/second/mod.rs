@@ -147,7 +147,11 @@ fn add_one(count: &AtomicU64) {
 impl<K, V> Second<K, V> {
     /// A lease that nobody needs any more is given back later.
     pub(crate) fn leave_lease(&self, key: K, lease: HeldLease, now: Instant) {
-        self.left.add(Leftover { key, lease, until: now + self.terms.lease });
+        self.leave(key, lease, now, false);
+    }
+
+    fn leave(&self, key: K, lease: HeldLease, now: Instant, outdated: bool) {
+        self.left.add(Leftover { key, lease, until: now + self.terms.lease, outdated });
         self.mend();
     }
 
@@ -301,9 +305,10 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
                 Filled::Failed
             }
             Err(_) => {
-                // It may be in force still, and others wait for its end.
+                // It may be in force still, and others wait for its end. They may have been served what it was
+                // to replace.
                 if let Some(lease) = held {
-                    self.leave_lease(key.clone(), lease, now);
+                    self.leave(key.clone(), lease, now, true);
                 }
                 Filled::Failed
             }

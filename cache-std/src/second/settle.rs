@@ -5,13 +5,12 @@ use super::*;
 impl<K: Clone + Eq + Hash, V> Second<K, V> {
     /// Whether there is anything to be made up for.
     pub(crate) fn is_unsettled(&self) -> bool {
-        self.doubts.any() || self.untold.any() || self.left.any()
+        self.doubts.any() || self.untold.any() || self.left.len() > 0
     }
 
     /// Makes up for some of what the store, and those who share it, have missed. Whether more may be tried
     /// at once; `None` where the store is in trouble.
     pub(crate) async fn settle_some(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
-        let given_back = self.give_back(timer, now).await;
         let told = self.tell_untold(timer, u64::MAX, now).await;
         let settled = match self.doubts.some(64) {
             Doubted::Nothing => Some(false),
@@ -22,19 +21,46 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
             Doubted::Keys(keys) => self.settle_keys(timer, keys, now).await.then_some(true),
         };
         let told = told.is_ok() || told == Err(Trouble::Unsupported);
-        settled.filter(|more| told && (given_back || *more))
+        // Last, as they end by themselves.
+        let given_back = self.give_back(timer, now).await;
+        let more = settled? || given_back == Some(true);
+        (told && (more || given_back.is_some())).then_some(more)
     }
 
-    /// Ends leases that were left, up to the first that is not to be ended now: then the others go first.
-    async fn give_back(&self, timer: &impl Timer, now: Instant) -> bool {
-        while let Some(left) = self.left.take() {
-            let is_over = now.has_reached(left.until);
-            if !is_over && !self.end_lease(timer, (&left.key, &left.lease), now).await {
+    /// Ends leases that were left. Whether there are more; `None` where some are not to be ended now.
+    async fn give_back(&self, timer: &impl Timer, now: Instant) -> Option<bool> {
+        let mut failed = 0;
+        for _ in 0..self.left.len().min(64) {
+            let Some(mut left) = self.left.take() else { break };
+            if !now.has_reached(left.until) && !self.end_leftover(timer, &mut left, now).await {
                 self.left.add(left);
-                return false;
+                failed += 1;
+            }
+            // Where some are out of reach, others may not be; but each takes its time.
+            if failed == 3 {
+                break;
             }
         }
-        true
+        (failed == 0).then(|| self.left.len() > 0)
+    }
+
+    /// `false` where it may be in force still.
+    async fn end_leftover(&self, timer: &impl Timer, left: &mut Leftover<K>, now: Instant) -> bool {
+        let Leftover { key, lease, until, outdated } = left;
+        if !*outdated {
+            return self.end_lease(timer, (key, lease), now).await;
+        }
+        let renewing = self.store.renew(key, lease, self.terms.lease, now);
+        match self.ask(timer, renewing).await {
+            // What was to replace it has not come, and nothing else has since. This ends the lease, too. Old
+            // values serve on meanwhile, here and elsewhere.
+            Ok(true) => {
+                *until = now + self.terms.lease;
+                self.mutate(timer, key, Mutation::Expire, now).await.is_ok()
+            }
+            Ok(false) | Err(Trouble::Unfit | Trouble::Unsupported) => true,
+            Err(Trouble::Failed | Trouble::Late) => false,
+        }
     }
 
     async fn settle_keys(&self, timer: &impl Timer, keys: Vec<(u64, K)>, now: Instant) -> bool {

@@ -374,12 +374,12 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
             ending.unregister(&mut desk);
             desk.close(&mut leaving);
         }
+        self.flight.finish(End::Abandoned);
         if let (Some((key, lease)), Some(inner)) = (self.lease.take(), self.inner.upgrade())
             && let Some(second) = &inner.second
         {
             second.leave_lease(key, lease, inner.now());
         }
-        self.flight.finish(End::Abandoned);
     }
 }
 

@@ -151,6 +151,7 @@ fn r8_a_lease_that_cannot_be_given_back_holds_up_nothing_and_is_let_go_when_it_i
         assert_eq!(told(failing).await, Told::Failed(Origin("down")));
         settled().await;
         far.is(State::Down);
+        let _ = far.log();
         assert_eq!(one.invalidate(&2).await.reach, Reach::Queued);
         far.is(State::Clinging);
         sleep(ms(1_500)).await;
@@ -178,6 +179,41 @@ fn r8_a_fill_that_did_not_reach_the_store_keeps_nobody_waiting_once_it_answers()
         let next = ask(&two, 1, calls.load(ms(50), Ok(2)));
         assert_eq!(told(next).await, Told::Value(2));
         assert!(calls.now() - before < 2_000, "not for what is left of the lease");
+    });
+}
+
+#[test]
+fn r8_what_a_lost_fill_was_to_replace_is_not_fresh_once_the_store_answers() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
+        assert!(one.put(1, 1).await.is_stored());
+        assert_eq!(told(ask(&two, 1, calls.never())).await, Told::Value(1));
+        assert!(one.refresh(&1, calls.load(ms(50), Ok(2))));
+        sleep(ms(10)).await;
+        far.is(State::Down);
+        sleep(ms(100)).await;
+        assert_eq!((one.get(&1), two.get(&1)), (Some(2), Some(1)));
+        far.is(State::Up);
+        sleep(ms(1_500)).await;
+        assert_eq!((one.get(&1), two.get(&1)), (Some(2), None), "the other asks again");
+        let next = ask(&two, 1, calls.load(ms(50), Ok(3)));
+        assert_eq!(told(next).await, Told::Value(3));
+    });
+}
+
+#[test]
+fn r8_a_fill_of_which_only_the_answer_was_lost_stays() {
+    on_paused_time(async {
+        let (far, calls) = (Far::new(), Calls::new());
+        let cache = far.process().build().unwrap();
+        let asked = ask(&cache, 1, calls.load(ms(50), Ok(1)));
+        sleep(ms(10)).await;
+        far.loses_answer();
+        assert_eq!(told(asked).await, Told::Value(1));
+        sleep(secs(2)).await;
+        assert_eq!((cache.get(&1), far.value(&cache, 1)), (Some(1), Some(1)));
+        assert_eq!(far.log(), ["get", "acquire", "fill", "renew"]);
     });
 }
 

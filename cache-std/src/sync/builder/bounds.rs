@@ -13,8 +13,8 @@ impl<K, V, S, D> Builder<K, V, S, D> {
     /// is offered exactly as many keys as it may hold keeps about 92 % of them.
     ///
     /// Fewer lie in one table, where all of them compete: that finds more of what is asked for, by one or two
-    /// in a hundred. But it has one lock. Where several threads do little but read a few entries,
-    /// [`max_capacity`](Self::max_capacity) of 1,024 has these in sets as well.
+    /// in a hundred. But it has one lock. Where several threads do little but read, a
+    /// [`max_capacity`](Self::max_capacity) of 1,024 has 37 entries or more in sets as well.
     ///
     /// Where keys and values are numbers or the like, `build` takes the memory of so many entries at
     /// once, and the cache keeps it; otherwise it grows with the entries, and shrinks with them.
