@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cache_core::Instant;
 use cache_core::store::HeldLease;
 
 /// Most leases that are remembered: where there are more, the oldest end by themselves.
@@ -16,10 +15,10 @@ pub(super) struct Left<K>(Mutex<VecDeque<Leftover<K>>>);
 pub(super) struct Leftover<K> {
     pub(super) key: K,
     pub(super) lease: HeldLease,
-    /// From then on, it has ended by itself.
-    pub(super) until: Instant,
     /// What the store has was to be replaced under it.
     pub(super) outdated: bool,
+    /// How often it was tried to end it.
+    pub(super) tries: u8,
 }
 
 impl<K> Default for Left<K> {

@@ -146,12 +146,12 @@ fn add_one(count: &AtomicU64) {
 
 impl<K, V> Second<K, V> {
     /// A lease that nobody needs any more is given back later.
-    pub(crate) fn leave_lease(&self, key: K, lease: HeldLease, now: Instant) {
-        self.leave(key, lease, now, false);
+    pub(crate) fn leave_lease(&self, key: K, lease: HeldLease) {
+        self.leave(key, lease, false);
     }
 
-    fn leave(&self, key: K, lease: HeldLease, now: Instant, outdated: bool) {
-        self.left.add(Leftover { key, lease, until: now + self.terms.lease, outdated });
+    fn leave(&self, key: K, lease: HeldLease, outdated: bool) {
+        self.left.add(Leftover { key, lease, outdated, tries: 0 });
         self.mend();
     }
 
@@ -264,7 +264,8 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     pub(crate) async fn follow(
         &self,
         timer: &impl Timer,
-        (key, change): (&K, &Change<V>),
+        (hash, key): (u64, &K),
+        change: &Change<V>,
         lease: Option<HeldLease>,
         as_of: Mark,
         now: Instant,
@@ -305,10 +306,12 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
                 Filled::Failed
             }
             Err(_) => {
-                // It may be in force still, and others wait for its end. They may have been served what it was
-                // to replace.
-                if let Some(lease) = held {
-                    self.leave(key.clone(), lease, now, true);
+                match (held, change) {
+                    // It may be in force still, and others wait for its end.
+                    (Some(lease), Change::Put(..)) => self.leave(key.clone(), lease, true),
+                    // What has gone must go for all, whoever loads by then.
+                    (Some(_), _) => self.doubt(hash, key),
+                    (None, _) => {}
                 }
                 Filled::Failed
             }
@@ -368,7 +371,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         now: Instant,
     ) {
         if !self.end_lease(timer, (key, &lease), now).await {
-            self.leave_lease(key.clone(), lease, now);
+            self.leave_lease(key.clone(), lease);
         }
     }
 

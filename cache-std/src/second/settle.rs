@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// How often it is tried to end a lease: for a minute or so, if the store does not answer. Then it ends by
+/// itself.
+const TRIES: u8 = 60;
+
 impl<K: Clone + Eq + Hash, V> Second<K, V> {
     /// Whether there is anything to be made up for.
     pub(crate) fn is_unsettled(&self) -> bool {
@@ -32,9 +36,12 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         let mut failed = 0;
         for _ in 0..self.left.len().min(64) {
             let Some(mut left) = self.left.take() else { break };
-            if !now.has_reached(left.until) && !self.end_leftover(timer, &mut left, now).await {
-                self.left.add(left);
+            if !self.end_leftover(timer, &left, now).await {
+                left.tries += 1;
                 failed += 1;
+                if left.tries < TRIES {
+                    self.left.add(left);
+                }
             }
             // Where some are out of reach, others may not be; but each takes its time.
             if failed == 3 {
@@ -45,8 +52,8 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
     }
 
     /// `false` where it may be in force still.
-    async fn end_leftover(&self, timer: &impl Timer, left: &mut Leftover<K>, now: Instant) -> bool {
-        let Leftover { key, lease, until, outdated } = left;
+    async fn end_leftover(&self, timer: &impl Timer, left: &Leftover<K>, now: Instant) -> bool {
+        let Leftover { key, lease, outdated, .. } = left;
         if !*outdated {
             return self.end_lease(timer, (key, lease), now).await;
         }
@@ -54,10 +61,7 @@ impl<K: Clone + Eq + Hash, V> Second<K, V> {
         match self.ask(timer, renewing).await {
             // What was to replace it has not come, and nothing else has since. This ends the lease, too. Old
             // values serve on meanwhile, here and elsewhere.
-            Ok(true) => {
-                *until = now + self.terms.lease;
-                self.mutate(timer, key, Mutation::Expire, now).await.is_ok()
-            }
+            Ok(true) => self.mutate(timer, key, Mutation::Expire, now).await.is_ok(),
             Ok(false) | Err(Trouble::Unfit | Trouble::Unsupported) => true,
             Err(Trouble::Failed | Trouble::Late) => false,
         }

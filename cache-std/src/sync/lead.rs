@@ -378,7 +378,7 @@ impl<K: Eq, V, S: BuildHasher> Drop for Lead<K, V, S> {
         if let (Some((key, lease)), Some(inner)) = (self.lease.take(), self.inner.upgrade())
             && let Some(second) = &inner.second
         {
-            second.leave_lease(key, lease, inner.now());
+            second.leave_lease(key, lease);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! R8: one load for all processes.
 
+use advanced_caching::Loaded;
 use advanced_caching::future::Reach;
 use tokio::time::sleep;
 
@@ -140,7 +141,7 @@ fn r8_a_lease_whose_end_did_not_reach_the_store_is_given_back_once_it_answers() 
 }
 
 #[test]
-fn r8_a_lease_that_cannot_be_given_back_holds_up_nothing_and_is_let_go_when_it_is_over() {
+fn r8_a_lease_that_cannot_be_given_back_holds_up_nothing_and_is_let_go_in_the_end() {
     on_paused_time(async {
         let (far, calls) = (Far::new(), Calls::new());
         let (one, two) = (far.process().build().unwrap(), far.process().build().unwrap());
@@ -157,7 +158,7 @@ fn r8_a_lease_that_cannot_be_given_back_holds_up_nothing_and_is_let_go_when_it_i
         sleep(ms(1_500)).await;
         assert_eq!((two.get(&2), far.value(&one, 2)), (None, None), "it was made up for");
         assert!(far.log().contains(&"release"), "and the lease was not over");
-        sleep(secs(5)).await;
+        sleep(secs(120)).await;
         let _ = far.log();
         sleep(secs(5)).await;
         assert_eq!(far.log(), [""; 0], "and nothing is tried any more");
@@ -199,6 +200,33 @@ fn r8_what_a_lost_fill_was_to_replace_is_not_fresh_once_the_store_answers() {
         assert_eq!((one.get(&1), two.get(&1)), (Some(2), None), "the other asks again");
         let next = ask(&two, 1, calls.load(ms(50), Ok(3)));
         assert_eq!(told(next).await, Told::Value(3));
+    });
+}
+
+/// However long the store was away: the lease is over by then.
+#[test]
+fn r8_what_a_lost_vacate_was_to_remove_goes_once_the_store_answers() {
+    on_paused_time(async {
+        let far = Far::new();
+        let one = far.process().stale_if_error(secs(600)).build().unwrap();
+        assert!(one.put(1, 1).await.is_stored());
+        sleep(secs(61)).await;
+        let other = one.clone();
+        let asked = tokio::spawn(async move {
+            let missing = async |_| {
+                sleep(ms(50)).await;
+                Ok::<_, Origin>(Loaded::missing())
+            };
+            other.get_or_load_with(&1, missing).await
+        });
+        sleep(ms(10)).await;
+        far.is(State::Down);
+        assert!(asked.await.unwrap().unwrap_err().is_missing());
+        sleep(secs(10)).await;
+        assert_eq!(far.value(&one, 1), Some(1));
+        far.is(State::Up);
+        sleep(ms(1_500)).await;
+        assert_eq!(far.value(&one, 1), None, "nobody falls back on it");
     });
 }
 

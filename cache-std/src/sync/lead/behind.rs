@@ -217,7 +217,7 @@ where
             return None;
         };
         let lease = self.lease.take().map(|(_, lease)| lease);
-        let filled = second.follow(timer, (&self.key, &change), lease, as_of, now).await;
+        let filled = second.follow(timer, (self.hash, &self.key), &change, lease, as_of, now).await;
         // Who began later here, because this one is not kept in memory, waits for it like any other process.
         second.news.tell(self.hash);
         if let (Filled::Refused, Some(inner)) = (filled, self.inner.upgrade()) {
